@@ -1,0 +1,443 @@
+"""Configurations: frozen, validated dataclasses that are JAX pytrees.
+
+Every configuration of the library is a class decorated with :func:`configclass`.
+Its *numbers* are pytree leaves, so they can be traced, vmapped, differentiated and
+changed without recompiling. Its *choices* (enums, bools, shapes) are part of the
+tree structure, so they select the program.
+
+A feature that is switched off by its number (``out_noise=0.0``, ``inp_res=-1``)
+costs nothing: such a number is declared with an ``off`` condition, and while a
+plain Python number fulfils it, the field is *absent* from the tree. The physics
+asks :meth:`Config.present` and never branches on a traced number. A number given as
+an array (a sweep) is always present.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import json
+import math
+import tomllib
+import typing
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, Self, TypeVar, dataclass_transform
+
+import jax
+import numpy as np
+
+from aihwjax.errors import ConfigError, nearest
+
+_T = TypeVar("_T", bound=type)
+_REGISTRY: dict[str, type[Config]] = {}
+_TAG = "class"
+
+
+# --------------------------------------------------------------------------- fields
+@dataclasses.dataclass(frozen=True)
+class _NumberInfo:
+    """What is allowed for a numeric field, and when the feature counts as off."""
+
+    minimum: float | None
+    maximum: float | None
+    above: float | None
+    integer: bool
+    optional: bool
+    off: Callable[[float], bool] | None
+    sequence: bool = False
+
+    def problem(self, value: Any) -> str | None:
+        """Return what is allowed if ``value`` is not, else ``None``."""
+        array = np.asarray(value)
+        if array.dtype == object or not np.issubdtype(array.dtype, np.number):
+            return "a whole number" if self.integer else "a number"
+        if np.isnan(array).any():
+            return "a number that is not NaN"
+        if self.integer and np.issubdtype(array.dtype, np.floating) and (array % 1 != 0).any():
+            return "a whole number"
+        if self.minimum is not None and (array < self.minimum).any():
+            return f"at least {self.minimum:g}"
+        if self.above is not None and (array <= self.above).any():
+            return f"greater than {self.above:g}"
+        if self.maximum is not None and (array > self.maximum).any():
+            return f"at most {self.maximum:g}"
+        return None
+
+
+def zero(value: float) -> bool:
+    """Off condition of a feature that is off at exactly zero."""
+    return value == 0
+
+
+def not_positive(value: float) -> bool:
+    """Off condition of a feature that is off at zero and below."""
+    return value <= 0
+
+
+def number(
+    default: Any = dataclasses.MISSING,
+    *,
+    minimum: float | None = None,
+    maximum: float | None = None,
+    above: float | None = None,
+    integer: bool = False,
+    optional: bool = False,
+    off: Callable[[float], bool] | None = None,
+) -> Any:
+    """Declare a numeric field: a pytree leaf.
+
+    Args:
+        default: Value if none is given.
+        minimum: Smallest allowed value.
+        maximum: Largest allowed value.
+        above: Value that must be exceeded.
+        integer: Whether only whole numbers are allowed.
+        optional: Whether ``None`` is allowed.
+        off: Condition under which a plain Python number leaves the tree (see the module docstring).
+    """
+    info = _NumberInfo(minimum, maximum, above, integer, optional, off)
+    return dataclasses.field(default=default, metadata={"number": info})
+
+
+def numbers(default: tuple[float, ...], *, minimum: float | None = None) -> Any:
+    """Declare a field that is a tuple of numbers, each of them a pytree leaf."""
+    info = _NumberInfo(minimum, None, None, False, False, None, sequence=True)
+    return dataclasses.field(default=tuple(default), metadata={"number": info})
+
+
+def part(factory: Callable[[], Any]) -> Any:
+    """Declare a field that is itself a configuration (or a tuple of them)."""
+    return dataclasses.field(default_factory=factory)
+
+
+# ----------------------------------------------------------------------------- base
+class Config:
+    """Base of all configurations; see :func:`configclass`."""
+
+    def present(self, name: str) -> bool:
+        """Whether the numeric feature ``name`` is in the program.
+
+        False only for a plain Python number that fulfils the field's ``off`` condition.
+        """
+        value = getattr(self, name)
+        info: _NumberInfo = _fields(type(self))[name].metadata["number"]
+        if value is None:
+            return False
+        return not (info.off is not None and _is_plain(value) and info.off(value))
+
+    def replace(self, changes: Mapping[str, Any] | None = None, /, **fields: Any) -> Self:
+        """Return a copy with fields replaced; dotted paths reach into parts.
+
+        Raises:
+            ConfigError: If a path does not exist or a value is not allowed.
+        """
+        return replace(self, {**(changes or {}), **fields})
+
+    def validate(self) -> None:
+        """Check relations between fields; called when a configuration is built."""
+
+    def __eq__(self, other: object) -> bool:
+        if type(self) is not type(other):
+            return NotImplemented
+        mine, tree = jax.tree.flatten(self)
+        theirs, other_tree = jax.tree.flatten(other)
+        if tree != other_tree:
+            return False
+        return all(np.array_equal(a, b) for a, b in zip(mine, theirs, strict=True))
+
+    def __hash__(self) -> int:
+        return hash((type(self).__name__, jax.tree.structure(self)))
+
+
+# No field specifiers: type checkers read a default only from keywords, and any value given here is one.
+@dataclass_transform(kw_only_default=True, frozen_default=True)
+def configclass(cls: _T) -> _T:
+    """Turn a class into a configuration: frozen, keyword-only, validated, a pytree, serialisable.
+
+    Fields declared with :func:`number`, :func:`numbers` or :func:`part` are children of the
+    pytree, everything else is static. The class is registered under its name for the TOML and
+    JSON round trip.
+    """
+    cls.__post_init__ = _post_init  # type: ignore[attr-defined]
+    cls = dataclasses.dataclass(frozen=True, kw_only=True, eq=False)(cls)  # type: ignore[assignment]
+    fields = dataclasses.fields(cls)
+    hints = typing.get_type_hints(cls)
+    children = tuple(f.name for f in fields if _is_child(f, hints[f.name]))
+    static = tuple(f.name for f in fields if f.name not in children)
+    cls._children, cls._static, cls._hints = children, static, hints  # type: ignore[attr-defined]
+    offs = {f.name: f.metadata["number"].off for f in fields if "number" in f.metadata}
+
+    def flatten(config: Any) -> tuple[list[tuple[Any, Any]], Any]:
+        values, absent = [], []
+        for name in children:
+            value = getattr(config, name)
+            off = offs.get(name)
+            if off is not None and _is_plain(value) and off(value):
+                absent.append((name, value))
+                value = None
+            values.append((jax.tree_util.GetAttrKey(name), value))
+        return values, (tuple(getattr(config, name) for name in static), tuple(absent))
+
+    def unflatten(aux: Any, values: Any) -> Any:
+        config = object.__new__(cls)
+        choices, absent = aux
+        for name, value in zip(children, values, strict=True):
+            object.__setattr__(config, name, value)
+        for name, value in absent:
+            object.__setattr__(config, name, value)
+        for name, value in zip(static, choices, strict=True):
+            object.__setattr__(config, name, value)
+        return config
+
+    jax.tree_util.register_pytree_with_keys(cls, flatten, unflatten)
+    _REGISTRY[cls.__name__] = cls  # type: ignore[assignment]
+    return cls
+
+
+def registered(name: str) -> type[Config]:
+    """Return the configuration class called ``name``.
+
+    Raises:
+        ConfigError: If there is none.
+    """
+    if name not in _REGISTRY:
+        raise ConfigError(f"unknown configuration class {name!r}{nearest(name, _REGISTRY)}")
+    return _REGISTRY[name]
+
+
+# ------------------------------------------------------------------------ validation
+def _is_plain(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_child(field: dataclasses.Field[Any], hint: Any) -> bool:
+    if "number" in field.metadata:
+        return True
+    options = typing.get_args(hint) if typing.get_origin(hint) in (UnionType, typing.Union) else (hint,)
+    return any(isinstance(option, type) and issubclass(option, Config) for option in options) or hint is Any
+
+
+def _fields(cls: type) -> dict[str, dataclasses.Field[Any]]:
+    return {field.name: field for field in dataclasses.fields(cls)}
+
+
+def _post_init(self: Any) -> None:
+    for field in dataclasses.fields(self):
+        value = getattr(self, field.name)
+        where = f"{type(self).__name__}.{field.name}"
+        if "number" in field.metadata:
+            clean = _clean_number(where, value, field.metadata["number"])
+        else:
+            clean = _clean_choice(where, value, self._hints[field.name])
+        if clean is not value:
+            object.__setattr__(self, field.name, clean)
+    self.validate()
+
+
+def _clean_number(where: str, value: Any, info: _NumberInfo) -> Any:
+    if value is None and info.optional:
+        return None
+    if isinstance(value, jax.core.Tracer):
+        return value
+    if info.sequence:
+        if isinstance(value, str) or not isinstance(value, list | tuple | np.ndarray):
+            raise ConfigError(f"{where}={value!r} is not allowed: give a list of numbers")
+        single = dataclasses.replace(info, sequence=False)
+        return tuple(_clean_number(f"{where}[{i}]", entry, single) for i, entry in enumerate(value))
+    if isinstance(value, list):
+        value = np.asarray(value)
+    allowed = "a number" if isinstance(value, bool | str) or value is None else info.problem(value)
+    if allowed is not None:
+        raise ConfigError(f"{where}={value!r} is not allowed: give {allowed}")
+    if isinstance(value, np.generic) or _is_plain(value):
+        return int(value) if info.integer else float(value)
+    return value
+
+
+def _clean_choice(where: str, value: Any, hint: Any) -> Any:
+    options = typing.get_args(hint) if typing.get_origin(hint) in (UnionType, typing.Union) else (hint,)
+    for option in options:
+        if option is Any or (option is NoneType and value is None):
+            return value
+        if isinstance(option, type):
+            if issubclass(option, enum.Enum):
+                return _clean_enum(where, value, option)
+            if option is bool and isinstance(value, np.bool_):
+                return bool(value)
+            if isinstance(value, option) and not (isinstance(value, bool) and option is not bool):
+                return value
+    names = " or ".join(getattr(option, "__name__", str(option)) for option in options)
+    raise ConfigError(f"{where}={value!r} is not allowed: give {names}")
+
+
+def _clean_enum(where: str, value: Any, kind: type[enum.Enum]) -> enum.Enum:
+    if isinstance(value, kind):
+        return value
+    if isinstance(value, str):
+        name = value.removeprefix(f"{kind.__name__}.")
+        for member in kind:
+            if name in (member.name, member.value):
+                return member
+    names = [member.name for member in kind]
+    hint = nearest(value, names) if isinstance(value, str) else ""
+    raise ConfigError(f"{where}={value!r} is not allowed: give one of {', '.join(names)}{hint}")
+
+
+def finite(value: Any) -> bool:
+    """Whether a plain number is finite (arrays and traced values count as finite)."""
+    return not _is_plain(value) or math.isfinite(value)
+
+
+# --------------------------------------------------------------------------- replace
+def replace(config: Any, changes: Mapping[str, Any]) -> Any:
+    """Return ``config`` with the fields at dotted paths replaced.
+
+    Example:
+        >>> import aihwjax as aj
+        >>> config = aj.SingleRPUConfig(device=aj.ConstantStepDevice())
+        >>> aj.config.replace(config, {"device.dw_min": 0.002}).device.dw_min
+        0.002
+
+    Args:
+        config: Any configuration.
+        changes: Dotted path to new value. Text is accepted for enums.
+
+    Raises:
+        ConfigError: If a path does not exist (with the nearest name) or a value is not allowed.
+    """
+    nested: dict[str, Any] = {}
+    for path, value in changes.items():
+        head, _, rest = path.partition(".")
+        if rest:
+            nested.setdefault(head, {})[rest] = value
+        else:
+            nested[head] = _Leaf(value)
+    fields = {}
+    for name, change in nested.items():
+        known = _fields(type(config))
+        if name not in known:
+            raise ConfigError(
+                f"{type(config).__name__} has no field {name!r}{nearest(name, known)}"
+            )
+        if isinstance(change, _Leaf):
+            fields[name] = change.value
+        else:
+            child = getattr(config, name)
+            if not isinstance(child, Config):
+                raise ConfigError(
+                    f"{type(config).__name__}.{name} has no fields, so {name}.{next(iter(change))} does not exist"
+                )
+            fields[name] = replace(child, change)
+    return dataclasses.replace(config, **fields)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Leaf:
+    value: Any
+
+
+# --------------------------------------------------------------------- serialisation
+def to_dict(config: Config) -> dict[str, Any]:
+    """Return a nested dictionary of plain values, with the class name under ``"class"``."""
+    result: dict[str, Any] = {_TAG: type(config).__name__}
+    for field in dataclasses.fields(config):  # type: ignore[arg-type]
+        value = getattr(config, field.name)
+        if value is not None:
+            result[field.name] = _plain(value)
+    return result
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Config):
+        return to_dict(value)
+    if isinstance(value, enum.Enum):
+        return value.name
+    if isinstance(value, tuple | list):
+        return [_plain(entry) for entry in value]
+    if isinstance(value, np.ndarray | jax.Array | np.generic):
+        return np.asarray(value).tolist()
+    return value
+
+
+def from_dict(data: Mapping[str, Any], *, path: str = "") -> Any:
+    """Build the configuration that :func:`to_dict` wrote; missing fields take their defaults.
+
+    Raises:
+        ConfigError: If a class or field is unknown or a value is not allowed.
+    """
+    if _TAG not in data:
+        raise ConfigError(f"{path or 'the configuration'} has no entry {_TAG!r} that names its class")
+    cls = registered(str(data[_TAG]))
+    known = _fields(cls)
+    values = {}
+    for name, value in data.items():
+        if name == _TAG:
+            continue
+        where = f"{path}.{name}" if path else name
+        if name not in known:
+            raise ConfigError(f"unknown field {where!r} of {cls.__name__}{nearest(name, known)}")
+        values[name] = _built(value, where)
+    return cls(**values)
+
+
+def _built(value: Any, path: str) -> Any:
+    if isinstance(value, Mapping):
+        return from_dict(value, path=path)
+    if isinstance(value, list) and value and all(isinstance(entry, Mapping) for entry in value):
+        return tuple(from_dict(entry, path=f"{path}[{i}]") for i, entry in enumerate(value))
+    return value
+
+
+def to_json(config: Config) -> str:
+    """Return the configuration as JSON text."""
+    return json.dumps(to_dict(config), indent=2)
+
+
+def from_json(text: str) -> Any:
+    """Build a configuration from JSON text."""
+    try:
+        data = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"not valid JSON: {error}") from None
+    return from_dict(data)
+
+
+def to_toml(config: Config) -> str:
+    """Return the configuration as TOML text."""
+    import tomli_w
+
+    return tomli_w.dumps(to_dict(config))
+
+
+def from_toml(text: str) -> Any:
+    """Build a configuration from TOML text."""
+    return from_dict(read_toml(text))
+
+
+def read_toml(text: str, source: str | Path = "the text") -> dict[str, Any]:
+    """Parse TOML text into a dictionary.
+
+    Raises:
+        ConfigError: If it is not valid TOML.
+    """
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{source} is not valid TOML: {error}") from None
+
+
+def difference(first: Any, second: Any, path: str = "") -> list[str]:
+    """Return one line for each field in which two configurations differ."""
+    if type(first) is not type(second):
+        names = (type(first).__name__, type(second).__name__)
+        if isinstance(first, Config) or isinstance(second, Config):
+            return [f"{path or 'class'}: {names[0]} -> {names[1]}"]
+    if isinstance(first, Config):
+        lines = []
+        for field in dataclasses.fields(first):  # type: ignore[arg-type]
+            where = f"{path}.{field.name}" if path else field.name
+            lines += difference(getattr(first, field.name), getattr(second, field.name), where)
+        return lines
+    return [] if np.array_equal(first, second) else [f"{path}: {_plain(first)!r} -> {_plain(second)!r}"]

@@ -1,0 +1,462 @@
+"""What a device is, and the physics that all pulsed devices share (spec: devices, sections 2 and 4).
+
+A device is a frozen configuration and a few pure functions. A new pulsed model subclasses
+:class:`PulsedDevice` (or :class:`WriteNoiseDevice`) for the shared fields and supplies
+
+* ``granularity``: the mean step that the update divides the learning rate by,
+* ``sample_model``: its own per-crosspoint parameters, if any,
+* ``steps``: the size of an up and a down step at a weight,
+* ``pulse_noise``: the standard deviation of one pulse, if not multiplicative,
+* the static facts ``step_law`` and ``hard_bounds`` that let the update choose its code.
+
+Nothing else in the library knows which device it is.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from aihwjax.config import Config, configclass, not_positive, number, part, zero
+from aihwjax.devices.drift import DriftParameter
+from aihwjax.devices.drifting import DriftState, drift_step
+from aihwjax.random import Stream, fold
+from aihwjax.typing import Key, Number, Shape
+
+
+class Steps(NamedTuple):
+    """Sizes of one noise-free up and down step, each ``(out, in)``; a down step is subtracted."""
+
+    up: jax.Array
+    down: jax.Array
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class DeviceState:
+    """Per-crosspoint parameters and hidden state of a device; every array is ``(out, in)``.
+
+    A field is ``None`` where the configuration switches the feature off.
+    """
+
+    max_bound: jax.Array | None = None
+    """Upper hard bound of the weight."""
+    min_bound: jax.Array | None = None
+    """Lower hard bound of the weight."""
+    dwmin_up: jax.Array | None = None
+    """Size of an up step (before the model's dependence on the weight)."""
+    dwmin_down: jax.Array | None = None
+    """Size of a down step."""
+    decay_scales: jax.Array | None = None
+    """Factor of one decay call."""
+    diffusion_rates: jax.Array | None = None
+    """Standard deviation of one diffusion call."""
+    reset_bias: jax.Array | None = None
+    """Weight after a reset and the rest point of the decay."""
+    drift: DriftState | None = None
+    """Drift exponents and clock."""
+    persistent: jax.Array | None = None
+    """Weights without write noise, if there is write noise."""
+    coarseness: jax.Array | None = None
+    """Mean |d step / d weight| and mean step over half range, ``(2,)``; they decide how pulses are grouped."""
+    model: dict[str, jax.Array] = dataclasses.field(default_factory=dict)
+    """Parameters of the device model, under the reference's names."""
+
+
+@configclass
+class Device(Config):
+    """Base of all devices: what a tile asks of one."""
+
+    construction_seed: int = 0
+    """0: parameters are drawn from the tile's key; else equal draws in all tiles of equal shape."""
+    reference_quirks: bool = False
+    """Set by the tile configuration; see ``TileConfig.reference_quirks``."""
+
+    pulsed: ClassVar[bool] = False
+    """Whether updates are pulse trains; otherwise they are exact."""
+
+    def resolved(self) -> Device:
+        """Return the device that does the work (for a device that is a conversion of another)."""
+        return self
+
+    def init(self, key: Key, shape: Shape) -> DeviceState:
+        """Draw the per-crosspoint parameters of a tile of ``shape`` (out, in)."""
+        raise AssertionError
+
+    def granularity(self) -> Number:
+        """Return the mean step size that sets the number of pulses, in weight units."""
+        raise AssertionError
+
+    def set_weights(
+        self, state: DeviceState, weights: jax.Array, stream: Stream
+    ) -> tuple[DeviceState, jax.Array]:
+        """Write ``weights`` and return the new state and the apparent weights."""
+        raise AssertionError
+
+    def decay_weights(
+        self, state: DeviceState, weights: jax.Array, alpha: Number, stream: Stream
+    ) -> tuple[DeviceState, jax.Array]:
+        """Decay the weights; ``alpha`` scales the decay."""
+        raise AssertionError
+
+    def diffuse_weights(
+        self, state: DeviceState, weights: jax.Array, stream: Stream
+    ) -> tuple[DeviceState, jax.Array]:
+        """Add one step of the weight diffusion."""
+        raise AssertionError
+
+    def drift_weights(
+        self, state: DeviceState, weights: jax.Array, delta_t: Number, stream: Stream
+    ) -> tuple[DeviceState, jax.Array]:
+        """Let ``delta_t`` pass."""
+        raise AssertionError
+
+    def reset_weights(
+        self, state: DeviceState, weights: jax.Array, where: jax.Array, stream: Stream
+    ) -> tuple[DeviceState, jax.Array]:
+        """Reset the crosspoints where ``where`` is true."""
+        raise AssertionError
+
+    def clip_weights(
+        self, state: DeviceState, weights: jax.Array, limit: Number | None, stream: Stream
+    ) -> tuple[DeviceState, jax.Array]:
+        """Clip to the device's bounds and to plus and minus ``limit`` if given."""
+        raise AssertionError
+
+    def decays(self) -> bool:
+        """Whether the end of a batch decays the weights."""
+        raise AssertionError
+
+    def diffuses(self) -> bool:
+        """Whether the end of a batch diffuses the weights."""
+        raise AssertionError
+
+    def hidden_parameters(self, state: DeviceState) -> dict[str, jax.Array]:
+        """Return the per-crosspoint parameters under the reference's names."""
+        return {}
+
+
+StepLaw = Literal["constant", "affine", "nonlinear"]
+
+
+@configclass
+class PulsedDevice(Device):
+    """Fields and behaviour shared by all devices that are updated by pulses.
+
+    The step sizes of a crosspoint are ``dw_min (G ± r)`` with one draw ``G`` shared by both
+    directions and one draw ``r`` of opposite signs.
+    """
+
+    dw_min: Number = number(0.001, above=0)
+    """Mean step size, in weight units."""
+    dw_min_dtod: Number = number(0.3, minimum=0)
+    """Spread of the step size over crosspoints, relative to ``dw_min``."""
+    dw_min_dtod_log_normal: bool = False
+    """Whether that spread is log-normal."""
+    dw_min_std: Number = number(0.3, minimum=0, off=zero)
+    """Cycle-to-cycle noise of a pulse, relative to the step."""
+    up_down: Number = number(0.0)
+    """Asymmetry: above 0 the down step is smaller by this fraction of ``dw_min``, below 0 the up step."""
+    up_down_dtod: Number = number(0.01, minimum=0)
+    """Spread of the asymmetry over crosspoints, relative to ``dw_min``."""
+    w_max: Number = number(0.6, minimum=0)
+    """Mean upper bound."""
+    w_min: Number = number(-0.6, maximum=0)
+    """Mean lower bound."""
+    w_max_dtod: Number = number(0.3, minimum=0)
+    """Spread of the upper bound over crosspoints, relative to ``w_max``."""
+    w_min_dtod: Number = number(0.3, minimum=0)
+    """Spread of the lower bound over crosspoints, relative to ``w_min``."""
+    enforce_consistency: bool = True
+    """Make step sizes positive and bounds ordered around zero."""
+    perfect_bias: bool = False
+    """Whether the last column has ideal steps and 100 times wider bounds."""
+    corrupt_devices_prob: Number = number(0.0, minimum=0, maximum=1)
+    """Probability of a crosspoint to be stuck at a random weight."""
+    corrupt_devices_range: Number = number(0.1, minimum=0)
+    """Largest magnitude of a stuck weight."""
+    diffusion: Number = number(0.0, minimum=0, off=zero)
+    """Standard deviation of the diffusion per mini-batch, in weight units."""
+    diffusion_dtod: Number = number(0.0, minimum=0)
+    """Relative spread of the diffusion over crosspoints."""
+    lifetime: Number = number(0.0, off=not_positive)
+    """Decay time, in mini-batches; 0 or below: no decay."""
+    lifetime_dtod: Number = number(0.0, minimum=0)
+    """Relative spread of the decay time over crosspoints."""
+    reset: Number = number(0.0)
+    """Mean weight after a reset, in weight units."""
+    reset_dtod: Number = number(0.0, minimum=0)
+    """Spread of that weight over crosspoints, in weight units (additive)."""
+    reset_std: Number = number(0.01, minimum=0)
+    """Variation of that weight from reset to reset, in weight units."""
+    drift: DriftParameter = part(DriftParameter)
+    """Conductance drift."""
+    count_pulses: bool = False
+    """Kept for the reference's CUDA pulse counters; no effect."""
+
+    pulsed: ClassVar[bool] = True
+    step_law: ClassVar[StepLaw] = "nonlinear"
+    """How the step size depends on the weight."""
+    additive: ClassVar[bool] = False
+    """Whether the pulse noise never depends on the weight."""
+    hard_bounds: ClassVar[bool] = True
+    """Whether pulses can run into the bounds (a multiplicative soft bound is never reached)."""
+
+    # ------------------------------------------------------------ construction
+    def init(self, key: Key, shape: Shape) -> DeviceState:
+        if self.construction_seed != 0:
+            key = jax.random.key(self.construction_seed)
+
+        def normal(name: str) -> jax.Array:
+            return jax.random.normal(fold(key, name), shape, jnp.float32)
+
+        def uniform(name: str) -> jax.Array:
+            return jax.random.uniform(fold(key, name), shape, jnp.float32)
+
+        w_max, w_min, dw_min, up_down = self.w_max, self.w_min, self.dw_min, self.up_down
+        top = w_max * (1 + self.w_max_dtod * normal("w_max"))
+        bottom = w_min * (1 + self.w_min_dtod * normal("w_min"))
+        spread = self.dw_min_dtod * normal("dw_min")
+        gain = jnp.exp(spread) if self.dw_min_dtod_log_normal else 1 + spread
+        skew = self.up_down_dtod * normal("up_down")
+        up = dw_min * (gain + skew + jnp.minimum(up_down, 0.0))
+        down = dw_min * (gain - skew - jnp.maximum(up_down, 0.0))
+        if self.enforce_consistency:
+            up, down = jnp.abs(up), jnp.abs(down)
+            top, bottom = jnp.maximum(top, bottom), jnp.minimum(top, bottom)
+            top, bottom = jnp.abs(top), -jnp.abs(bottom)
+        else:
+            middle = (top + bottom) / 2
+            frozen = bottom > top
+            top, bottom = jnp.where(frozen, middle, top), jnp.where(frozen, middle, bottom)
+
+        low = jnp.maximum(jnp.minimum(top, bottom), -self.corrupt_devices_range)
+        high = jnp.minimum(jnp.maximum(top, bottom), self.corrupt_devices_range)
+        stuck = self.corrupt_devices_prob > uniform("corrupt")
+        level = low + (high - low) * uniform("corrupt_level")
+        top, bottom = jnp.where(stuck, level, top), jnp.where(stuck, level, bottom)
+        up, down = jnp.where(stuck, 0.0, up), jnp.where(stuck, 0.0, down)
+        if self.perfect_bias:
+            last = jnp.arange(shape[1]) == shape[1] - 1
+            up, down = jnp.where(last, dw_min, up), jnp.where(last, dw_min, down)
+            top, bottom = jnp.where(last, 100 * w_max, top), jnp.where(last, 100 * w_min, bottom)
+
+        diffusion = decay = drift = None
+        if self.diffuses():
+            diffusion = jnp.abs(self.diffusion * (1 + self.diffusion_dtod * normal("diffusion")))
+        if self.decays():
+            life = self.lifetime * (1 + self.lifetime_dtod * normal("lifetime"))
+            decay = jnp.where(life > 1, 1 - 1 / life, 0.0)
+            decay = jnp.where(jnp.asarray(self.lifetime) > 0, decay, 1.0)
+        bias = self.reset + self.reset_dtod * normal("reset")
+        if not (isinstance(self.drift.nu, int | float) and self.drift.nu <= 0):
+            exponents = self.drift.nu * (1 + self.drift.nu_dtod * normal("drift_nu"))
+            drift = DriftState.start(exponents, shape)
+        state = DeviceState(
+            max_bound=top,
+            min_bound=bottom,
+            dwmin_up=up,
+            dwmin_down=down,
+            decay_scales=decay,
+            diffusion_rates=diffusion,
+            reset_bias=bias,
+            drift=drift,
+        )
+        return self.sample_model(key, shape, state)
+
+    def sample_model(self, key: Key, shape: Shape, state: DeviceState) -> DeviceState:
+        """Draw the parameters of the device model and add them to the shared ones."""
+        return state
+
+    # ------------------------------------------------------------------ pulses
+    def granularity(self) -> Number:
+        return self.dw_min
+
+    def steps(self, state: DeviceState, weights: jax.Array) -> Steps:
+        """Return the noise-free step sizes at the internal weights (see ``internal``)."""
+        raise AssertionError
+
+    def pulse_noise(self, state: DeviceState, weights: jax.Array, steps: Steps) -> Steps:
+        """Return the standard deviation of one up and one down pulse; asked only if ``dw_min_std`` is present."""
+        return Steps(self.dw_min_std * steps.up, self.dw_min_std * steps.down)
+
+    def internal(self, state: DeviceState, weights: jax.Array) -> jax.Array:
+        """Return the coordinate in which the bounds hold: weight plus reference, if there is one."""
+        reference = state.model.get("reference")
+        return weights if reference is None else weights + reference
+
+    def external(self, state: DeviceState, weights: jax.Array) -> jax.Array:
+        """Undo :meth:`internal`."""
+        reference = state.model.get("reference")
+        return weights if reference is None else weights - reference
+
+    def admit(
+        self, state: DeviceState, weights: jax.Array, up: jax.Array, down: jax.Array
+    ) -> jax.Array:
+        """Return the internal weights from which ``up`` and ``down`` (bool) pulses start."""
+        return weights
+
+    def coarseness(self, state: DeviceState) -> jax.Array:
+        """Return the mean |d step / d weight| and the mean of step over half range of all crosspoints.
+
+        Both are numbers, computed once; the aggregated update decides by them how many pulses may
+        be applied together (docs: physics of the update).
+        """
+        assert state.max_bound is not None and state.min_bound is not None
+        assert state.dwmin_up is not None and state.dwmin_down is not None
+        span = jnp.maximum(state.max_bound - state.min_bound, 1e-12)
+        middle = (state.max_bound + state.min_bound) / 2
+        slope = step = jnp.zeros(())
+        places = (-0.3, 0.0, 0.3)
+        for place in places:
+            point = middle + place * span
+            sizes, slopes = jax.jvp(lambda v: self.steps(state, v), (point,), (jnp.ones_like(point),))
+            slope += jnp.mean(jnp.abs(slopes.up) + jnp.abs(slopes.down)) / 2
+            step += jnp.mean((jnp.abs(sizes.up) + jnp.abs(sizes.down)) / span)
+        return jnp.stack([slope, step]) / len(places)
+
+    # ------------------------------------------------------------- write noise
+    def write_noise(self) -> Number | None:
+        """Return the standard deviation of the write noise in weight units, ``None`` without it."""
+        return None
+
+    def stored(self, state: DeviceState, weights: jax.Array) -> jax.Array:
+        """Return the weights that pulses act on: persistent if there is write noise, else apparent."""
+        return weights if state.persistent is None else state.persistent
+
+    def store(
+        self, state: DeviceState, stored: jax.Array, stream: Stream
+    ) -> tuple[DeviceState, jax.Array]:
+        """Write the stored weights of all crosspoints and return the state and the apparent weights."""
+        sigma = self.write_noise()
+        if sigma is None:
+            return state, stored
+        apparent = stored + sigma * stream.child("write").normal(stored.shape)
+        return dataclasses.replace(state, persistent=stored), apparent
+
+    def set_weights(
+        self, state: DeviceState, weights: jax.Array, stream: Stream
+    ) -> tuple[DeviceState, jax.Array]:
+        return self.store(state, bounded(state, weights), stream)
+
+    # ------------------------------------------------------------- maintenance
+    def decays(self) -> bool:
+        return self.present("lifetime")
+
+    def diffuses(self) -> bool:
+        return self.present("diffusion")
+
+    def decay_weights(
+        self, state: DeviceState, weights: jax.Array, alpha: Number, stream: Stream
+    ) -> tuple[DeviceState, jax.Array]:
+        stored = self.stored(state, weights)
+        if state.decay_scales is not None:
+            rest = jnp.asarray(0.0) if state.reset_bias is None else state.reset_bias
+            stored = (stored - rest) * (1 + alpha * (state.decay_scales - 1)) + rest
+        return self.store(state, bounded(state, stored), stream)
+
+    def diffuse_weights(
+        self, state: DeviceState, weights: jax.Array, stream: Stream
+    ) -> tuple[DeviceState, jax.Array]:
+        stored = self.stored(state, weights)
+        if state.diffusion_rates is not None:
+            stored = stored + state.diffusion_rates * stream.child("diffusion").normal(stored.shape)
+        return self.store(state, bounded(state, stored), stream)
+
+    def reset_weights(
+        self, state: DeviceState, weights: jax.Array, where: jax.Array, stream: Stream
+    ) -> tuple[DeviceState, jax.Array]:
+        stored = self.stored(state, weights)
+        fresh = state.reset_bias + self.reset_std * stream.child("reset").normal(stored.shape)
+        return self.store(state, jnp.where(where, bounded(state, fresh), stored), stream)
+
+    def drift_weights(
+        self, state: DeviceState, weights: jax.Array, delta_t: Number, stream: Stream
+    ) -> tuple[DeviceState, jax.Array]:
+        if state.drift is None:
+            return state, weights
+        stored, drift = drift_step(
+            self.drift, state.drift, self.stored(state, weights), delta_t, stream, self.reference_quirks
+        )
+        stored = bounded(state, stored)
+        drift = dataclasses.replace(drift, last=bounded(state, drift.last))
+        return self.store(dataclasses.replace(state, drift=drift), stored, stream)
+
+    def clip_weights(
+        self, state: DeviceState, weights: jax.Array, limit: Number | None, stream: Stream
+    ) -> tuple[DeviceState, jax.Array]:
+        stored = self.stored(state, weights)
+        if limit is not None:
+            stored = jnp.clip(stored, -limit, limit)
+        return self.store(state, bounded(state, stored), stream)
+
+    def hidden_parameters(self, state: DeviceState) -> dict[str, jax.Array]:
+        assert state.max_bound is not None
+        shape = state.max_bound.shape
+
+        def full(value: jax.Array | None, default: float) -> jax.Array:
+            return jnp.full(shape, default, jnp.float32) if value is None else value
+
+        hidden: dict[str, Any] = {
+            "max_bound": state.max_bound,
+            "min_bound": state.min_bound,
+            "dwmin_up": state.dwmin_up,
+            "dwmin_down": state.dwmin_down,
+            "decay_scales": full(state.decay_scales, 1.0),
+            "diffusion_rates": full(state.diffusion_rates, 0.0),
+            "reset_bias": full(state.reset_bias, 0.0),
+            "drift_nu": full(None if state.drift is None else state.drift.exponents, 0.0),
+        }
+        if state.persistent is not None:
+            hidden["persistent_weights"] = state.persistent
+        return {**hidden, **state.model}
+
+
+@configclass
+class WriteNoiseDevice(PulsedDevice):
+    """A pulsed device whose written weights appear with write noise."""
+
+    write_noise_std: Number = number(0.0, minimum=0, off=zero)
+    """Standard deviation of the write noise, relative to ``dw_min``."""
+    apply_write_noise_on_set: bool = True
+    """Whether setting weights is noisy too."""
+
+    def write_noise(self) -> Number | None:
+        if not self.present("write_noise_std"):
+            return None
+        return self.write_noise_std * self.dw_min
+
+    def set_weights(
+        self, state: DeviceState, weights: jax.Array, stream: Stream
+    ) -> tuple[DeviceState, jax.Array]:
+        stored = bounded(state, weights)
+        if self.write_noise() is not None and not self.apply_write_noise_on_set:
+            return dataclasses.replace(state, persistent=stored), stored
+        return self.store(state, stored, stream)
+
+
+def bounded(state: DeviceState, weights: jax.Array) -> jax.Array:
+    """Clip weights to the bounds of each crosspoint; a NaN becomes the upper bound.
+
+    The reference takes the minimum with the upper bound first, which is how a NaN of the drift
+    (spec: devices, bug 10) ends at that bound.
+    """
+    assert state.max_bound is not None and state.min_bound is not None
+    upper = jnp.where(weights < state.max_bound, weights, state.max_bound)
+    return jnp.maximum(upper, state.min_bound)
+
+
+def with_model(state: DeviceState, **model: jax.Array) -> DeviceState:
+    """Return the state with parameters of the device model added."""
+    return dataclasses.replace(state, model={**state.model, **model})
+
+
+def shared_fields(device: PulsedDevice) -> dict[str, Any]:
+    """Return the fields that all pulsed devices share, for building one device from another."""
+    return {field.name: getattr(device, field.name) for field in dataclasses.fields(PulsedDevice)}  # type: ignore[arg-type]
+
+

@@ -1,0 +1,38 @@
+"""Parameters of conductance drift (spec: devices, section 4.6)."""
+
+from __future__ import annotations
+
+from aihwjax.config import Config, configclass, number, zero
+from aihwjax.typing import Number
+
+
+@configclass
+class DriftParameter(Config):
+    """Power-law drift of the conductance in time; off while ``nu`` is 0 or below."""
+
+    nu: Number = number(0.0)
+    """Mean drift exponent."""
+    t_0: Number = number(1.0, above=0)
+    """Unit of time."""
+    reset_tol: Number = number(1e-7, minimum=0)
+    """A weight that differs by more from its last drifted value counts as rewritten."""
+    nu_dtod: Number = number(0.0)
+    """Relative spread of the drift exponent over crosspoints."""
+    nu_std: Number = number(0.0, minimum=0, off=zero)
+    """Relative variation of the drift exponent from call to call."""
+    wg_ratio: Number = number(1.0)
+    """Weight units per conductance unit."""
+    g_offset: Number = number(0.0, off=zero)
+    """Conductance offset."""
+    w_offset: Number = number(0.0, off=zero)
+    """Weight offset."""
+    nu_k: Number = number(0.0, off=zero)
+    """Dependence of the drift exponent on the logarithm of the conductance."""
+    log_g0: Number = number(0.0)
+    """Logarithm of the conductance at which the drift exponent is ``nu``."""
+    w_noise_std: Number = number(0.0, minimum=0, off=zero)
+    """Read noise added at each drift call, in weight units; it does not accumulate."""
+
+
+SimpleDriftParameter = DriftParameter
+"""The reference's shorter form (``nu``, ``t_0``, ``reset_tol``) is the same class."""

@@ -1,0 +1,24 @@
+"""Floating-point device: the digital baseline under the same interface."""
+
+from __future__ import annotations
+
+import jax
+
+from aihwjax.config import configclass
+from aihwjax.devices.base import DeviceState
+from aihwjax.devices.ideal import ExactDevice
+from aihwjax.errors import ConfigError
+from aihwjax.random import Stream
+
+
+@configclass
+class FloatingPointDevice(ExactDevice):
+    """Exact weights and updates; with :func:`~aihwjax.FloatingPointRPUConfig` also exact products.
+
+    When to use: as the baseline of a comparison. Spec: devices, section 6.
+    """
+
+    def reset_weights(
+        self, state: DeviceState, weights: jax.Array, where: jax.Array, stream: Stream
+    ) -> tuple[DeviceState, jax.Array]:
+        raise ConfigError("device=FloatingPointDevice cannot be reset: give an IdealDevice or a pulsed device")

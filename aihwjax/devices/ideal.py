@@ -1,0 +1,96 @@
+"""Ideal device: exact updates on an analog tile whose products may be imperfect."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from aihwjax.config import configclass, not_positive, number, part, zero
+from aihwjax.devices.base import Device, DeviceState
+from aihwjax.devices.drift import DriftParameter
+from aihwjax.devices.drifting import DriftState, drift_step
+from aihwjax.random import Stream, fold
+from aihwjax.typing import Key, Number, Shape
+
+
+@configclass
+class ExactDevice(Device):
+    """Behaviour shared by devices without pulses and bounds (spec: devices, section 6)."""
+
+    diffusion: Number = number(0.0, minimum=0, off=zero)
+    """Standard deviation of the diffusion per mini-batch, in weight units."""
+    lifetime: Number = number(0.0, off=not_positive)
+    """Decay time, in mini-batches; 0 or below: no decay."""
+    reset_std: Number = number(0.01, minimum=0)
+    """Standard deviation of the weight after a reset, in weight units."""
+    drift: DriftParameter = part(DriftParameter)
+    """Conductance drift."""
+
+    def init(self, key: Key, shape: Shape) -> DeviceState:
+        drift = None
+        if not (isinstance(self.drift.nu, int | float) and self.drift.nu <= 0):
+            spread = self.drift.nu_dtod * jax.random.normal(fold(key, "drift_nu"), shape)
+            drift = DriftState.start(self.drift.nu * (1 + spread), shape)
+        return DeviceState(drift=drift)
+
+    def granularity(self) -> Number:
+        return 1.0
+
+    def set_weights(
+        self, state: DeviceState, weights: jax.Array, stream: Stream
+    ) -> tuple[DeviceState, jax.Array]:
+        return state, weights
+
+    def decays(self) -> bool:
+        return self.present("lifetime")
+
+    def diffuses(self) -> bool:
+        return self.present("diffusion")
+
+    def decay_weights(
+        self, state: DeviceState, weights: jax.Array, alpha: Number, stream: Stream
+    ) -> tuple[DeviceState, jax.Array]:
+        if not self.decays():
+            return state, weights
+        lifetime = jnp.asarray(self.lifetime)
+        factor = 1 - alpha / jnp.where(lifetime > 1, lifetime, 1.0)
+        acts = (lifetime > 1) & (factor > 0) & (factor < 1)
+        return state, jnp.where(acts, factor, 1.0) * weights
+
+    def diffuse_weights(
+        self, state: DeviceState, weights: jax.Array, stream: Stream
+    ) -> tuple[DeviceState, jax.Array]:
+        if not self.diffuses():
+            return state, weights
+        return state, weights + self.diffusion * stream.child("diffusion").normal(weights.shape)
+
+    def reset_weights(
+        self, state: DeviceState, weights: jax.Array, where: jax.Array, stream: Stream
+    ) -> tuple[DeviceState, jax.Array]:
+        fresh = self.reset_std * stream.child("reset").normal(weights.shape)
+        return state, jnp.where(where, fresh, weights)
+
+    def drift_weights(
+        self, state: DeviceState, weights: jax.Array, delta_t: Number, stream: Stream
+    ) -> tuple[DeviceState, jax.Array]:
+        if state.drift is None:
+            return state, weights
+        weights, drift = drift_step(self.drift, state.drift, weights, delta_t, stream, self.reference_quirks)
+        return dataclasses.replace(state, drift=drift), weights
+
+    def clip_weights(
+        self, state: DeviceState, weights: jax.Array, limit: Number | None, stream: Stream
+    ) -> tuple[DeviceState, jax.Array]:
+        return state, weights if limit is None else jnp.clip(weights, -limit, limit)
+
+
+@configclass
+class IdealDevice(ExactDevice):
+    """Exact floating-point updates, no bounds, no hidden parameters.
+
+    When to use: to see what the converters and the read noise alone do to training. Drift is off
+    by default; the reference has it only where the pulse type ``NONE`` turns a pulsed device into
+    this one. Spec: devices, section 6.
+    """

@@ -1,0 +1,126 @@
+"""Linear step: the step size depends linearly on the weight.
+
+    up    w <- clip(w + (dw_up   + slope_up   w) (1 + sigma xi))
+    down  w <- clip(w - (dw_down + slope_down w) (1 + sigma xi))
+
+with ``slope = -gamma dw / w_bound``, so that ``gamma = 1`` is a soft bound.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+
+from aihwjax.config import configclass, number
+from aihwjax.devices.base import DeviceState, StepLaw, Steps, WriteNoiseDevice, with_model
+from aihwjax.errors import ConfigError
+from aihwjax.random import fold
+from aihwjax.typing import Key, Number, Shape
+
+
+def slope(gamma: Number | jax.Array, step: jax.Array, bound: jax.Array) -> jax.Array:
+    """Return ``-gamma step / bound``, or 0 where the bound is exactly 0."""
+    safe = jnp.where(bound == 0, 1.0, bound)
+    return jnp.where(bound == 0, 0.0, -gamma * step / safe)
+
+
+@configclass
+class LinearStepDevice(WriteNoiseDevice):
+    """Device whose step shrinks (or grows) linearly towards the bound.
+
+    When to use: for devices with a measured linear dependence, such as ECRAM and capacitor cells.
+    Spec: devices, section 3.2.
+    """
+
+    gamma_up: Number = number(0.0)
+    """Relative loss of the up step at the upper bound."""
+    gamma_down: Number = number(0.0)
+    """Relative loss of the down step at the lower bound."""
+    gamma_up_dtod: Number = number(0.05, minimum=0)
+    """Spread of ``gamma_up`` over crosspoints (additive)."""
+    gamma_down_dtod: Number = number(0.05, minimum=0)
+    """Spread of ``gamma_down`` over crosspoints (additive)."""
+    allow_increasing: bool = False
+    """Whether a step may grow towards the bound (negative gamma)."""
+    mean_bound_reference: bool = True
+    """Whether the slope refers to the mean bound instead of the crosspoint's own."""
+    mult_noise: bool = True
+    """Whether the pulse noise scales with the step (else with the step at weight 0)."""
+    reverse_up: bool = False
+    """Refer the up slope to the lower bound."""
+    reverse_down: bool = False
+    """Refer the down slope to the upper bound."""
+    reverse_offset: Number = number(0.01)
+    """Distance of a reversed reference from the bound, in weight units."""
+
+    step_law: ClassVar[StepLaw] = "affine"
+
+    def validate(self) -> None:
+        super().validate()
+        check_reverse(self.mult_noise, self.reverse_up, self.reverse_down, type(self).__name__)
+
+    def sample_model(self, key: Key, shape: Shape, state: DeviceState) -> DeviceState:
+        up = self.gamma_up + self.gamma_up_dtod * jax.random.normal(fold(key, "gamma_up"), shape)
+        down = self.gamma_down + self.gamma_down_dtod * jax.random.normal(fold(key, "gamma_down"), shape)
+        if not self.allow_increasing:
+            up, down = jnp.abs(up), jnp.abs(down)
+        mean = self.mean_bound_reference
+        high = jnp.full(shape, self.w_max) if mean else state.max_bound
+        low = jnp.full(shape, self.w_min) if mean else state.min_bound
+        return add_slopes(state, up, down, high, low, self)
+
+    def steps(self, state: DeviceState, weights: jax.Array) -> Steps:
+        return linear_steps(state, weights)
+
+    def pulse_noise(self, state: DeviceState, weights: jax.Array, steps: Steps) -> Steps:
+        return linear_noise(self, state, steps)
+
+
+def check_reverse(mult_noise: bool, reverse_up: bool, reverse_down: bool, name: str) -> None:
+    """Refuse reversed slopes with additive noise, as the reference does."""
+    if (reverse_up or reverse_down) and not mult_noise:
+        raise ConfigError(f"{name}.mult_noise=False is not allowed with a reversed slope: give True")
+
+
+def add_slopes(
+    state: DeviceState,
+    gamma_up: Number | jax.Array,
+    gamma_down: Number | jax.Array,
+    high: jax.Array | None,
+    low: jax.Array | None,
+    device: LinearStepDevice | object,
+) -> DeviceState:
+    """Add the slopes of the up and down steps, referred to the bounds ``high`` and ``low``."""
+    assert high is not None and low is not None
+    assert state.dwmin_up is not None and state.dwmin_down is not None
+    up_reference, down_reference = high, low
+    offset = getattr(device, "reverse_offset", 0.0)
+    if getattr(device, "reverse_up", False):
+        up_reference = low - offset
+    if getattr(device, "reverse_down", False):
+        down_reference = high + offset
+    return with_model(
+        state,
+        slope_up=slope(gamma_up, state.dwmin_up, up_reference),
+        slope_down=slope(gamma_down, state.dwmin_down, down_reference),
+    )
+
+
+def linear_steps(state: DeviceState, weights: jax.Array) -> Steps:
+    """Return steps that are affine in the weight."""
+    assert state.dwmin_up is not None and state.dwmin_down is not None
+    return Steps(
+        state.dwmin_up + state.model["slope_up"] * weights,
+        state.dwmin_down + state.model["slope_down"] * weights,
+    )
+
+
+def linear_noise(device: WriteNoiseDevice, state: DeviceState, steps: Steps) -> Steps:
+    """Return the pulse noise of a linear device: of the step, or of the step at weight 0."""
+    assert state.dwmin_up is not None and state.dwmin_down is not None
+    sigma = device.dw_min_std
+    if device.mult_noise:  # type: ignore[attr-defined]
+        return Steps(sigma * steps.up, sigma * steps.down)
+    return Steps(sigma * state.dwmin_up, sigma * state.dwmin_down)

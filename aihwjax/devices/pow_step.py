@@ -1,0 +1,75 @@
+"""Power-law step.
+
+    up    w <- clip(w + dw_up   ((w_max - w) / (w_max - w_min))^gamma_up   (1 + sigma xi))
+    down  w <- clip(w - dw_down ((w - w_min) / (w_max - w_min))^gamma_down (1 + sigma xi))
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+
+from aihwjax.config import configclass, number
+from aihwjax.devices.base import DeviceState, StepLaw, Steps, WriteNoiseDevice, with_model
+from aihwjax.random import fold
+from aihwjax.typing import Key, Number, Shape
+
+
+def sample_exponents(
+    device: PowStepDevice | object, key: Key, shape: Shape
+) -> tuple[jax.Array, jax.Array]:
+    """Draw the exponents of the up and the down step of each crosspoint."""
+    mean = device.pow_gamma  # type: ignore[attr-defined]
+    skew_mean = device.pow_up_down  # type: ignore[attr-defined]
+    gain = 1 + device.pow_gamma_dtod * jax.random.normal(fold(key, "pow_gamma"), shape)  # type: ignore[attr-defined]
+    skew = device.pow_up_down_dtod * jax.random.normal(fold(key, "pow_up_down"), shape)  # type: ignore[attr-defined]
+    up = mean * (gain + skew + jnp.minimum(skew_mean, 0.0))
+    down = mean * (gain - skew - jnp.maximum(skew_mean, 0.0))
+    if device.enforce_consistency:  # type: ignore[attr-defined]
+        up, down = jnp.abs(up), jnp.abs(down)
+    return up, down
+
+
+def power_steps(state: DeviceState, weights: jax.Array) -> Steps:
+    """Return the power-law steps at ``weights``."""
+    top, bottom = state.max_bound, state.min_bound
+    assert top is not None and bottom is not None
+    assert state.dwmin_up is not None and state.dwmin_down is not None
+    span = top - bottom
+    live = span != 0
+    safe = jnp.where(live, span, 1.0)
+    up = ((top - weights) / safe) ** state.model["gamma_up"]
+    down = ((weights - bottom) / safe) ** state.model["gamma_down"]
+    return Steps(jnp.where(live, state.dwmin_up * up, 0.0), jnp.where(live, state.dwmin_down * down, 0.0))
+
+
+@configclass
+class PowStepDevice(WriteNoiseDevice):
+    """Device whose step is a power of the distance to the bound.
+
+    When to use: for measured curves between constant (gamma 0) and soft bounds (gamma 1), or
+    steeper. Spec: devices, section 3.7.
+    """
+
+    pow_gamma: Number = number(1.0)
+    """Mean exponent."""
+    pow_gamma_dtod: Number = number(0.1, minimum=0)
+    """Relative spread of the exponent over crosspoints."""
+    pow_up_down: Number = number(0.0)
+    """Relative asymmetry of the exponents."""
+    pow_up_down_dtod: Number = number(0.0, minimum=0)
+    """Relative spread of that asymmetry over crosspoints."""
+
+    step_law: ClassVar[StepLaw] = "nonlinear"
+
+    def granularity(self) -> Number:
+        return self.dw_min * 0.5**self.pow_gamma
+
+    def sample_model(self, key: Key, shape: Shape, state: DeviceState) -> DeviceState:
+        up, down = sample_exponents(self, key, shape)
+        return with_model(state, gamma_up=up, gamma_down=down)
+
+    def steps(self, state: DeviceState, weights: jax.Array) -> Steps:
+        return power_steps(state, weights)

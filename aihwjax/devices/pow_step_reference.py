@@ -1,0 +1,97 @@
+"""Power-law step with a reference device that is subtracted: a power step on ``v = w + R``."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from aihwjax.config import configclass, number
+from aihwjax.devices.base import DeviceState, PulsedDevice, StepLaw, Steps, with_model
+from aihwjax.devices.pow_step import power_steps, sample_exponents
+from aihwjax.random import fold
+from aihwjax.typing import Key, Number, Shape
+
+_MOST_ESTIMATION_STEPS = 10_000
+
+
+@configclass
+class PowStepReferenceDevice(PulsedDevice):
+    """Power-law device read against a reference, with optional symmetry-point subtraction.
+
+    When to use: like :class:`PowStepDevice`, in algorithms that need the symmetry point at zero.
+    It has no write noise. Spec: devices, section 3.8.
+    """
+
+    pow_gamma: Number = number(1.0)
+    """Mean exponent."""
+    pow_gamma_dtod: Number = number(0.1, minimum=0)
+    """Relative spread of the exponent over crosspoints."""
+    pow_up_down: Number = number(0.0)
+    """Relative asymmetry of the exponents."""
+    pow_up_down_dtod: Number = number(0.0, minimum=0)
+    """Relative spread of that asymmetry over crosspoints."""
+    reference_mean: Number = number(0.0)
+    """Mean of the reference, in weight units."""
+    reference_std: Number = number(0.0, minimum=0)
+    """Spread of the reference over crosspoints, in weight units."""
+    subtract_symmetry_point: bool = False
+    """Whether the reference contains the symmetry point of its crosspoint."""
+    n_estimation_steps: Number = number(-1, integer=True)
+    """Pulse pairs by which the symmetry point is found; 0 or below: ten times the number of states."""
+
+    step_law: ClassVar[StepLaw] = "nonlinear"
+
+    def granularity(self) -> Number:
+        return self.dw_min * 0.5**self.pow_gamma
+
+    def sample_model(self, key: Key, shape: Shape, state: DeviceState) -> DeviceState:
+        up, down = sample_exponents(self, key, shape)
+        state = with_model(state, gamma_up=up, gamma_down=down)
+        reference = self.reference_mean + self.reference_std * jax.random.normal(fold(key, "reference"), shape)
+        reference = jnp.broadcast_to(reference, shape)
+        if self.subtract_symmetry_point:
+            point = self._symmetry_point(state)
+            reference = reference + point
+            if self.reference_quirks:  # spec: devices, bug 4: the reset bias is raised although w has R subtracted
+                state = dataclasses.replace(state, reset_bias=state.reset_bias + point)
+        return with_model(state, reference=reference)
+
+    def _symmetry_point(self, state: DeviceState) -> jax.Array:
+        """Alternate noise-free down and up pulses until the weight rests."""
+        top, bottom = state.max_bound, state.min_bound
+        assert top is not None and bottom is not None
+        assert state.dwmin_up is not None and state.dwmin_down is not None
+        regular = (top > 0) & (bottom < 0)
+        smallest = jnp.minimum(jnp.abs(state.dwmin_up), jnp.abs(state.dwmin_down))
+        states = jnp.round(10 * (top - bottom) / jnp.maximum(smallest, 1e-12))
+        count = jnp.where(
+            jnp.asarray(self.n_estimation_steps) > 0,
+            self.n_estimation_steps,
+            jnp.minimum(states, _MOST_ESTIMATION_STEPS),
+        ).astype(jnp.int32)
+        span = jnp.where(top - bottom == 0, 1.0, top - bottom)
+
+        def pair(i: jax.Array, point: jax.Array) -> jax.Array:
+            down = state.dwmin_down * ((point - bottom) / span) ** state.model["gamma_down"]
+            up = state.dwmin_up * ((top - point) / span) ** state.model["gamma_up"]
+            return jnp.where(regular & (i < count), point - down + up, point)
+
+        most = jnp.max(jnp.where(regular, count, 0))
+        return lax.fori_loop(0, most, pair, jnp.zeros_like(top))
+
+    def steps(self, state: DeviceState, weights: jax.Array) -> Steps:
+        return power_steps(state, weights)
+
+    def admit(
+        self, state: DeviceState, weights: jax.Array, up: jax.Array, down: jax.Array
+    ) -> jax.Array:
+        assert state.max_bound is not None and state.min_bound is not None
+        if not self.reference_quirks:  # spec: devices, bug 3: the power needs a weight inside the bounds
+            return jnp.clip(weights, state.min_bound, state.max_bound)
+        steps = self.steps(state, weights)
+        lost = (up & jnp.isnan(steps.up)) | (down & jnp.isnan(steps.down))
+        return jnp.where(lost, state.min_bound, weights)

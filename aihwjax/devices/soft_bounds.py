@@ -1,0 +1,51 @@
+"""Soft bounds: the step vanishes at the bound.
+
+    up    w <- clip(w + dw_up   (1 - w / w_max) (1 + sigma xi))
+    down  w <- clip(w - dw_down (1 - w / w_min) (1 + sigma xi))
+
+with the bounds of each crosspoint.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import jax
+
+from aihwjax.config import configclass, number
+from aihwjax.devices.base import DeviceState, StepLaw, Steps, WriteNoiseDevice
+from aihwjax.devices.linear_step import add_slopes, check_reverse, linear_noise, linear_steps
+from aihwjax.typing import Key, Number, Shape
+
+
+@configclass
+class SoftBoundsDevice(WriteNoiseDevice):
+    """Device that saturates softly: a linear step with gamma 1 towards its own bounds.
+
+    When to use: for filamentary resistive memory, whose conductance change fades towards both
+    ends. Spec: devices, section 3.3.
+    """
+
+    mult_noise: bool = True
+    """Whether the pulse noise scales with the step (else with the step at weight 0)."""
+    reverse_up: bool = False
+    """Refer the up slope to the lower bound."""
+    reverse_down: bool = False
+    """Refer the down slope to the upper bound."""
+    reverse_offset: Number = number(0.01)
+    """Distance of a reversed reference from the bound, in weight units."""
+
+    step_law: ClassVar[StepLaw] = "affine"
+
+    def validate(self) -> None:
+        super().validate()
+        check_reverse(self.mult_noise, self.reverse_up, self.reverse_down, type(self).__name__)
+
+    def sample_model(self, key: Key, shape: Shape, state: DeviceState) -> DeviceState:
+        return add_slopes(state, 1.0, 1.0, state.max_bound, state.min_bound, self)
+
+    def steps(self, state: DeviceState, weights: jax.Array) -> Steps:
+        return linear_steps(state, weights)
+
+    def pulse_noise(self, state: DeviceState, weights: jax.Array, steps: Steps) -> Steps:
+        return linear_noise(self, state, steps)

@@ -1,0 +1,27 @@
+"""The tile: a crossbar of devices with its converters, as pure functions on a :class:`TileState`."""
+
+from aihwjax.tile.lifecycle import get_weights, hidden_parameters, init, set_weights
+from aihwjax.tile.maintenance import clip, decay, diffuse, drift, end_of_batch, reset
+from aihwjax.tile.product import backward, forward, forward_with_mask, observe
+from aihwjax.tile.state import FrozenIO, TileState
+from aihwjax.tile.updating import update
+
+__all__ = [
+    "FrozenIO",
+    "TileState",
+    "backward",
+    "clip",
+    "decay",
+    "diffuse",
+    "drift",
+    "end_of_batch",
+    "forward",
+    "forward_with_mask",
+    "get_weights",
+    "hidden_parameters",
+    "init",
+    "observe",
+    "reset",
+    "set_weights",
+    "update",
+]

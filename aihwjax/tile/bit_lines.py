@@ -1,0 +1,143 @@
+"""Pulse trains as bits: which lines fire in which slot, packed into words.
+
+The slots of a mini-batch are numbered through all vectors: *pulse rows*. Thirty-two pulse rows
+of a line make one word. A crosspoint sees a coincidence where the words of its row and its
+column have a common bit; counting them is a logical and and a population count, exact with all
+the correlations that shared lines bring.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from aihwjax.random import Stream
+from aihwjax.tile.trains import Trains
+
+BITS = 32
+_UNROLL = 8
+_U32 = jnp.uint32
+
+
+class Lines(NamedTuple):
+    """Thresholds and signs of all lines (columns first, then rows) of a mini-batch."""
+
+    thresholds: jax.Array
+    """Firing probability in units of 2^-31, ``(n, in + out)`` uint32."""
+    negative: jax.Array
+    """Whether x or d is negative, ``(n, in + out)``."""
+    starts: jax.Array
+    """First pulse row of each vector, ``(n,)``."""
+    total: jax.Array
+    """Number of pulse rows."""
+
+
+class Words(NamedTuple):
+    """Packed pulse rows, each ``(words, lines)`` uint32."""
+
+    fires: jax.Array
+    """Whether the line fires."""
+    negative: jax.Array
+    """Whether it fires and its value is negative."""
+
+    def columns(self, in_size: int) -> Words:
+        """The words of the columns."""
+        return Words(self.fires[:, :in_size], self.negative[:, :in_size])
+
+    def rows(self, in_size: int) -> Words:
+        """The words of the rows."""
+        return Words(self.fires[:, in_size:], self.negative[:, in_size:])
+
+    def only(self, first: jax.Array, last: jax.Array) -> Words:
+        """Keep the pulse rows ``first`` to ``last - 1``, counted from the first bit."""
+        word = lax.broadcasted_iota(jnp.int32, (self.fires.shape[0], 1), 0) * BITS
+        mask = _below(last - word) & ~_below(first - word)
+        return Words(self.fires & mask, self.negative & mask)
+
+
+def _below(count: jax.Array) -> jax.Array:
+    """Word with the lowest ``count`` bits set; any integer is allowed."""
+    clipped = jnp.clip(count, 0, BITS)
+    shift = jnp.minimum(clipped, BITS - 1).astype(jnp.uint32)
+    return jnp.where(clipped >= BITS, _U32(0xFFFFFFFF), (_U32(1) << shift) - _U32(1))
+
+
+def lay_out(trains: Trains, x: jax.Array, d: jax.Array) -> Lines:
+    """Prepare the lines of a mini-batch for :func:`pack` and :func:`pulse_row`."""
+    probability = jnp.concatenate([trains.columns, trains.rows], axis=1)
+    scale = float(2**31)
+    thresholds = jnp.minimum(probability, 1.0) * scale
+    ends = jnp.cumsum(trains.length)
+    return Lines(
+        thresholds=thresholds.astype(jnp.uint32),
+        negative=jnp.concatenate([x < 0, d < 0], axis=1),
+        starts=ends - trains.length,
+        total=ends[-1],
+    )
+
+
+def locate(lines: Lines, row: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Return the vector and the slot of a pulse row."""
+    vector = jnp.maximum(jnp.sum((lines.starts <= row).astype(jnp.int32)) - 1, 0)
+    # vectors without pulses share their start with the next one; the sum picks the last of them
+    return vector, row - lines.starts[vector]
+
+
+def pulse_row(lines: Lines, row: jax.Array, stream: Stream) -> tuple[jax.Array, jax.Array]:
+    """Return which lines fire in one pulse row and which of them are negative, each ``(lines,)`` bool.
+
+    The draw is keyed by vector and slot, so a vector sends the same pulses alone or in a batch.
+    """
+    vector, slot = locate(lines, row)
+    draws = stream.child(vector).child(slot).bits((lines.thresholds.shape[1],)) >> 1
+    threshold = lax.dynamic_index_in_dim(lines.thresholds, vector, keepdims=False)
+    sign = lax.dynamic_index_in_dim(lines.negative, vector, keepdims=False)
+    fires = (draws < threshold) & (row < lines.total)
+    return fires, fires & sign
+
+
+def pack(lines: Lines, first: jax.Array, count: int, stream: Stream) -> Words:
+    """Draw and pack the pulse rows ``first`` to ``first + 32 count - 1``; rows beyond the last are silent."""
+    width = lines.thresholds.shape[1]
+    empty = jnp.zeros((count, width), jnp.uint32)
+    rows_left = jnp.clip(lines.total - first, 0, count * BITS)
+    steps = (rows_left + _UNROLL - 1) // _UNROLL
+
+    def step(i: jax.Array, words: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        fires = negative = jnp.zeros((width,), jnp.uint32)
+        begin = i * _UNROLL
+        for k in range(_UNROLL):
+            fired, minus = pulse_row(lines, first + begin + k, stream)
+            fires = fires | (fired.astype(jnp.uint32) << k)
+            negative = negative | (minus.astype(jnp.uint32) << k)
+        word, shift = begin // BITS, (begin % BITS).astype(jnp.uint32)
+
+        def put(all_words: jax.Array, bits: jax.Array) -> jax.Array:
+            old = lax.dynamic_index_in_dim(all_words, word, keepdims=False)
+            return lax.dynamic_update_index_in_dim(all_words, old | (bits << shift), word, 0)
+
+        return put(words[0], fires), put(words[1], negative)
+
+    fires, negative = lax.fori_loop(0, steps, step, (empty, empty))
+    return Words(fires, negative)
+
+
+def count(columns: Words, rows: Words) -> tuple[jax.Array, jax.Array]:
+    """Count coincidences at every crosspoint: up and down pulses, each ``(out, in)`` int32.
+
+    A pulse goes up where the signs of x and d differ (spec: update, section 1).
+    """
+    total = up = None
+    for w in range(columns.fires.shape[0]):
+        both = rows.fires[w][:, None] & columns.fires[w][None, :]
+        differ = rows.negative[w][:, None] ^ columns.negative[w][None, :]
+        ups = lax.population_count(both & differ)
+        alls = lax.population_count(both)
+        total = alls if total is None else total + alls
+        up = ups if up is None else up + ups
+    assert total is not None and up is not None
+    up_count = up.astype(jnp.int32)
+    return up_count, total.astype(jnp.int32) - up_count

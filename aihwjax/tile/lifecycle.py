@@ -1,0 +1,105 @@
+"""Making a tile, writing and reading its weights (spec: devices, sections 2.3, 2.4 and 5)."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from aihwjax import random
+from aihwjax.devices.base import Device, PulsedDevice
+from aihwjax.devices.ideal import IdealDevice
+from aihwjax.errors import ShapeError
+from aihwjax.random import Noise
+from aihwjax.tile import mvm
+from aihwjax.tile.config import TileConfig
+from aihwjax.tile.io import IOParameters, NoiseManagementType
+from aihwjax.tile.pulses import PulseType
+from aihwjax.tile.state import TileState
+from aihwjax.typing import Key
+
+_INITIAL_RANGE = 0.1
+
+
+def working_device(config: TileConfig) -> Device:
+    """Return the device that does the work: conversions resolved, pulse type ``NONE`` without pulses."""
+    device = config.device.resolved()
+    if config.update.pulse_type is PulseType.NONE and isinstance(device, PulsedDevice):
+        return IdealDevice(
+            diffusion=device.diffusion,
+            lifetime=device.lifetime,
+            reset_std=device.reset_std,
+            drift=device.drift,
+            reference_quirks=device.reference_quirks,
+        )
+    return device
+
+
+def init(config: TileConfig, key: Key, shape: tuple[int, int]) -> TileState:
+    """Make a tile: draw its devices and frozen values, and set weights uniform in (-0.1, 0.1).
+
+    Args:
+        config: The tile's configuration.
+        key: Source of all draws.
+        shape: ``(out, in)``.
+
+    Raises:
+        ShapeError: If the shape is not two positive sizes.
+    """
+    if len(shape) != 2 or min(shape) < 1:
+        raise ShapeError(f"shape={tuple(shape)} is not allowed: give (out, in) with both at least 1")
+    out_size, in_size = shape
+    device = working_device(config)
+    parts = device.init(random.fold(key, "device"), (out_size, in_size))
+    if isinstance(device, PulsedDevice):
+        parts = dataclasses.replace(parts, coarseness=device.coarseness(parts))
+    quirks = config.reference_quirks
+    averaged = _averages(config.forward) or _averages(config.backward)
+    state = TileState(
+        weights=jnp.zeros(shape, jnp.float32),
+        device=parts,
+        forward=mvm.freeze(config.forward, random.fold(key, "forward"), out_size, in_size, quirks),
+        backward=mvm.freeze(config.backward, random.fold(key, "backward"), in_size, out_size, quirks),
+        running_abs_max=jnp.full((2,), -1.0, jnp.float32) if averaged else None,
+    )
+    start = jax.random.uniform(
+        random.fold(key, "weights"), shape, jnp.float32, -_INITIAL_RANGE, _INITIAL_RANGE
+    )
+    return set_weights(config, state, start, random.fold(key, "set"))
+
+
+def _averages(io: IOParameters) -> bool:
+    return io.noise_management is NoiseManagementType.AVERAGE_ABS_MAX and not io.is_perfect
+
+
+def set_weights(config: TileConfig, state: TileState, weights: jax.Array, key: Noise) -> TileState:
+    """Write analog weights ``(out, in)``; they are clipped to the bounds of each crosspoint.
+
+    With write noise the apparent weights are noisy, unless ``apply_write_noise_on_set`` is off.
+
+    Raises:
+        ShapeError: If the weights do not have the tile's shape.
+    """
+    if jnp.shape(weights) != state.weights.shape:
+        raise ShapeError(
+            f"weights have shape {jnp.shape(weights)}: give {state.weights.shape}, (out, in) of the tile"
+        )
+    stream = random.stream(key, config.noise_engine)
+    device, apparent = working_device(config).set_weights(
+        state.device, jnp.asarray(weights, jnp.float32), stream
+    )
+    return dataclasses.replace(state, device=device, weights=apparent)
+
+
+def get_weights(config: TileConfig, state: TileState) -> jax.Array:
+    """Return the apparent analog weights ``(out, in)``, exactly."""
+    return state.weights
+
+
+def hidden_parameters(config: TileConfig, state: TileState) -> dict[str, jax.Array]:
+    """Return the per-crosspoint parameters, each ``(out, in)``, under the reference's names.
+
+    Empty for devices without pulses and under pulse type ``NONE`` (spec: devices, section 5).
+    """
+    return working_device(config).hidden_parameters(state.device)

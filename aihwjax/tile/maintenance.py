@@ -1,0 +1,100 @@
+"""What happens to the weights between updates (spec: devices, section 4).
+
+Each function returns a new state. Mapping scales are never touched.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from aihwjax import random
+from aihwjax.devices.base import DeviceState
+from aihwjax.errors import ConfigError
+from aihwjax.random import Noise, Stream
+from aihwjax.tile.config import TileConfig
+from aihwjax.tile.lifecycle import working_device
+from aihwjax.tile.state import TileState
+from aihwjax.typing import Number
+
+_Action = Callable[[DeviceState, jax.Array, Stream], tuple[DeviceState, jax.Array]]
+
+
+def _apply(config: TileConfig, state: TileState, key: Noise, action: _Action) -> TileState:
+    stream = random.stream(key, config.noise_engine)
+    device, weights = action(state.device, state.weights, stream)
+    return dataclasses.replace(state, device=device, weights=weights)
+
+
+def decay(config: TileConfig, state: TileState, alpha: Number, key: Noise) -> TileState:
+    """Decay the weights once towards the reset bias; ``alpha`` scales the decay."""
+    device = working_device(config)
+    return _apply(config, state, key, lambda d, w, s: device.decay_weights(d, w, alpha, s))
+
+
+def diffuse(config: TileConfig, state: TileState, key: Noise) -> TileState:
+    """Add one step of diffusion to the weights."""
+    return _apply(config, state, key, working_device(config).diffuse_weights)
+
+
+def drift(config: TileConfig, state: TileState, delta_t: Number, key: Noise) -> TileState:
+    """Let the time ``delta_t`` pass (in the units of ``drift.t_0``)."""
+    device = working_device(config)
+    return _apply(config, state, key, lambda d, w, s: device.drift_weights(d, w, delta_t, s))
+
+
+def reset(
+    config: TileConfig,
+    state: TileState,
+    first_column: int | jax.Array = 0,
+    columns: int | jax.Array = -1,
+    probability: Number = 1.0,
+    key: Noise | None = None,
+) -> TileState:
+    """Reset columns, wrapping around the end; each of their crosspoints with ``probability``.
+
+    Args:
+        config: The tile's configuration.
+        state: The tile.
+        first_column: Index of the first column.
+        columns: Number of columns; below 0: all.
+        probability: Chance of each crosspoint.
+        key: Source of the noise.
+
+    Raises:
+        ConfigError: If there is no key, or the device cannot be reset.
+    """
+    if key is None:
+        raise ConfigError("key=None is not allowed: give a PRNG key")
+    device = working_device(config)
+    in_size = state.weights.shape[1]
+
+    def action(parts: DeviceState, weights: jax.Array, stream: Stream) -> tuple[DeviceState, jax.Array]:
+        offset = (jnp.arange(in_size) - first_column) % in_size
+        chosen = (offset < columns) | (jnp.asarray(columns) < 0)
+        chance = stream.child("reset_chance").uniform(weights.shape) < probability
+        new_parts, new_weights = device.reset_weights(parts, weights, chosen[None, :] & chance, stream)
+        # spec: devices, section 4.4: probability 0 returns before the write noise is redrawn
+        idle = jnp.asarray(probability) <= 0
+        return jax.tree.map(lambda old, new: jnp.where(idle, old, new), (parts, weights), (new_parts, new_weights))
+
+    return _apply(config, state, key, action)
+
+
+def clip(config: TileConfig, state: TileState, key: Noise, limit: Number | None = None) -> TileState:
+    """Clip the weights to the device's bounds, and to plus and minus ``limit`` if given."""
+    device = working_device(config)
+    return _apply(config, state, key, lambda d, w, s: device.clip_weights(d, w, limit, s))
+
+
+def end_of_batch(config: TileConfig, state: TileState, key: Noise) -> TileState:
+    """Run what follows every mini-batch: diffusion, then decay, each only if configured."""
+    device = working_device(config)
+    if device.diffuses():
+        state = diffuse(config, state, random.derive(key, "diffuse"))
+    if device.decays():
+        state = decay(config, state, 1.0, random.derive(key, "decay"))
+    return state

@@ -1,0 +1,86 @@
+"""The sequential update: pulse by pulse, vector by vector. Exact and slow, the yardstick."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from aihwjax.devices.base import DeviceState, PulsedDevice
+from aihwjax.random import Stream
+from aihwjax.tile import bit_lines
+from aihwjax.tile.trains import Trains
+
+Weights = tuple[jax.Array, jax.Array]
+
+
+def one_pulse(
+    device: PulsedDevice,
+    state: DeviceState,
+    now: Weights,
+    up: jax.Array,
+    down: jax.Array,
+    stream: Stream,
+) -> Weights:
+    """Apply one pulse where ``up`` or ``down`` (bool, ``(out, in)``) is true: step, noise, clip, write noise.
+
+    Returns:
+        Stored and apparent weights.
+    """
+    assert state.max_bound is not None and state.min_bound is not None
+    stored, apparent = now
+    v = device.admit(state, device.internal(state, stored), up, down)
+    steps = device.steps(state, v)
+    change = jnp.where(up, steps.up, -steps.down)
+    if device.present("dw_min_std"):
+        noise = device.pulse_noise(state, v, steps)
+        change = change + jnp.where(up, noise.up, noise.down) * stream.child("step").normal(v.shape)
+    moved = jnp.minimum(jnp.maximum(v + change, state.min_bound), state.max_bound)
+    pulsed = up | down
+    stored = jnp.where(pulsed, device.external(state, moved), stored)
+    sigma = device.write_noise()
+    if sigma is None:
+        return stored, stored
+    fresh = stored + sigma * stream.child("write").normal(v.shape)
+    return stored, jnp.where(pulsed, fresh, apparent)
+
+
+def update(
+    device: PulsedDevice,
+    state: DeviceState,
+    weights: jax.Array,
+    trains: Trains,
+    x: jax.Array,
+    d: jax.Array,
+    stream: Stream,
+) -> tuple[DeviceState, jax.Array]:
+    """Apply the pulses of a mini-batch one slot after the other.
+
+    A slot pulses every crosspoint at most once and crosspoints do not interact, so the pulses
+    of a slot can be applied together (spec: update, section 5). Arguments as in
+    :func:`aihwjax.tile.aggregated.update`.
+    """
+    lines = bit_lines.lay_out(trains, x, d)
+    in_size = x.shape[1]
+    train_stream, pulse_stream = stream.child("trains"), stream.child("pulses")
+
+    def one_slot(carry: tuple[jax.Array, Weights]) -> tuple[jax.Array, Weights]:
+        row, now = carry
+        fires, negative = bit_lines.pulse_row(lines, row, train_stream)
+        both = fires[in_size:, None] & fires[None, :in_size]
+        differ = negative[in_size:, None] ^ negative[None, :in_size]
+        now = one_pulse(device, state, now, both & differ, both & ~differ, pulse_stream.child(row))
+        return row + 1, now
+
+    start = (jnp.asarray(0, jnp.int32), (device.stored(state, weights), weights))
+    _, (stored, apparent) = lax.while_loop(lambda carry: carry[0] < lines.total, one_slot, start)
+    return restore(state, stored, apparent)
+
+
+def restore(state: DeviceState, stored: jax.Array, apparent: jax.Array) -> tuple[DeviceState, jax.Array]:
+    """Put stored and apparent weights back where the device keeps them."""
+    if state.persistent is None:
+        return state, stored
+    return dataclasses.replace(state, persistent=stored), apparent

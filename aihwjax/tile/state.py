@@ -1,0 +1,53 @@
+"""The state of a tile: one pytree that holds everything a step can change."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import jax
+
+from aihwjax.devices.base import DeviceState
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class FrozenIO:
+    """Draws of one direction of the product that stay for the life of a tile (spec: forward, section 13).
+
+    ``rows`` are the outputs of that direction. A field is ``None`` where its feature is off.
+    """
+
+    v_offset: jax.Array | None = None
+    """Voltage offset of each row."""
+    out_nonlinearity: jax.Array | None = None
+    """Strength of the compression of each row."""
+    out_nonlinearity_factor: jax.Array | None = None
+    """Slope factor of the calibrated compression, one number."""
+    w_asymmetry: jax.Array | None = None
+    """Read-polarity factor of each crosspoint, ``(out, in)`` of the tile."""
+    out_noise_values: jax.Array | None = None
+    """Standard deviation of the output noise of each row."""
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class TileState:
+    """Everything a tile remembers. All arrays are float32; weights are ``(out, in)``."""
+
+    weights: jax.Array
+    """Apparent weights, which products see."""
+    device: DeviceState
+    """Per-crosspoint parameters and hidden state of the device."""
+    forward: FrozenIO
+    """Frozen draws of the forward product."""
+    backward: FrozenIO
+    """Frozen draws of the backward product."""
+    running_abs_max: jax.Array | None = None
+    """Running noise-management values (forward, backward), below 0 while unset; ``AVERAGE_ABS_MAX`` only."""
+    mapping_scales: jax.Array | None = None
+    """Digital scale on the outputs, ``(1,)`` or ``(out,)``; ``None`` means 1."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """The tile's size ``(out, in)``."""
+        return self.weights.shape  # type: ignore[return-value]
