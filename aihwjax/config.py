@@ -168,6 +168,8 @@ def configclass(cls: _T) -> _T:
     static = tuple(f.name for f in fields if f.name not in children)
     cls._children, cls._static, cls._hints = children, static, hints  # type: ignore[attr-defined]
     offs = {f.name: f.metadata["number"].off for f in fields if "number" in f.metadata}
+    # whole numbers travel as floats, so that jax.grad takes every configuration
+    whole = {f.name for f in fields if "number" in f.metadata and f.metadata["number"].integer}
 
     def flatten(config: Any) -> tuple[list[tuple[Any, Any]], Any]:
         values, absent = [], []
@@ -177,6 +179,8 @@ def configclass(cls: _T) -> _T:
             if off is not None and _is_plain(value) and off(value):
                 absent.append((name, value))
                 value = None
+            elif name in whole and isinstance(value, int):
+                value = float(value)
             values.append((jax.tree_util.GetAttrKey(name), value))
         return values, (tuple(getattr(config, name) for name in static), tuple(absent))
 
@@ -184,7 +188,8 @@ def configclass(cls: _T) -> _T:
         config = object.__new__(cls)
         choices, absent = aux
         for name, value in zip(children, values, strict=True):
-            object.__setattr__(config, name, value)
+            plain = name in whole and isinstance(value, float) and value.is_integer()
+            object.__setattr__(config, name, int(value) if plain else value)
         for name, value in absent:
             object.__setattr__(config, name, value)
         for name, value in zip(static, choices, strict=True):
@@ -388,6 +393,16 @@ def _built(value: Any, path: str) -> Any:
     if isinstance(value, list) and value and all(isinstance(entry, Mapping) for entry in value):
         return tuple(from_dict(entry, path=f"{path}[{i}]") for i, entry in enumerate(value))
     return value
+
+
+def from_reference(flat: Mapping[str, Any]) -> Any:
+    """Build the tile configuration that a flat dictionary of the reference describes.
+
+    See :mod:`aihwjax.reference`. Sets ``reference_quirks``: the answer is what the reference does.
+    """
+    from aihwjax.reference import from_reference as build
+
+    return build(flat)
 
 
 def to_json(config: Config) -> str:

@@ -1,1 +1,36 @@
 """Devices: one model a file. Each is a frozen configuration and a few pure functions."""
+
+from aihwjax.devices.base import Device, DeviceState, PulsedDevice, Steps, WriteNoiseDevice
+from aihwjax.devices.constant_step import ConstantStepDevice
+from aihwjax.devices.drift import DriftParameter, SimpleDriftParameter
+from aihwjax.devices.exp_step import ExpStepDevice
+from aihwjax.devices.floating_point import FloatingPointDevice
+from aihwjax.devices.ideal import IdealDevice
+from aihwjax.devices.linear_step import LinearStepDevice
+from aihwjax.devices.piecewise_step import PiecewiseStepDevice
+from aihwjax.devices.pow_step import PowStepDevice
+from aihwjax.devices.pow_step_reference import PowStepReferenceDevice
+from aihwjax.devices.soft_bounds import SoftBoundsDevice
+from aihwjax.devices.soft_bounds_pmax import SoftBoundsPmaxDevice
+from aihwjax.devices.soft_bounds_reference import SoftBoundsReferenceDevice
+
+__all__ = [
+    "ConstantStepDevice",
+    "Device",
+    "DeviceState",
+    "DriftParameter",
+    "ExpStepDevice",
+    "FloatingPointDevice",
+    "IdealDevice",
+    "LinearStepDevice",
+    "PiecewiseStepDevice",
+    "PowStepDevice",
+    "PowStepReferenceDevice",
+    "PulsedDevice",
+    "SimpleDriftParameter",
+    "SoftBoundsDevice",
+    "SoftBoundsPmaxDevice",
+    "SoftBoundsReferenceDevice",
+    "Steps",
+    "WriteNoiseDevice",
+]

@@ -7,7 +7,7 @@ A device is a frozen configuration and a few pure functions. A new pulsed model 
 * ``sample_model``: its own per-crosspoint parameters, if any,
 * ``steps``: the size of an up and a down step at a weight,
 * ``pulse_noise``: the standard deviation of one pulse, if not multiplicative,
-* the static facts ``step_law`` and ``hard_bounds`` that let the update choose its code.
+* the static facts ``step_law`` and ``meets_bounds`` that let the update choose its code.
 
 Nothing else in the library knows which device it is.
 """
@@ -203,8 +203,6 @@ class PulsedDevice(Device):
     """How the step size depends on the weight."""
     additive: ClassVar[bool] = False
     """Whether the pulse noise never depends on the weight."""
-    hard_bounds: ClassVar[bool] = True
-    """Whether pulses can run into the bounds (a multiplicative soft bound is never reached)."""
 
     # ------------------------------------------------------------ construction
     def init(self, key: Key, shape: Shape) -> DeviceState:
@@ -299,6 +297,10 @@ class PulsedDevice(Device):
     ) -> jax.Array:
         """Return the internal weights from which ``up`` and ``down`` (bool) pulses start."""
         return weights
+
+    def meets_bounds(self) -> bool:
+        """Whether pulses can run into the bounds (a multiplicative soft bound is never reached)."""
+        return True
 
     def coarseness(self, state: DeviceState) -> jax.Array:
         """Return the mean |d step / d weight| and the mean of step over half range of all crosspoints.

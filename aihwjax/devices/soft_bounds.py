@@ -44,6 +44,9 @@ class SoftBoundsDevice(WriteNoiseDevice):
     def sample_model(self, key: Key, shape: Shape, state: DeviceState) -> DeviceState:
         return add_slopes(state, 1.0, 1.0, state.max_bound, state.min_bound, self)
 
+    def meets_bounds(self) -> bool:
+        return not self.mult_noise or self.reverse_up or self.reverse_down
+
     def steps(self, state: DeviceState, weights: jax.Array) -> Steps:
         return linear_steps(state, weights)
 

@@ -63,6 +63,9 @@ class SoftBoundsReferenceDevice(WriteNoiseDevice):
                 state = dataclasses.replace(state, reset_bias=state.reset_bias + point)
         return with_model(state, reference=jnp.broadcast_to(reference, shape))
 
+    def meets_bounds(self) -> bool:
+        return not self.mult_noise
+
     def steps(self, state: DeviceState, weights: jax.Array) -> Steps:
         top, bottom = state.max_bound, state.min_bound
         assert top is not None and bottom is not None

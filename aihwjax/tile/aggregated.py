@@ -1,14 +1,19 @@
 """The aggregated update: as many pulses at once as the device allows.
 
-The pulse rows of a mini-batch are packed into words, group by group. Each group is applied in
-as few passes over the crosspoints as the device's coarseness permits, down to single pulses,
-which is the exact sequential process. All decisions are run-time numbers: nothing recompiles.
+The pulse rows of a mini-batch are packed into words, group by group. How a group is applied
+depends on how coarse the device is for this update:
+
+* *fine*: all pulse rows in one first-order pass over the crosspoints;
+* *medium*: in chunks, each in one pass that follows the mean path and its spread;
+* *coarse*: pulse row by pulse row, a few in one pass over memory: the exact process.
+
+All decisions are run-time numbers: nothing recompiles. See the page "physics: update".
 """
 
 from __future__ import annotations
 
 import dataclasses
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -18,16 +23,38 @@ from aihwjax.devices.base import DeviceState, PulsedDevice
 from aihwjax.random import Stream
 from aihwjax.tile import bit_lines
 from aihwjax.tile.bit_lines import BITS, Words
-from aihwjax.tile.pulse_pass import Draws, first_order, many_pulses
+from aihwjax.tile.pulse_pass import Draws, first_order, in_order, many_pulses
 from aihwjax.tile.trains import Trains
 
+_T = TypeVar("_T")
+Weights = tuple[jax.Array, ...]
+"""Stored weights and, with write noise, apparent weights."""
+
 _MOST_WORDS = 8
-# Below these the first-order pass with one clip is enough (docs: physics of the update)
-_FINE_SLOPE = 0.02
-_FINE_EDGE = 1e-3
-# Above them a pass is cut so that these are what is left in a chunk
-_CHUNK_SLOPE = 0.5
-_CHUNK_EDGE = 0.02
+# On a CPU, visit single rows when fewer than one in so many fires
+_SPARSE_SHARE = 3
+# Pulse rows that the exact pass takes at once; a divisor of the bits of a word
+_BLOCK = 4
+# Batches below this are so often single pulse rows that these are applied one by one when coarse
+_SMALL_BATCH = 4
+# A medium chunk with fewer rows costs more than the exact pass
+_SHORTEST_CHUNK = 16
+
+
+class Limits(NamedTuple):
+    """Largest errors of a pass (docs: physics of the update).
+
+    With N pulses at a busy crosspoint: ``slope`` bounds N |d step / d w|, ``edge`` bounds
+    N (step / half range)^2 (1 + sigma^2), ``travel`` bounds N step / half range.
+    """
+
+    slope: float
+    edge: float
+    travel: float
+
+
+FINE = Limits(slope=0.02, edge=1e-3, travel=0.03)
+MEDIUM = Limits(slope=0.15, edge=0.02, travel=0.02)
 
 
 class Plan(NamedTuple):
@@ -36,7 +63,7 @@ class Plan(NamedTuple):
     fine: jax.Array
     """Whether all pulse rows may be applied at first order."""
     chunk: jax.Array
-    """Most pulse rows of one pass."""
+    """Most pulse rows of a medium pass; 0: apply them one by one."""
     burst: jax.Array
     """Mean number of pulses at a crosspoint that come together with one sign."""
 
@@ -45,17 +72,22 @@ def plan(device: PulsedDevice, state: DeviceState, trains: Trains, total: jax.Ar
     """Decide how many pulse rows may be applied together.
 
     The number of pulses at a busy crosspoint follows from the line probabilities; with the
-    device's mean slope and its step over half range it tells how far first order is wrong.
+    device's mean slope and its step over half range it tells how far a pass would be wrong.
     """
     assert state.coarseness is not None
     slope, step = state.coarseness[0], state.coarseness[1]
-    noise = 1.0 + device.dw_min_std**2
+    noise = device.dw_min_std**2
+    edge, travel = step * step * (1.0 + noise), step
+    if trains.length.shape[0] == 1:  # all pulses of a vector at a crosspoint have one sign: only noise turns back
+        edge, travel = step * step * noise, jnp.zeros_like(step)
+    if not device.meets_bounds():
+        travel = jnp.zeros_like(step)
     longest = jnp.max(trains.length).astype(jnp.float32)
     rows = total.astype(jnp.float32)
-    edge = step * step * noise
 
     def is_fine(pulses: jax.Array) -> jax.Array:
-        return (pulses * slope < _FINE_SLOPE) & (pulses * edge * longest < _FINE_EDGE)
+        first = (pulses * slope < FINE.slope) & (pulses * travel < FINE.travel)
+        return first & (pulses * edge * longest < FINE.edge)
 
     def easy() -> Plan:
         return Plan(jnp.asarray(True), total, jnp.asarray(1.0))
@@ -66,18 +98,15 @@ def plan(device: PulsedDevice, state: DeviceState, trains: Trains, total: jax.Ar
         mean_p, mean_q = weight @ p, weight @ q
         busy_p = jnp.sum(mean_p**2) / jnp.maximum(jnp.sum(mean_p), 1e-30)
         busy_q = jnp.sum(mean_q**2) / jnp.maximum(jnp.sum(mean_q), 1e-30)
-        pulses = busy_p * busy_q / jnp.maximum(rows, 1.0)
-        share = jnp.minimum(
-            _CHUNK_SLOPE / jnp.maximum(pulses * slope, 1e-30),
-            _CHUNK_EDGE / jnp.maximum(pulses * edge, 1e-30),
-        )
-        chunk = jnp.clip(jnp.floor(rows * jnp.minimum(share, 1.0)), 1, None).astype(jnp.int32)
-        together = jnp.minimum(weight, chunk.astype(jnp.float32)) - 1
+        pulses = jnp.maximum(busy_p * busy_q / jnp.maximum(rows, 1.0), 1e-30)
+        worst = jnp.maximum(slope / MEDIUM.slope, jnp.maximum(edge / MEDIUM.edge, travel / MEDIUM.travel))
+        share = jnp.minimum(1 / jnp.maximum(pulses * worst, 1e-30), 1.0)
+        chunk = jnp.floor(rows * share).astype(jnp.int32)
+        together = jnp.maximum(jnp.minimum(weight, chunk.astype(jnp.float32)) - 1, 0.0)
         pairs = jnp.sum(weight * together * jnp.mean(p**2, axis=1) * jnp.mean(q**2, axis=1))
         singles = jnp.sum(weight * jnp.mean(p, axis=1) * jnp.mean(q, axis=1))
-        burst = 1 + jnp.maximum(pairs / jnp.maximum(singles, 1e-30), 0.0)
-        fine = is_fine(pulses)
-        return Plan(fine, jnp.where(fine, total, chunk), burst)
+        burst = 1 + pairs / jnp.maximum(singles, 1e-30)
+        return Plan(is_fine(pulses), jnp.where(chunk < _SHORTEST_CHUNK, 0, chunk), burst)
 
     # the number of pulse rows bounds the number of pulses: usually that settles it
     return lax.cond(is_fine(rows), easy, careful)
@@ -106,105 +135,147 @@ def update(
     lines = bit_lines.lay_out(trains, x, d)
     decision = plan(device, state, trains, lines.total)
     count = min(-(-x.shape[0] // BITS), _MOST_WORDS)
-    group = count * BITS
-    in_size = x.shape[1]
     train_stream, pulse_stream = stream.child("trains"), stream.child("pulses")
-    carried = (jnp.asarray(0, jnp.int32), (device.stored(state, weights), weights))
+    small = x.shape[0] < _SMALL_BATCH
+    single = 1 if small else _BLOCK
+    start: Weights = (device.stored(state, weights),)
+    if device.write_noise() is not None:
+        start = (*start, weights)
+    zero = jnp.asarray(0, jnp.int32)
 
-    def one_group(carry: tuple[jax.Array, _Weights]) -> tuple[jax.Array, _Weights]:
+    def one_group(carry: tuple[jax.Array, Weights]) -> tuple[jax.Array, Weights]:
         begin, current = carry
         words = bit_lines.pack(lines, begin, count, train_stream)
-        rows = jnp.minimum(lines.total - begin, group)
-        chunk = jnp.minimum(decision.chunk, rows)
+        rows = jnp.minimum(lines.total - begin, count * BITS)
+        passes = _Passes(device, state, x.shape[1])
+        chunk = jnp.where(decision.fine, rows, jnp.where(decision.chunk > 0, decision.chunk, single))
 
-        def one_chunk(inner: tuple[jax.Array, _Weights]) -> tuple[jax.Array, _Weights]:
+        def one_chunk(inner: tuple[jax.Array, Weights]) -> tuple[jax.Array, Weights]:
             at, now = inner
             part = words.only(at, at + chunk)
-            first = decision.fine | (chunk == 1)
-            now = _one_pass(device, state, now, part, in_size, first, decision.burst, pulse_stream.child(begin + at))
-            return at + chunk, now
+            own = pulse_stream.child(begin + at)
+            medium = ~decision.fine & (decision.chunk > 0)
+            exact = ~decision.fine & (decision.chunk == 0)
+            if small:
+                now = passes.first(now, part, own, ~medium)
+            else:
+                now = passes.first(now, part, own, decision.fine)
+                now = passes.exact(now, words, own, at, exact)
+            return at + chunk, passes.many(now, part, own, decision.burst, medium)
 
-        _, current = lax.while_loop(lambda inner: inner[0] < rows, one_chunk, (jnp.asarray(0, jnp.int32), current))
-        return begin + group, current
+        _, current = lax.while_loop(lambda inner: inner[0] < rows, one_chunk, (zero, current))
+        return begin + count * BITS, current
 
-    _, (stored, apparent) = lax.while_loop(lambda carry: carry[0] < lines.total, one_group, carried)
-    if state.persistent is None:
-        return state, stored
-    return dataclasses.replace(state, persistent=stored), apparent
-
-
-_Weights = tuple[jax.Array, jax.Array]
-
-
-def _one_pass(
-    device: PulsedDevice,
-    state: DeviceState,
-    now: _Weights,
-    words: Words,
-    in_size: int,
-    first: jax.Array,
-    burst: jax.Array,
-    stream: Stream,
-) -> _Weights:
-    columns, rows = words.columns(in_size), words.rows(in_size)
-    noisy = device.present("dw_min_std")
-
-    def dense_first(now: _Weights) -> _Weights:
-        up, down = bit_lines.count(columns, rows)
-        normal = stream.normal(up.shape) if noisy else None
-        stored = first_order(device, state, now[0], up, down, normal)
-        return _appear(device, now, stored, up + down > 0, stream)
-
-    def dense_many(now: _Weights) -> _Weights:
-        up, down = bit_lines.count(columns, rows)
-        exponential = None
-        if device.hard_bounds:
-            exponential = -jnp.log1p(-stream.child("reflection").uniform(up.shape))
-        draws = Draws(stream.normal(up.shape), exponential)
-        stored = many_pulses(device, state, now[0], up, down, draws, burst)
-        return _appear(device, now, stored, up + down > 0, stream)
-
-    if stream.pair is None or device.write_noise() is not None:
-        return lax.cond(first, dense_first, dense_many, now)
-
-    def sparse_first(now: _Weights) -> _Weights:
-        return _firing_rows(device, state, now, columns, rows, stream)
-
-    firing = jnp.sum(jnp.any(rows.fires != 0, axis=0).astype(jnp.int32))
-    few = firing * 3 < rows.fires.shape[1]
-    sparse = lax.platform_dependent(
-        cpu=lambda: few.astype(jnp.int32), default=lambda: jnp.zeros((), jnp.int32)
-    )
-    branch = jnp.where(first, sparse, 2)
-    return lax.switch(branch, [dense_first, sparse_first, dense_many], now)
+    _, final = lax.while_loop(lambda carry: carry[0] < lines.total, one_group, (zero, start))
+    if device.write_noise() is None:
+        return state, final[0]
+    return dataclasses.replace(state, persistent=final[0]), final[1]
 
 
-def _appear(
-    device: PulsedDevice, now: _Weights, stored: jax.Array, pulsed: jax.Array, stream: Stream
-) -> _Weights:
-    """Return stored and apparent weights; write noise is redrawn where a pulse came."""
+class _Passes(NamedTuple):
+    """The kinds of pass over the crosspoints of one tile.
+
+    Each runs if ``due`` (bool) is true. It stands in a loop that runs once or not at all, because
+    a loop changes the weights in place where a conditional would copy them.
+    """
+
+    device: PulsedDevice
+    state: DeviceState
+    in_size: int
+
+    def first(self, now: Weights, words: Words, stream: Stream, due: jax.Array) -> Weights:
+        """First-order pass; on a CPU only over the rows that fire if these are few."""
+        columns, rows = words.columns(self.in_size), words.rows(self.in_size)
+
+        def dense(i: jax.Array, now: Weights) -> Weights:
+            (device, state), own, across, along = _stay(((self.device, self.state), stream, columns, rows), i)
+            up, down = bit_lines.count(across, along)
+            normal = own.normal(up.shape) if device.present("dw_min_std") else None
+            stored = first_order(device, state, now[0], up, down, normal)
+            return _appear(device, now, stored, up + down > 0, own)
+
+        if stream.pair is None or self.device.write_noise() is not None:
+            return lax.fori_loop(0, due.astype(jnp.int32), dense, now)
+        firing = jnp.sum(jnp.any(rows.fires != 0, axis=0).astype(jnp.int32))
+        few = lax.platform_dependent(
+            firing,
+            cpu=lambda fired: fired * _SPARSE_SHARE < rows.fires.shape[1],
+            default=lambda fired: fired < 0,
+        )
+        sparse = jnp.where(due & few, firing, 0)
+        now = _firing_rows(self.device, self.state, now, columns, rows, stream, sparse)
+        return lax.fori_loop(0, (due & ~few).astype(jnp.int32), dense, now)
+
+    def many(self, now: Weights, words: Words, stream: Stream, burst: jax.Array, due: jax.Array) -> Weights:
+        """Pass over a chunk of a medium device."""
+        columns, rows = words.columns(self.in_size), words.rows(self.in_size)
+
+        def dense(i: jax.Array, now: Weights) -> Weights:
+            (device, state), own, across, along = _stay(((self.device, self.state), stream, columns, rows), i)
+            up, down = bit_lines.count(across, along)
+            exponential = None
+            if device.meets_bounds():
+                exponential = -jnp.log1p(-own.child("reflection").uniform(up.shape))
+            draws = Draws(own.normal(up.shape), exponential)
+            stored = many_pulses(device, state, now[0], up, down, draws, burst)
+            return _appear(device, now, stored, up + down > 0, own)
+
+        return lax.fori_loop(0, due.astype(jnp.int32), dense, now)
+
+    def exact(self, now: Weights, words: Words, stream: Stream, at: jax.Array, due: jax.Array) -> Weights:
+        """Apply the block of pulse rows that begins at row ``at``, one after the other."""
+        word, shift = at // BITS, (at % BITS).astype(jnp.uint32)
+        block = Words(*(lax.dynamic_index_in_dim(w, word, keepdims=True) >> shift for w in words))
+        columns, rows = block.columns(self.in_size), block.rows(self.in_size)
+
+        def dense(i: jax.Array, now: Weights) -> Weights:
+            (device, state), own, across, along = _stay(((self.device, self.state), stream, columns, rows), i)
+            fires = along.fires[0][:, None] & across.fires[0][None, :]
+            ups = along.negative[0][:, None] ^ across.negative[0][None, :]
+
+            def normals(k: int) -> jax.Array:
+                return own.child(k).normal(fires.shape)
+
+            stored = in_order(device, state, now[0], fires, ups, _BLOCK, normals)
+            pulsed = (fires & jnp.uint32((1 << _BLOCK) - 1)) != 0
+            return _appear(device, now, stored, pulsed, own)
+
+        return lax.fori_loop(0, due.astype(jnp.int32), dense, now)
+
+
+def _stay(values: _T, i: jax.Array) -> _T:
+    """Tie values to a loop index, so that the compiler doesn't move work on them out of the loop."""
+    return lax.optimization_barrier((values, i))[0]
+
+
+def _appear(device: PulsedDevice, now: Weights, stored: jax.Array, pulsed: jax.Array, stream: Stream) -> Weights:
+    """Return the weights after a pass; write noise is redrawn where a pulse came."""
     sigma = device.write_noise()
     if sigma is None:
-        return stored, stored
+        return (stored,)
     fresh = stored + sigma * stream.child("write").normal(stored.shape)
     return stored, jnp.where(pulsed, fresh, now[1])
 
 
 def _firing_rows(
-    device: PulsedDevice, state: DeviceState, now: _Weights, columns: Words, rows: Words, stream: Stream
-) -> _Weights:
-    """First-order pass over the rows that fire only; the same numbers as the dense pass."""
-    weights = now[0]
-    out_size, in_size = weights.shape
+    device: PulsedDevice,
+    state: DeviceState,
+    now: Weights,
+    columns: Words,
+    rows: Words,
+    stream: Stream,
+    count: jax.Array,
+) -> Weights:
+    """First-order pass over the first ``count`` rows that fire; the same numbers as the dense pass."""
+    out_size, in_size = now[0].shape
     noisy = device.present("dw_min_std")
-    fires = jnp.any(rows.fires != 0, axis=0)
-    # row numbers of the firing rows, in order, padded with the last row
-    places = jnp.nonzero(fires, size=out_size, fill_value=out_size - 1)[0].astype(jnp.int32)
-    total = jnp.sum(fires.astype(jnp.int32))
+    fires = jnp.any(rows.fires != 0, axis=0).astype(jnp.int32)
+    # the k-th firing row is the first at which k + 1 rows have fired
+    fired = jnp.cumsum(fires)
     column = lax.iota(jnp.uint32, in_size)[None, :]
 
-    def one_row(i: jax.Array, current: jax.Array) -> jax.Array:
-        row = places[i]
+    def one_row(i: jax.Array, current: Weights) -> Weights:
+        row = jnp.sum((fired <= i).astype(jnp.int32))
 
         def take(array: jax.Array) -> jax.Array:
             if array.shape != (out_size, in_size):
@@ -216,8 +287,7 @@ def _firing_rows(
         normal = None
         if noisy:
             normal = stream.normal_at(row.astype(jnp.uint32) * jnp.uint32(in_size) + column)
-        changed = first_order(device, jax.tree.map(take, state), take(current), up, down, normal)
-        return lax.dynamic_update_slice(current, changed, (row, 0))
+        changed = first_order(device, jax.tree.map(take, state), take(current[0]), up, down, normal)
+        return (lax.dynamic_update_slice(current[0], changed, (row, 0)),)
 
-    stored = lax.fori_loop(0, total, one_row, weights)
-    return stored, stored
+    return lax.fori_loop(0, count, one_row, now)

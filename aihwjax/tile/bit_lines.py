@@ -18,7 +18,9 @@ from aihwjax.random import Stream
 from aihwjax.tile.trains import Trains
 
 BITS = 32
+# Pulse rows drawn in one step of the packing loop, for large and for small batches
 _UNROLL = 8
+_SHORT_UNROLL = 2
 _U32 = jnp.uint32
 
 
@@ -104,12 +106,13 @@ def pack(lines: Lines, first: jax.Array, count: int, stream: Stream) -> Words:
     width = lines.thresholds.shape[1]
     empty = jnp.zeros((count, width), jnp.uint32)
     rows_left = jnp.clip(lines.total - first, 0, count * BITS)
-    steps = (rows_left + _UNROLL - 1) // _UNROLL
+    unroll = _UNROLL if lines.starts.shape[0] >= _UNROLL else _SHORT_UNROLL
+    steps = (rows_left + unroll - 1) // unroll
 
     def step(i: jax.Array, words: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         fires = negative = jnp.zeros((width,), jnp.uint32)
-        begin = i * _UNROLL
-        for k in range(_UNROLL):
+        begin = i * unroll
+        for k in range(unroll):
             fired, minus = pulse_row(lines, first + begin + k, stream)
             fires = fires | (fired.astype(jnp.uint32) << k)
             negative = negative | (minus.astype(jnp.uint32) << k)

@@ -1,16 +1,18 @@
 """One pass over the crosspoints: the effect of some up and down pulses on a device.
 
-Two passes, both exact for at most one pulse at a crosspoint:
-
-* :func:`first_order` takes all steps at the weight where the pass begins and clips once;
+* :func:`first_order` takes all steps at the weight where the pass begins and clips once; exact
+  for at most one pulse at a crosspoint;
 * :func:`many_pulses` follows the mean path of the weight, adds the spread of the pulse noise
-  and of the random order of ups and downs, and reflects at the hard bounds.
+  and of the random order of ups and downs, and reflects at the hard bounds;
+* :func:`in_order` applies a few pulse rows one after the other while the weight stays in a
+  register: the exact process.
 
 The derivation is on the page "physics: update" of the documentation.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -149,3 +151,37 @@ def many_pulses(
         change = change + jnp.maximum(jnp.maximum(lowest, -change) - (v - bottom), 0.0)
     moved = device.external(state, _clip(state, v + change))
     return jnp.where(number > 0, moved, weights)
+
+
+def in_order(
+    device: PulsedDevice,
+    state: DeviceState,
+    weights: jax.Array,
+    fires: jax.Array,
+    ups: jax.Array,
+    count: int,
+    normals: Callable[[int], jax.Array],
+) -> jax.Array:
+    """Return the stored weights after the pulses of ``count`` rows, one after the other.
+
+    Args:
+        device: The device.
+        state: Its parameters.
+        weights: Stored weights.
+        fires: Bit k: whether there is a pulse in row k (uint32).
+        ups: Bit k: whether it goes up.
+        count: Number of rows.
+        normals: Gives the standard normals of row k.
+    """
+    noisy = device.present("dw_min_std")
+    stored = weights
+    for k in range(count):
+        due, up = ((fires >> k) & 1).astype(bool), ((ups >> k) & 1).astype(bool)
+        v = device.admit(state, device.internal(state, stored), due & up, due & ~up)
+        steps = device.steps(state, v)
+        change = jnp.where(up, steps.up, -steps.down)
+        if noisy:
+            noise = device.pulse_noise(state, v, steps)
+            change = change + jnp.where(up, noise.up, noise.down) * normals(k)
+        stored = jnp.where(due, device.external(state, _clip(state, v + change)), stored)
+    return stored

@@ -1,0 +1,180 @@
+"""The command line: ``aihwjax train`` and ``aihwjax fidelity``.
+
+Exit codes: 0 success, 1 a golden case failed, 2 a mistake of the user (one line on stderr), 130
+interrupted. JAX is imported by the commands only, so that ``--help`` is fast.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Annotated, Self
+
+from cyclopts import App, CycloptsError, Parameter
+
+from aihwjax.errors import AihwjaxError
+
+if TYPE_CHECKING:
+    from aihwjax.experiments.files import ExperimentFile
+    from aihwjax.experiments.metrics import EpochMetrics
+
+app = App(name="aihwjax", help="Simulate and train neural networks on analog in-memory computing hardware.")
+
+_PLAIN = Parameter(negative=())
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command and return the exit code.
+
+    Args:
+        arguments: Words of the command line; ``None``: those of the process.
+    """
+    try:
+        return app(arguments, exit_on_error=False, print_error=False, result_action="return_value") or 0
+    except (CycloptsError, AihwjaxError) as error:
+        print(f"aihwjax: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"aihwjax: {error.filename or 'a file'}: {error.strerror or error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("aihwjax: interrupted", file=sys.stderr)
+        return 130
+
+
+@app.command
+def train(
+    config: Path,
+    /,
+    *,
+    set_: Annotated[tuple[str, ...], Parameter(name="--set", negative=())] = (),
+    output: Path | None = None,
+    key: int | None = None,
+    epochs: int | None = None,
+    device: str | None = None,
+    data: Path | None = None,
+    quiet: Annotated[bool, _PLAIN] = False,
+) -> None:
+    """Train the network of a TOML file and print its metrics.
+
+    With --output, a run that was interrupted continues where it was when it is started again.
+
+    Args:
+        config: TOML file with the sections experiment, model and tile.
+        set_: Change a value, such as device.dw_min=0.002 or learning_rate=0.1; may be repeated.
+        output: Folder for metrics.jsonl, config.toml, checkpoints and the trained model.
+        key: Seed of initial weights, shuffling and noise.
+        epochs: Passes over the training set.
+        device: Where to compute, such as cpu, gpu or gpu:1.
+        data: Folder of the data set's files.
+        quiet: Print nothing.
+    """
+    from aihwjax.experiments import files
+    from aihwjax.experiments.devices import find_device, on_device
+
+    changes = [*set_, *([] if epochs is None else [f"experiment.epochs={epochs}"])]
+    document = files.assign(files.read(config), changes)
+    with on_device(find_device(device)):
+        _train(files.build(document, key), output, data, quiet)
+
+
+@app.command
+def fidelity(
+    folder: Path,
+    /,
+    *,
+    json: Path | None = None,
+    family: Annotated[tuple[str, ...], _PLAIN] = (),
+    mode: Annotated[tuple[str, ...], _PLAIN] = ("aggregated",),
+    jobs: int | None = None,
+    case: str | None = None,
+) -> int:
+    """Compare the simulator with recorded statistics of the reference and print a table.
+
+    Args:
+        folder: Folder of golden cases.
+        json: File for one record a case.
+        family: Only these families of cases, such as update or mvm; may be repeated.
+        mode: Update mode, aggregated or sequential; may be repeated.
+        jobs: Processes; by default one a processor.
+        case: Only cases whose name matches this pattern.
+    """
+    from rich.console import Console
+
+    from aihwjax import fidelity as comparison
+
+    records = comparison.run(folder, families=family or None, pattern=case, modes=mode, jobs=jobs)
+    if json is not None:
+        comparison.write_json(records, json)
+    Console().print(comparison.table(records))
+    return 0 if all(record.passed for record in records) else 1
+
+
+def _train(described: ExperimentFile, output: Path | None, data: Path | None, quiet: bool) -> None:
+    from aihwjax.experiments import files, fit, load, save
+    from aihwjax.experiments.metrics import MetricsFile, write_text
+    from aihwjax.experiments.storage import holds_records, writable
+
+    experiment, resolved = described.experiment, files.to_toml(described.resolved)
+    checkpoints = None if output is None else output / "checkpoints"
+    if output is not None and checkpoints is not None:
+        writable(output)
+        if not holds_records(checkpoints):  # else it describes what is there until that is known to be the same
+            write_text(output / "config.toml", resolved)
+    splits = load(experiment, data, described.max_elements_train)
+    reports = [] if output is None else [MetricsFile(output / "metrics.jsonl")]
+    with _Display(experiment.epochs, quiet) as display:
+        model, metrics = fit(
+            experiment, splits, described.key, reports=[*reports, display.show], checkpoint_dir=checkpoints
+        )
+    if output is not None:
+        write_text(output / "config.toml", resolved)
+        save(output / "model", model)
+    if not quiet:
+        _print_table(metrics)
+
+
+class _Display:
+    """A bar of epochs on the terminal with the latest metrics."""
+
+    def __init__(self, epochs: int, quiet: bool) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+        columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
+        self._progress = Progress(*columns, console=Console(stderr=True), disable=quiet, transient=True)
+        self._task = self._progress.add_task("compiling", total=epochs)
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def show(self, metrics: list[EpochMetrics]) -> None:
+        """Show the metrics so far; a report."""
+        last = metrics[-1]
+        text = f"training loss {last['train_loss']:.4f}  accuracy {100 * last['accuracy']:.2f} %"
+        self._progress.update(self._task, completed=len(metrics), description=text)
+
+
+def _print_table(metrics: list[EpochMetrics]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("epoch", "training loss", "validation loss", "accuracy", "time")
+    for column in table.columns:
+        column.justify = "right"
+    for entry in metrics:
+        losses = (f"{entry['train_loss']:.4f}", f"{entry['valid_loss']:.4f}")
+        table.add_row(str(entry["epoch"]), *losses, f"{100 * entry['accuracy']:.2f} %", f"{entry['time_epoch']:.2f} s")
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

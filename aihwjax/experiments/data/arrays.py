@@ -1,0 +1,133 @@
+"""Data sets from arrays that the user has in memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from aihwjax.errors import DataError
+from aihwjax.experiments.data.checks import check_labels, check_pair, whole_numbers
+from aihwjax.experiments.data.dataset import Dataset, Normalization, PathLike, Splits
+
+_MAX_CLASSES = 2**31
+
+
+@dataclass(frozen=True, eq=False)
+class ArraySource:
+    """Arrays in memory."""
+
+    splits: Splits = field(repr=False)
+    """The arrays, checked."""
+
+    def read(self, root: PathLike | None, download: bool) -> Splits:
+        """Return the arrays; ``root`` and ``download`` are not needed."""
+        return self.splits
+
+
+def from_arrays(
+    train_x: ArrayLike,
+    train_y: ArrayLike,
+    valid_x: ArrayLike,
+    valid_y: ArrayLike,
+    *,
+    classes: int | None = None,
+    name: str = "arrays",
+    normalization: Normalization | None = None,
+) -> Dataset:
+    """Make a data set of arrays.
+
+    >>> import numpy as np
+    >>> x, y = np.zeros((6, 4)), np.array([0, 1, 2, 0, 1, 2])
+    >>> from_arrays(x, y, x, y).classes
+    3
+
+    Args:
+        train_x: Training inputs ``(N, ...)``, finite. 8-bit images (uint8) are scaled to [0, 1] on loading; other
+            numbers are taken as they are, as float32.
+        train_y: Labels: whole numbers ``(N,)``, zero or above. Or targets for a regression loss: floating-point
+            ``(N, k, ...)``.
+        valid_x: Validation inputs, with examples of the same shape.
+        valid_y: Validation labels or targets, of the same kind.
+        classes: Number of classes; None: one more than the largest label. Not for targets.
+        name: Name of the data set in results and checkpoints.
+        normalization: Applied on loading, after the scaling of 8-bit images.
+
+    Raises:
+        DataError: If an array is empty, not numeric, not finite, or of a shape or label that does not fit.
+    """
+    train_inputs, valid_inputs = _inputs(train_x, "train_x"), _inputs(valid_x, "valid_x")
+    if train_inputs.shape[1:] != valid_inputs.shape[1:]:
+        raise DataError(f"valid_x has examples of shape {valid_inputs.shape[1:]}; allowed: {train_inputs.shape[1:]}")
+    train_answers, valid_answers = _answers(train_y, "train_y"), _answers(valid_y, "valid_y")
+    check_pair(train_inputs, train_answers, "train_x", "train_y")
+    check_pair(valid_inputs, valid_answers, "valid_x", "valid_y")
+    if train_answers.shape[1:] != valid_answers.shape[1:]:
+        raise DataError(f"valid_y has shape {valid_answers.shape}; allowed: (N, *{train_answers.shape[1:]})")
+    if train_answers.ndim == 1:
+        classes = _class_count(classes, train_answers, valid_answers)
+        train_answers = check_labels(train_answers, classes, "train_y")
+        valid_answers = check_labels(valid_answers, classes, "valid_y")
+    elif classes is not None:
+        raise DataError(f"classes is {classes!r} with targets of shape {train_answers.shape}; allowed: None")
+    splits = Splits(train_inputs, train_answers, valid_inputs, valid_answers)
+    return Dataset(
+        name=name,
+        title=name,
+        classes=classes,
+        shape=train_inputs.shape[1:],
+        source=ArraySource(splits),
+        normalization=normalization,
+        inference_normalization=normalization,
+    )
+
+
+def _as_array(value: ArrayLike, argument: str) -> np.ndarray:
+    try:
+        array = np.asarray(value)
+    except ValueError as error:  # rows of different lengths
+        raise DataError(f"{argument} is not a rectangular array; allowed: an array of numbers") from error
+    if array.dtype.kind not in "buif":
+        raise DataError(f"{argument} has type {array.dtype}; allowed: real numbers")
+    if array.ndim == 0 or array.size == 0:
+        raise DataError(f"{argument} is empty, shape {array.shape}; allowed: at least 1 example")
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        position = tuple(int(index) for index in np.argwhere(~np.isfinite(array))[0])
+        raise DataError(f"{argument} has {array[position]} at index {position}; allowed: finite numbers")
+    return array
+
+
+def _as_float32(array: np.ndarray, argument: str) -> np.ndarray:
+    largest = np.abs(array).max()
+    if largest > np.finfo(np.float32).max:
+        raise DataError(f"{argument} has a value of magnitude {largest}; allowed: the range of float32")
+    return array.astype(np.float32)
+
+
+def _inputs(value: ArrayLike, argument: str) -> np.ndarray:
+    array = _as_array(value, argument)
+    if array.ndim < 2:
+        raise DataError(f"{argument} has shape {array.shape}; allowed: (N, ...), one row an example")
+    return array.copy() if array.dtype == np.uint8 else _as_float32(array, argument)
+
+
+def _answers(value: ArrayLike, argument: str) -> np.ndarray:
+    """Return labels as int64 ``(N,)`` or targets as float32 ``(N, k, ...)``."""
+    array = _as_array(value, argument)
+    if array.ndim > 1:
+        if array.dtype.kind != "f":
+            raise DataError(
+                f"{argument} has shape {array.shape} and type {array.dtype};"
+                " allowed: whole-number labels (N,), or floating-point targets (N, k)"
+            )
+        return _as_float32(array, argument)
+    return whole_numbers(array, argument)
+
+
+def _class_count(classes: int | None, *labels: np.ndarray) -> int:
+    if classes is None:
+        classes = max(1 + max(int(part.max()) for part in labels), 1)
+    if isinstance(classes, bool) or not isinstance(classes, (int, np.integer)) or not 1 <= classes < _MAX_CLASSES:
+        raise DataError(f"classes is {classes!r}; allowed: whole numbers from 1 to {_MAX_CLASSES - 1}")
+    return int(classes)

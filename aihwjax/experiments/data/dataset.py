@@ -1,0 +1,196 @@
+"""The description of a data set, and the arrays it loads into."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import operator
+import os
+from typing import NamedTuple, Protocol, TypeAlias
+
+import numpy as np
+
+from aihwjax.errors import DataError
+
+PathLike: TypeAlias = str | os.PathLike[str]
+"""A folder, as text or as a path object."""
+
+
+class Splits(NamedTuple):
+    """The two splits of a data set, as NumPy arrays (and so a pytree of four leaves)."""
+
+    train_x: np.ndarray
+    """Training inputs, float32 ``(N, channels, height, width)``, or ``(N, ...)`` for arrays of the user's own."""
+    train_y: np.ndarray
+    """Training labels, int32 ``(N,)``, or float32 targets ``(N, ...)``."""
+    valid_x: np.ndarray
+    """Validation inputs, shaped like the training inputs but for their number."""
+    valid_y: np.ndarray
+    """Validation labels or targets."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Normalization:
+    """The affine map ``(x - mean) / std``, channel by channel, after the scaling to [0, 1]."""
+
+    mean: tuple[float, ...]
+    """Mean of each channel, or a single number for all of them."""
+    std: tuple[float, ...]
+    """Standard deviation of each channel, above zero."""
+
+    def __post_init__(self) -> None:
+        if len(self.mean) != len(self.std) or not self.mean:
+            raise DataError(f"normalization has mean={self.mean}, std={self.std}; allowed: one of each a channel")
+        if not np.all(np.isfinite(self.mean)) or not np.all(np.isfinite(self.std)) or min(self.std) <= 0:
+            raise DataError(f"normalization has mean={self.mean}, std={self.std}; allowed: finite numbers, std > 0")
+
+    def apply(self, x: np.ndarray) -> np.ndarray:
+        """Normalise the float32 array ``x`` of shape ``(N, channels, ...)`` in place and return it.
+
+        Raises:
+            DataError: If the number of channels differs.
+        """
+        channels = len(self.mean)
+        if channels == 1:
+            x -= np.float32(self.mean[0])
+            x /= np.float32(self.std[0])
+            return x
+        if x.ndim < 2 or x.shape[1] != channels:
+            raise DataError(f"inputs have shape {x.shape}; allowed for {channels} means: (N, {channels}, ...)")
+        per_channel = (channels,) + (1,) * (x.ndim - 2)
+        x -= np.asarray(self.mean, np.float32).reshape(per_channel)
+        x /= np.asarray(self.std, np.float32).reshape(per_channel)
+        return x
+
+
+class Source(Protocol):
+    """Where the stored arrays of a data set come from: a folder, the package, memory, another library."""
+
+    def read(self, root: PathLike | None, download: bool) -> Splits:
+        """Return both splits as stored: images channel first, uint8 or float; labels int32.
+
+        Args:
+            root: The folder that the user named, or None.
+            download: Whether files that are missing may be fetched from the network.
+
+        Raises:
+            DataError: If anything is missing, damaged or out of range.
+        """
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+    """A data set by description; nothing is read before :meth:`load`.
+
+    >>> from aihwjax.experiments import data
+    >>> splits = data.MNIST10K.load(max_elements=100)
+    >>> splits.train_x.shape, splits.train_y.dtype.name
+    ((100, 1, 28, 28), 'int32')
+    """
+
+    name: str
+    """Name in configuration files, for instance ``"fashion_mnist"``."""
+    title: str
+    """Name for people, for instance ``"FashionMNIST"``."""
+    classes: int | None
+    """Number of classes; labels are 0 to ``classes - 1``. None if the targets are not classes."""
+    shape: tuple[int, ...]
+    """Shape of one input, channel first: ``(channels, height, width)``."""
+    source: Source
+    """Where the stored arrays come from."""
+    normalization: Normalization | None = None
+    """Applied after the scaling of 8-bit inputs to [0, 1]; None: the scaling only."""
+    inference_normalization: Normalization | None = None
+    """The same for inference experiments (spec: experiments, section 4)."""
+
+    def __str__(self) -> str:
+        return self.title
+
+    def load(self, root: PathLike | None = None, *, max_elements: int = 0, download: bool = True) -> Splits:
+        """Read both splits.
+
+        8-bit inputs are scaled to [0, 1], then :attr:`normalization` is applied.
+
+        Args:
+            root: Folder of the files; None: the environment variable ``AIHWJAX_DATA_DIR`` if it is set, else
+                the user's cache folder. Data sets without files of their own (``mnist10k``, arrays) ignore it.
+            max_elements: If above zero, only the first so many examples of each split.
+            download: Whether missing files are fetched; False: they are an error.
+
+        Raises:
+            DataError: If a file is missing, damaged or out of range, the network or the folder cannot be used,
+                or ``max_elements`` is negative.
+        """
+        _check_max_elements(max_elements)
+        stored = truncate(self.source.read(root, download), max_elements)
+        return Splits(self._scale(stored.train_x), stored.train_y, self._scale(stored.valid_x), stored.valid_y)
+
+    def for_inference(self) -> Dataset:
+        """Return the same data set with the scaling of inference experiments.
+
+        The reference leaves FashionMNIST unnormalised there, to match published weights
+        (spec: experiments, section 4); all others are the same.
+        """
+        return dataclasses.replace(self, normalization=self.inference_normalization)
+
+    def with_normalization(self, mean: tuple[float, ...], std: tuple[float, ...]) -> Dataset:
+        """Return the same data set with another normalisation, in training and inference.
+
+        Args:
+            mean: Mean of each channel, or one number for all, in units of the [0, 1] scale.
+            std: Standard deviation of each channel, or one number for all.
+
+        Raises:
+            DataError: If the lengths differ or a standard deviation is not above zero.
+        """
+        other = Normalization(tuple(mean), tuple(std))
+        return dataclasses.replace(self, normalization=other, inference_normalization=other)
+
+    def _scale(self, x: np.ndarray) -> np.ndarray:
+        scaled = x.astype(np.float32, order="C")
+        if x.dtype == np.uint8:
+            scaled /= np.float32(255)
+        return self.normalization.apply(scaled) if self.normalization else scaled
+
+
+def truncate(splits: Splits, max_elements: int) -> Splits:
+    """Return the first ``max_elements`` examples of both splits, each clamped to its size.
+
+    Zero means no limit (spec: experiments, section 2.2 and bug 11).
+
+    Raises:
+        DataError: If ``max_elements`` is negative or not a whole number.
+    """
+    count = _check_max_elements(max_elements)
+    return Splits(*(array[:count] for array in splits)) if count else splits
+
+
+def _check_max_elements(max_elements: int) -> int:
+    try:
+        count = operator.index(max_elements)
+    except TypeError:
+        count = -1
+    if count < 0 or isinstance(max_elements, bool):
+        raise DataError(f"max_elements is {max_elements!r}; allowed: whole numbers from 0 (no limit)")
+    return count
+
+
+def fingerprint(name: str, splits: Splits) -> str:
+    """Return a short hash by which a checkpoint recognises the data it was trained on.
+
+    It covers the name, the sizes, shapes and types of the four arrays, all labels, and 64 inputs of each split.
+
+    Args:
+        name: Name of the data set.
+        splits: The loaded arrays.
+    """
+    digest = hashlib.sha256(name.encode())
+    for array in splits:
+        digest.update(f"|{array.shape}{array.dtype.str}".encode())
+    for labels in (splits.train_y, splits.valid_y):
+        digest.update(np.ascontiguousarray(labels).tobytes())
+    for inputs in (splits.train_x, splits.valid_x):
+        chosen = np.linspace(0, max(len(inputs) - 1, 0), min(64, len(inputs))).astype(int)
+        digest.update(np.ascontiguousarray(inputs[chosen]).tobytes())
+    return digest.hexdigest()[:16]

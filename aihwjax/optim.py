@@ -1,0 +1,206 @@
+"""Training: one optimizer for digital parameters and tiles (spec: tile_ops section 13, update section 8)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+
+from aihwjax import random
+from aihwjax.errors import ConfigError, ModuleError, nearest
+from aihwjax.nn.gradients import Gradients, value_and_grad
+from aihwjax.nn.paths import analog_tiles, noise_engine
+from aihwjax.nn.variables import ModelState, TileConfigVariable
+from aihwjax.random import Noise
+from aihwjax.typing import Number
+
+LearningRate: TypeAlias = Number | optax.Schedule
+"""A number, a traced number, or a function from the number of steps done to one."""
+
+
+class OptimizerState(NamedTuple):
+    """What the optimizer remembers; the tiles keep their own state in the model."""
+
+    step: jax.Array
+    """Number of steps done."""
+    digital: optax.OptState
+    """State of the optimizer of the digital parameters."""
+
+
+@dataclass(frozen=True)
+class AnalogSGD:
+    """Plain gradient descent by pulses on tiles, any optimizer on digital parameters; see :func:`analog_sgd`."""
+
+    learning_rate: LearningRate
+    """Learning rate of the tiles."""
+    digital: optax.GradientTransformation | None
+    """Optimizer of the digital parameters; ``None``: gradient descent with the same learning rate."""
+
+    def init(self, model: nnx.Module) -> OptimizerState:
+        """Return the state before the first step.
+
+        Args:
+            model: The model to train.
+        """
+        params = nnx.state(model, nnx.Param)
+        digital = optax.EmptyState() if self.digital is None else self.digital.init(params)
+        return OptimizerState(jnp.zeros((), jnp.int32), digital)
+
+    def update(self, model: nnx.Module, gradients: Gradients, state: OptimizerState, key: Noise) -> OptimizerState:
+        """Take one step; changes ``model`` and returns the optimizer's new state.
+
+        In this order: the digital parameters, the pulsed update of each tile that was called, and what
+        follows every mini-batch (diffusion, decay) on all tiles. A learning rate of 0 freezes the
+        pulses but not the last part.
+
+        Args:
+            model: The model; all of its changes are made in place, as usual in NNX.
+            gradients: From :func:`aihwjax.nn.value_and_grad`.
+            state: State after the last step.
+            key: Source of pulses and noise.
+
+        Raises:
+            ModuleError: If the gradients belong to another model.
+        """
+        rate = self.learning_rate(state.step) if callable(self.learning_rate) else self.learning_rate
+        digital = self._step_digital(model, gradients.digital, state.digital, rate)
+        tiles = analog_tiles(model)
+        for path in gradients.analog:
+            if path not in tiles:
+                raise ModuleError(f"the gradients are for a tile {path!r} that the model lacks{nearest(path, tiles)}")
+        noise = random.stream(key, noise_engine(model))
+        frozen = isinstance(rate, int | float) and rate == 0
+        for path, tile in tiles.items():
+            own = random.derive(noise, path)
+            if path in gradients.analog and not frozen:
+                tile.update(*gradients.analog[path], rate, random.derive(own, "update"))
+            tile.end_of_batch(random.derive(own, "end_of_batch"))
+        return OptimizerState(state.step + 1, digital)
+
+    def _step_digital(
+        self, model: nnx.Module, gradients: ModelState, state: optax.OptState, rate: Number
+    ) -> optax.OptState:
+        if not jax.tree.leaves(gradients):
+            return state
+        params = nnx.state(model, nnx.Param)
+        if self.digital is None:
+            updates = jax.tree.map(lambda g: -rate * g, gradients)
+        else:
+            updates, state = self.digital.update(gradients, state, params)
+        nnx.update(model, optax.apply_updates(params, updates))
+        return state
+
+
+def analog_sgd(learning_rate: LearningRate, digital: optax.GradientTransformation | None = None) -> AnalogSGD:
+    """Train tiles by pulses and digital parameters by gradient descent.
+
+    Momentum, weight decay and the like of ``digital`` never touch a tile: pulses always do plain
+    gradient descent. To change the learning rate without compiling again, build the optimizer inside
+    the compiled function from a learning rate that is its argument, or give a schedule.
+
+    Example:
+        >>> import jax, optax
+        >>> from flax import nnx
+        >>> from aihwjax import nn
+        >>> model = nn.AnalogLinear(4, 3, rngs=nnx.Rngs(0))
+        >>> optimizer = analog_sgd(0.1, digital=optax.adam(1e-3))
+        >>> state = optimizer.init(model)
+        >>> loss = nn.value_and_grad(lambda model, x, key: (model(x, key=key) ** 2).mean())
+        >>> for step in range(3):
+        ...     key = jax.random.fold_in(jax.random.key(0), step)
+        ...     value, gradients = loss(model, jax.numpy.ones((5, 4)), key)
+        ...     state = optimizer.update(model, gradients, state, key)
+        >>> int(state.step)
+        3
+
+    Args:
+        learning_rate: At least 0: a number, an array, a traced value, or an optax schedule.
+        digital: Optimizer of the digital parameters; ``None``: gradient descent with ``learning_rate``.
+
+    Raises:
+        ConfigError: If the learning rate is negative, not finite, or not one number.
+    """
+    if not callable(learning_rate) and not isinstance(learning_rate, jax.core.Tracer):
+        value = np.asarray(learning_rate)
+        fits = value.shape == () and value.dtype.kind in "fiu" and math.isfinite(value) and value >= 0
+        if not fits:
+            raise ConfigError(f"learning_rate={learning_rate!r} is not allowed: give a finite number of at least 0")
+    if digital is not None and not (hasattr(digital, "init") and hasattr(digital, "update")):
+        raise ConfigError(f"digital={digital!r} is not allowed: give an optax transformation")
+    return AnalogSGD(learning_rate, digital)
+
+
+class Training(NamedTuple):
+    """A model taken apart for a training loop; see :func:`take_apart`."""
+
+    graph: nnx.GraphDef[Any]
+    """Its structure, static."""
+    moving: ModelState
+    """What training changes: parameters, tiles, statistics."""
+    fixed: ModelState
+    """Tile configurations, whose numbers training reads only."""
+
+
+def take_apart(model: nnx.Module) -> Training:
+    """Split a model into structure, moving and fixed state, the form of a loop under ``lax.scan``.
+
+    Put it together with ``nnx.merge(*parts)``.
+
+    Args:
+        model: Any NNX module.
+    """
+    graph, *states = nnx.split(model, TileConfigVariable, ...)
+    fixed, moving = states
+    return Training(graph, moving, fixed)
+
+
+def training_step(
+    loss_fn: Callable[..., jax.Array], optimizer: AnalogSGD, parts: Training
+) -> Callable[..., tuple[ModelState, OptimizerState, jax.Array]]:
+    """Return one training step as a pure function, to be scanned or compiled.
+
+    Example:
+        >>> import jax
+        >>> from flax import nnx
+        >>> from aihwjax import nn, random
+        >>> model = nn.AnalogLinear(4, 3, rngs=nnx.Rngs(0))
+        >>> optimizer = analog_sgd(0.1)
+        >>> parts = take_apart(model)
+        >>> step = training_step(lambda model, x, key: (model(x, key=key) ** 2).mean(), optimizer, parts)
+        >>> def body(carry, inputs):
+        ...     index, x = inputs
+        ...     moving, state, loss = step(*carry, parts.fixed, jax.random.fold_in(jax.random.key(0), index), x)
+        ...     return (moving, state), loss
+        >>> batches = jax.numpy.arange(3), jax.numpy.ones((3, 5, 4))
+        >>> (moving, state), losses = jax.lax.scan(body, (parts.moving, optimizer.init(model)), batches)
+        >>> nnx.update(model, moving)
+        >>> losses.shape
+        (3,)
+
+    Args:
+        loss_fn: ``loss_fn(model, *batch, key)``; returns one number.
+        optimizer: From :func:`analog_sgd`.
+        parts: From :func:`take_apart`; only its structure is used.
+
+    Returns:
+        ``(moving, optimizer state, fixed, key, *batch) -> (moving, optimizer state, loss)``.
+    """
+    graph = parts.graph
+
+    def step(
+        moving: ModelState, state: OptimizerState, fixed: ModelState, key: Noise, *batch: Any
+    ) -> tuple[ModelState, OptimizerState, jax.Array]:
+        model = nnx.merge(graph, moving, fixed, copy=True)
+        noise = random.stream(key, noise_engine(model))
+        loss, gradients = value_and_grad(loss_fn)(model, *batch, random.derive(noise, "loss"))
+        state = optimizer.update(model, gradients, state, random.derive(noise, "update"))
+        return take_apart(model).moving, state, loss
+
+    return step

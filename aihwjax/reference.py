@@ -1,0 +1,189 @@
+"""Configurations of the reference, as flat dictionaries (``aj.config.from_reference``).
+
+A flat dictionary holds one entry a field, under its dotted path, and the class of every group
+under ``__class__``::
+
+    {"__class__": "SingleRPUConfig", "device.__class__": "ConstantStepDevice", "device.dw_min": 0.01}
+
+Lists have an entry ``__len__`` and numbered entries, enums read ``"PulseType.NONE"``. Preset
+classes stand for the class they are derived from; their values are all in the dictionary.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+# The device modules are imported for their registration: a device is looked up by its name.
+import aihwjax.devices.constant_step
+import aihwjax.devices.exp_step
+import aihwjax.devices.floating_point
+import aihwjax.devices.ideal
+import aihwjax.devices.linear_step
+import aihwjax.devices.piecewise_step
+import aihwjax.devices.pow_step
+import aihwjax.devices.pow_step_reference
+import aihwjax.devices.soft_bounds
+import aihwjax.devices.soft_bounds_pmax
+import aihwjax.devices.soft_bounds_reference  # noqa: F401
+from aihwjax.config import Config, registered
+from aihwjax.devices.base import Device
+from aihwjax.errors import ConfigError, nearest
+from aihwjax.tile.config import FloatingPointRPUConfig, TileConfig
+
+Value: TypeAlias = bool | int | float | str | None
+"""What an entry of a flat dictionary can be."""
+_Tree: TypeAlias = "dict[str, _Tree | Value]"
+
+_TAG, _LENGTH = "__class__", "__len__"
+
+PRESET_DEVICES = {
+    "ReRamESPresetDevice": "ExpStepDevice",
+    "ReRamSBPresetDevice": "SoftBoundsReferenceDevice",
+    "CapacitorPresetDevice": "LinearStepDevice",
+    "EcRamPresetDevice": "LinearStepDevice",
+    "EcRamMOPresetDevice": "LinearStepDevice",
+    "IdealizedPresetDevice": "ConstantStepDevice",
+    "GokmenVlasovPresetDevice": "ConstantStepDevice",
+    "PCMPresetDevice": "ExpStepDevice",
+    "ReRamArrayOMPresetDevice": "SoftBoundsReferenceDevice",
+    "ReRamArrayHfO2PresetDevice": "SoftBoundsReferenceDevice",
+}
+"""Device presets of the reference and the class each is derived from (spec: presets, section 2)."""
+
+PRESET_PARTS = {
+    "PresetIOParameters": "IOParameters",
+    "StandardIOParameters": "IOParameters",
+    "PresetUpdateParameters": "UpdateParameters",
+}
+"""Presets of parts of a tile and the class each is derived from (spec: presets, section 1)."""
+
+_OTHER_NAMES = {"SimpleDriftParameter": "DriftParameter"}
+_ALIASES = {**PRESET_DEVICES, **PRESET_PARTS, **_OTHER_NAMES}
+
+_TILES = {"SingleRPUConfig", "UnitCellRPUConfig", "DigitalRankUpdateRPUConfig", "FloatingPointRPUConfig"}
+_FAMILIES = ("TikiTaka", "TTv2", "ChoppedTTv2", "AGAD", "MixedPrecision", "")
+_PRESETS = {
+    f"{family}{device.removesuffix('Device')}"
+    for family in _FAMILIES
+    for device in PRESET_DEVICES
+    if not device.startswith("ReRamArray")
+}
+_PRESETS |= {
+    f"{device}{count}Preset"
+    for device in ("ReRamES", "ReRamSB", "Capacitor", "EcRam", "EcRamMO", "Idealized")
+    for count in (2, 4)
+}
+"""Tile presets for training (spec: presets, section 5): a device and nothing that is not in the dictionary."""
+
+_NO_PART = {"runtime", "noise_model", "drift_compensation", "tile_class", "tile_array_class"}
+"""Groups of a tile configuration that play no part in the physics of one tile."""
+
+
+def from_reference(flat: Mapping[str, Value]) -> TileConfig:
+    """Build the tile configuration that a flat dictionary of the reference describes.
+
+    The result has ``reference_quirks=True``: it answers what the reference would have done.
+    Fields that are not given have their defaults, except under a preset's class, whose values
+    have to be listed.
+
+    Example:
+        >>> flat = {"__class__": "SingleRPUConfig", "device.__class__": "ConstantStepDevice", "device.dw_min": 0.01}
+        >>> from_reference(flat).device.dw_min
+        0.01
+
+    Args:
+        flat: Dotted path to value, with class tags; see the module docstring.
+
+    Raises:
+        ConfigError: If a class or field is unknown, a value is not allowed, or the class tag is missing.
+    """
+    tree = _nested(flat)
+    tag = tree.pop(_TAG, None)
+    if tag is None:
+        raise ConfigError(f"the reference configuration has no entry {_TAG!r}: give for example 'SingleRPUConfig'")
+    fields = {name: value for name, value in tree.items() if name not in _NO_PART}
+    values = _fields(TileConfig, fields, path="")
+    if tag not in _TILES | _PRESETS:
+        raise ConfigError(f"unknown tile configuration class {tag!r}{nearest(str(tag), _TILES | _PRESETS)}")
+    build = FloatingPointRPUConfig if tag == "FloatingPointRPUConfig" else TileConfig
+    return build(**{**values, "reference_quirks": True})
+
+
+def _nested(flat: Mapping[str, Value]) -> _Tree:
+    tree: _Tree = {}
+    for path, value in flat.items():
+        *groups, name = path.split(".")
+        place = tree
+        for depth, group in enumerate(groups):
+            inner = place.setdefault(group, {})
+            if not isinstance(inner, dict):
+                where = ".".join(groups[: depth + 1])
+                raise ConfigError(f"{where}={inner!r} has no fields, so {path!r} does not exist")
+            place = inner
+        if isinstance(place.get(name), dict):
+            raise ConfigError(f"{path}={value!r} is not allowed: {path!r} also has fields")
+        place[name] = value
+    return tree
+
+
+def _fields(cls: type[Config], tree: _Tree, path: str) -> dict[str, Any]:
+    """Return the keyword arguments of ``cls`` that a group describes."""
+    hints = typing.get_type_hints(cls)
+    known = {field.name for field in dataclasses.fields(cls)} - {"reference_quirks"}  # type: ignore[arg-type]
+    values: dict[str, Any] = {}
+    for name, value in tree.items():
+        where = f"{path}.{name}" if path else name
+        if name not in known:
+            raise ConfigError(f"unknown field {where!r} of {cls.__name__}{nearest(name, known)}")
+        values[name] = _value(value, hints[name], where)
+    return values
+
+
+def _value(value: _Tree | Value, hint: object, path: str) -> object:
+    if not isinstance(value, dict):
+        return value
+    if _LENGTH in value:
+        return _list(value, path)
+    return _group(value, hint, path)
+
+
+def _list(tree: _Tree, path: str) -> tuple[object, ...]:
+    length = tree[_LENGTH]
+    names = [str(i) for i in range(length)] if isinstance(length, int) and length >= 0 else []
+    if not isinstance(length, int) or set(names) != set(tree) - {_LENGTH, _TAG}:
+        given = sorted(set(tree) - {_LENGTH, _TAG})
+        raise ConfigError(f"{path}.{_LENGTH}={length!r} does not fit the entries {', '.join(given) or 'given: none'}")
+    return tuple(_value(tree[name], None, f"{path}.{name}") for name in names)
+
+
+def _group(tree: _Tree, hint: object, path: str) -> Config:
+    tag = tree.get(_TAG)
+    if tag is None:
+        if not (isinstance(hint, type) and issubclass(hint, Config)) or hint is Device:
+            raise ConfigError(f"{path} has no entry {_TAG!r} that names its class")
+        tag = hint.__name__
+    cls = _class(str(tag), path, device=isinstance(hint, type) and issubclass(hint, Device))
+    values = _fields(cls, {name: value for name, value in tree.items() if name != _TAG}, path)
+    if tag in PRESET_DEVICES or tag in PRESET_PARTS:
+        _check_complete(str(tag), cls, values, path)
+    return cls(**values)
+
+
+def _class(tag: str, path: str, *, device: bool) -> type[Config]:
+    kind = "device class" if device else "class"
+    try:
+        return registered(_ALIASES.get(tag, tag))
+    except ConfigError as error:
+        hint = nearest(tag, _ALIASES) or str(error).partition(repr(tag))[2]
+        raise ConfigError(f"unknown {kind} {tag!r} at {path}.{_TAG}{hint}") from None
+
+
+def _check_complete(tag: str, cls: type[Config], values: dict[str, Any], path: str) -> None:
+    """Refuse a preset whose values are not listed: the class's own defaults would be wrong."""
+    numbers = [field.name for field in dataclasses.fields(cls) if "number" in field.metadata]  # type: ignore[arg-type]
+    missing = [name for name in numbers if name not in values]
+    if missing:
+        raise ConfigError(f"{path}.{_TAG}={tag!r} stands for values of its own: give {path}.{missing[0]} too")
