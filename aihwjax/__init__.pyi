@@ -34,13 +34,13 @@ from .experiments import BasicTraining as BasicTraining
 from .experiments import LocalRunner as LocalRunner
 from .experiments import data as data
 from .experiments import fit as fit
-from .experiments import load as load
 from .experiments import run_local as run_local
 from .experiments import save as save
 from .experiments.data import MNIST as MNIST
 from .experiments.data import MNIST10K as MNIST10K
 from .experiments.data import SVHN as SVHN
 from .experiments.data import FashionMNIST as FashionMNIST
+from .experiments.storing import load as load
 from .optim import analog_sgd as analog_sgd
 from .random import NoiseEngine as NoiseEngine
 from .tile.config import FloatingPointRPUConfig as FloatingPointRPUConfig

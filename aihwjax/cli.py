@@ -113,7 +113,7 @@ def fidelity(
 
 
 def _train(described: ExperimentFile, output: Path | None, data: Path | None, quiet: bool) -> None:
-    from aihwjax.experiments import files, fit, load, save
+    from aihwjax.experiments import files, fit, load_data, save
     from aihwjax.experiments.metrics import MetricsFile, write_text
     from aihwjax.experiments.storage import holds_records, writable
 
@@ -123,7 +123,7 @@ def _train(described: ExperimentFile, output: Path | None, data: Path | None, qu
         writable(output)
         if not holds_records(checkpoints):  # else it describes what is there until that is known to be the same
             write_text(output / "config.toml", resolved)
-    splits = load(experiment, data, described.max_elements_train)
+    splits = load_data(experiment, data, described.max_elements_train)
     reports = [] if output is None else [MetricsFile(output / "metrics.jsonl")]
     with _Display(experiment.epochs, quiet) as display:
         model, metrics = fit(

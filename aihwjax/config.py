@@ -143,7 +143,7 @@ class Config:
             return NotImplemented
         mine, tree = jax.tree.flatten(self)
         theirs, other_tree = jax.tree.flatten(other)
-        if tree != other_tree:
+        if tree != other_tree:  # type: ignore[operator]
             return False
         return all(np.array_equal(a, b) for a, b in zip(mine, theirs, strict=True))
 
@@ -185,7 +185,7 @@ def configclass(cls: _T) -> _T:
         return values, (tuple(getattr(config, name) for name in static), tuple(absent))
 
     def unflatten(aux: Any, values: Any) -> Any:
-        config = object.__new__(cls)
+        config: Any = object.__new__(cls)
         choices, absent = aux
         for name, value in zip(children, values, strict=True):
             plain = name in whole and isinstance(value, float) and value.is_integer()

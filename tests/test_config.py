@@ -57,9 +57,8 @@ def test_bad_input_names_argument_value_and_what_is_allowed(case: int) -> None:
 
 def test_replace_reaches_into_parts_and_leaves_the_original() -> None:
     config = aj.SingleRPUConfig(device=aj.SoftBoundsDevice())
-    changed = configs.replace(
-        config, {"device.dw_min": 0.002, "device.drift.nu": 0.1, "update.pulse_type": "MEAN_COUNT", "forward.inp_res": -1}
-    )
+    changes = {"device.dw_min": 0.002, "device.drift.nu": 0.1, "update.pulse_type": "MEAN_COUNT", "forward.inp_res": -1}
+    changed = configs.replace(config, changes)
     assert changed.device.dw_min == 0.002
     assert changed.device.drift.nu == 0.1
     assert changed.update.pulse_type is aj.PulseType.MEAN_COUNT

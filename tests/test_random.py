@@ -89,7 +89,8 @@ def test_streams_of_related_keys_are_unrelated() -> None:
     squares = np.corrcoef(z**2) - np.eye(len(z))
     assert np.abs(squares).max() < 4.8 / np.sqrt(n)
     # streams must not be shifted copies of each other either
-    words = {name: set(np.asarray(random.stream(s, NoiseEngine.COUNTER).bits((2000,))).tolist()) for name, s in sources.items()}
+    streams = {name: random.stream(source, NoiseEngine.COUNTER) for name, source in sources.items()}
+    words = {name: set(np.asarray(stream.bits((2000,))).tolist()) for name, stream in streams.items()}
     names = list(words)
     shared = max(len(words[a] & words[b]) for i, a in enumerate(names) for b in names[:i])
     assert shared <= 2

@@ -250,9 +250,9 @@ class PulsedDevice(Device):
             life = self.lifetime * (1 + self.lifetime_dtod * normal("lifetime"))
             decay = jnp.where(life > 1, 1 - 1 / life, 0.0)
             decay = jnp.where(jnp.asarray(self.lifetime) > 0, decay, 1.0)
-        bias = self.reset + self.reset_dtod * normal("reset")
+        bias = jnp.asarray(self.reset) + self.reset_dtod * normal("reset")
         if not (isinstance(self.drift.nu, int | float) and self.drift.nu <= 0):
-            exponents = self.drift.nu * (1 + self.drift.nu_dtod * normal("drift_nu"))
+            exponents = jnp.asarray(self.drift.nu) * (1 + self.drift.nu_dtod * normal("drift_nu"))
             drift = DriftState.start(exponents, shape)
         state = DeviceState(
             max_bound=top,
@@ -280,7 +280,8 @@ class PulsedDevice(Device):
 
     def pulse_noise(self, state: DeviceState, weights: jax.Array, steps: Steps) -> Steps:
         """Return the standard deviation of one up and one down pulse; asked only if ``dw_min_std`` is present."""
-        return Steps(self.dw_min_std * steps.up, self.dw_min_std * steps.down)
+        sigma = jnp.asarray(self.dw_min_std)
+        return Steps(sigma * steps.up, sigma * steps.down)
 
     def internal(self, state: DeviceState, weights: jax.Array) -> jax.Array:
         """Return the coordinate in which the bounds hold: weight plus reference, if there is one."""
@@ -294,9 +295,16 @@ class PulsedDevice(Device):
 
     def admit(
         self, state: DeviceState, weights: jax.Array, up: jax.Array, down: jax.Array
-    ) -> jax.Array:
-        """Return the internal weights from which ``up`` and ``down`` (bool) pulses start."""
-        return weights
+    ) -> tuple[jax.Array, Steps | None]:
+        """Return the internal weights from which pulses start, and which pulses are used up by that.
+
+        Args:
+            state: Parameters of the device.
+            weights: Internal weights.
+            up: Where there is an up pulse (bool).
+            down: Where there is a down pulse (bool).
+        """
+        return weights, None
 
     def meets_bounds(self) -> bool:
         """Whether pulses can run into the bounds (a multiplicative soft bound is never reached)."""
@@ -372,6 +380,7 @@ class PulsedDevice(Device):
     def reset_weights(
         self, state: DeviceState, weights: jax.Array, where: jax.Array, stream: Stream
     ) -> tuple[DeviceState, jax.Array]:
+        assert state.reset_bias is not None
         stored = self.stored(state, weights)
         fresh = state.reset_bias + self.reset_std * stream.child("reset").normal(stored.shape)
         return self.store(state, jnp.where(where, bounded(state, fresh), stored), stream)

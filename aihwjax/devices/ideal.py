@@ -32,7 +32,7 @@ class ExactDevice(Device):
         drift = None
         if not (isinstance(self.drift.nu, int | float) and self.drift.nu <= 0):
             spread = self.drift.nu_dtod * jax.random.normal(fold(key, "drift_nu"), shape)
-            drift = DriftState.start(self.drift.nu * (1 + spread), shape)
+            drift = DriftState.start(jnp.asarray(self.drift.nu) * (1 + spread), shape)
         return DeviceState(drift=drift)
 
     def granularity(self) -> Number:

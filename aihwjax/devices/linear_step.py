@@ -120,7 +120,7 @@ def linear_steps(state: DeviceState, weights: jax.Array) -> Steps:
 def linear_noise(device: WriteNoiseDevice, state: DeviceState, steps: Steps) -> Steps:
     """Return the pulse noise of a linear device: of the step, or of the step at weight 0."""
     assert state.dwmin_up is not None and state.dwmin_down is not None
-    sigma = device.dw_min_std
+    sigma = jnp.asarray(device.dw_min_std)
     if device.mult_noise:  # type: ignore[attr-defined]
         return Steps(sigma * steps.up, sigma * steps.down)
     return Steps(sigma * state.dwmin_up, sigma * state.dwmin_down)

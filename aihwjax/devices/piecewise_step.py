@@ -23,7 +23,7 @@ def interpolate(table: tuple[Number, ...], place: jax.Array) -> jax.Array:
     if count == 1:
         return jnp.broadcast_to(jnp.asarray(table[0], place.dtype), place.shape)
     q = jnp.clip(place * (count - 1), 0.0, count - 1.0)
-    result = table[0] + (table[1] - table[0]) * q
+    result = jnp.asarray(table[0]) + (table[1] - table[0]) * q
     for node in range(1, count - 1):
         bend = table[node + 1] - 2 * table[node] + table[node - 1]
         result = result + bend * jnp.maximum(q - node, 0.0)

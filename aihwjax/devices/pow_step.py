@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -16,18 +16,21 @@ from aihwjax.devices.base import DeviceState, StepLaw, Steps, WriteNoiseDevice, 
 from aihwjax.random import fold
 from aihwjax.typing import Key, Number, Shape
 
+if TYPE_CHECKING:
+    from aihwjax.devices.pow_step_reference import PowStepReferenceDevice
+
 
 def sample_exponents(
-    device: PowStepDevice | object, key: Key, shape: Shape
+    device: PowStepDevice | PowStepReferenceDevice, key: Key, shape: Shape
 ) -> tuple[jax.Array, jax.Array]:
     """Draw the exponents of the up and the down step of each crosspoint."""
-    mean = device.pow_gamma  # type: ignore[attr-defined]
-    skew_mean = device.pow_up_down  # type: ignore[attr-defined]
-    gain = 1 + device.pow_gamma_dtod * jax.random.normal(fold(key, "pow_gamma"), shape)  # type: ignore[attr-defined]
-    skew = device.pow_up_down_dtod * jax.random.normal(fold(key, "pow_up_down"), shape)  # type: ignore[attr-defined]
+    mean = jnp.asarray(device.pow_gamma)
+    skew_mean = device.pow_up_down
+    gain = 1 + device.pow_gamma_dtod * jax.random.normal(fold(key, "pow_gamma"), shape)
+    skew = device.pow_up_down_dtod * jax.random.normal(fold(key, "pow_up_down"), shape)
     up = mean * (gain + skew + jnp.minimum(skew_mean, 0.0))
     down = mean * (gain - skew - jnp.maximum(skew_mean, 0.0))
-    if device.enforce_consistency:  # type: ignore[attr-defined]
+    if device.enforce_consistency:
         up, down = jnp.abs(up), jnp.abs(down)
     return up, down
 

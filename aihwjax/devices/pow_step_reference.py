@@ -57,6 +57,7 @@ class PowStepReferenceDevice(PulsedDevice):
             point = self._symmetry_point(state)
             reference = reference + point
             if self.reference_quirks:  # spec: devices, bug 4: the reset bias is raised although w has R subtracted
+                assert state.reset_bias is not None
                 state = dataclasses.replace(state, reset_bias=state.reset_bias + point)
         return with_model(state, reference=reference)
 
@@ -64,9 +65,10 @@ class PowStepReferenceDevice(PulsedDevice):
         """Alternate noise-free down and up pulses until the weight rests."""
         top, bottom = state.max_bound, state.min_bound
         assert top is not None and bottom is not None
-        assert state.dwmin_up is not None and state.dwmin_down is not None
+        step_up, step_down = state.dwmin_up, state.dwmin_down
+        assert step_up is not None and step_down is not None
         regular = (top > 0) & (bottom < 0)
-        smallest = jnp.minimum(jnp.abs(state.dwmin_up), jnp.abs(state.dwmin_down))
+        smallest = jnp.minimum(jnp.abs(step_up), jnp.abs(step_down))
         states = jnp.round(10 * (top - bottom) / jnp.maximum(smallest, 1e-12))
         count = jnp.where(
             jnp.asarray(self.n_estimation_steps) > 0,
@@ -76,22 +78,25 @@ class PowStepReferenceDevice(PulsedDevice):
         span = jnp.where(top - bottom == 0, 1.0, top - bottom)
 
         def pair(i: jax.Array, point: jax.Array) -> jax.Array:
-            down = state.dwmin_down * ((point - bottom) / span) ** state.model["gamma_down"]
-            up = state.dwmin_up * ((top - point) / span) ** state.model["gamma_up"]
+            down = step_down * ((point - bottom) / span) ** state.model["gamma_down"]
+            up = step_up * ((top - point) / span) ** state.model["gamma_up"]
             return jnp.where(regular & (i < count), point - down + up, point)
 
         most = jnp.max(jnp.where(regular, count, 0))
         return lax.fori_loop(0, most, pair, jnp.zeros_like(top))
 
     def steps(self, state: DeviceState, weights: jax.Array) -> Steps:
-        return power_steps(state, weights)
+        steps = power_steps(state, weights)
+        if not self.reference_quirks:
+            return steps
+        return Steps(*(jnp.where(jnp.isnan(size), 0.0, size) for size in steps))
 
     def admit(
         self, state: DeviceState, weights: jax.Array, up: jax.Array, down: jax.Array
-    ) -> jax.Array:
+    ) -> tuple[jax.Array, Steps | None]:
         assert state.max_bound is not None and state.min_bound is not None
         if not self.reference_quirks:  # spec: devices, bug 3: the power needs a weight inside the bounds
-            return jnp.clip(weights, state.min_bound, state.max_bound)
-        steps = self.steps(state, weights)
-        lost = (up & jnp.isnan(steps.up)) | (down & jnp.isnan(steps.down))
-        return jnp.where(lost, state.min_bound, weights)
+            return jnp.clip(weights, state.min_bound, state.max_bound), None
+        steps = power_steps(state, weights)
+        lost = Steps(up & jnp.isnan(steps.up), down & jnp.isnan(steps.down))
+        return jnp.where(lost.up | lost.down, state.min_bound, weights), lost

@@ -26,13 +26,13 @@ class SoftBoundsPmaxDevice(SoftBoundsDevice):
     reference's conversion (its bug 1) is used under ``reference_quirks``.
     """
 
-    dw_min: Number | None = number(None, optional=True)
+    dw_min: Number | None = number(None, optional=True)  # type: ignore[assignment]
     """Computed."""
-    up_down: Number | None = number(None, optional=True)
+    up_down: Number | None = number(None, optional=True)  # type: ignore[assignment]
     """Computed."""
-    w_max: Number | None = number(None, optional=True)
+    w_max: Number | None = number(None, optional=True)  # type: ignore[assignment]
     """Computed."""
-    w_min: Number | None = number(None, optional=True)
+    w_min: Number | None = number(None, optional=True)  # type: ignore[assignment]
     """Computed."""
     p_max: Number = number(1000.0, above=0)
     """Number of pulses from ``range_min`` to ``range_max``."""

@@ -56,10 +56,12 @@ class SoftBoundsReferenceDevice(WriteNoiseDevice):
         reference = self.reference_mean + self.reference_std * jax.random.normal(fold(key, "reference"), shape)
         state = dataclasses.replace(state, max_bound=top, min_bound=bottom)
         if self.subtract_symmetry_point:
-            denominator = jnp.where(regular, up / jnp.where(regular, top, 1.0) - down / jnp.where(regular, bottom, 1.0), 1.0)
-            point = jnp.where(regular & (denominator != 0), (up - down) / jnp.where(denominator == 0, 1.0, denominator), 0.0)
+            slopes = up / jnp.where(regular, top, 1.0) - down / jnp.where(regular, bottom, 1.0)
+            crosses = regular & (slopes != 0)
+            point = jnp.where(crosses, (up - down) / jnp.where(crosses, slopes, 1.0), 0.0)
             reference = reference + point
             if self.reference_quirks:  # spec: devices, bug 4: the reset bias is raised although w has R subtracted
+                assert state.reset_bias is not None
                 state = dataclasses.replace(state, reset_bias=state.reset_bias + point)
         return with_model(state, reference=jnp.broadcast_to(reference, shape))
 
@@ -78,4 +80,5 @@ class SoftBoundsReferenceDevice(WriteNoiseDevice):
         if self.mult_noise:
             return super().pulse_noise(state, weights, steps)
         assert state.dwmin_up is not None and state.dwmin_down is not None
-        return Steps(self.dw_min_std * state.dwmin_up, self.dw_min_std * state.dwmin_down)
+        sigma = jnp.asarray(self.dw_min_std)
+        return Steps(sigma * state.dwmin_up, sigma * state.dwmin_down)

@@ -13,6 +13,7 @@ All decisions are run-time numbers: nothing recompiles. See the page "physics: u
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 
 import jax
@@ -44,7 +45,7 @@ _SHORTEST_CHUNK = 16
 class Limits(NamedTuple):
     """Largest errors of a pass (docs: physics of the update).
 
-    With N pulses at a busy crosspoint: ``slope`` bounds N |d step / d w|, ``edge`` bounds
+    With N pulses at the busiest crosspoint: ``slope`` bounds N |d step / d w|, ``edge`` bounds
     N (step / half range)^2 (1 + sigma^2), ``travel`` bounds N step / half range.
     """
 
@@ -54,7 +55,7 @@ class Limits(NamedTuple):
 
 
 FINE = Limits(slope=0.02, edge=1e-3, travel=0.03)
-MEDIUM = Limits(slope=0.15, edge=0.02, travel=0.02)
+MEDIUM = Limits(slope=0.1, edge=0.02, travel=0.02)
 
 
 class Plan(NamedTuple):
@@ -71,7 +72,7 @@ class Plan(NamedTuple):
 def plan(device: PulsedDevice, state: DeviceState, trains: Trains, total: jax.Array) -> Plan:
     """Decide how many pulse rows may be applied together.
 
-    The number of pulses at a busy crosspoint follows from the line probabilities; with the
+    The number of pulses at the busiest crosspoint follows from the line probabilities; with the
     device's mean slope and its step over half range it tells how far a pass would be wrong.
     """
     assert state.coarseness is not None
@@ -96,9 +97,7 @@ def plan(device: PulsedDevice, state: DeviceState, trains: Trains, total: jax.Ar
         weight = trains.length.astype(jnp.float32)
         p, q = jnp.minimum(trains.columns, 1.0), jnp.minimum(trains.rows, 1.0)
         mean_p, mean_q = weight @ p, weight @ q
-        busy_p = jnp.sum(mean_p**2) / jnp.maximum(jnp.sum(mean_p), 1e-30)
-        busy_q = jnp.sum(mean_q**2) / jnp.maximum(jnp.sum(mean_q), 1e-30)
-        pulses = jnp.maximum(busy_p * busy_q / jnp.maximum(rows, 1.0), 1e-30)
+        pulses = jnp.maximum(jnp.max(mean_p) * jnp.max(mean_q) / jnp.maximum(rows, 1.0), 1e-30)
         worst = jnp.maximum(slope / MEDIUM.slope, jnp.maximum(edge / MEDIUM.edge, travel / MEDIUM.travel))
         share = jnp.minimum(1 / jnp.maximum(pulses * worst, 1e-30), 1.0)
         chunk = jnp.floor(rows * share).astype(jnp.int32)
@@ -175,8 +174,7 @@ def update(
 class _Passes(NamedTuple):
     """The kinds of pass over the crosspoints of one tile.
 
-    Each runs if ``due`` (bool) is true. It stands in a loop that runs once or not at all, because
-    a loop changes the weights in place where a conditional would copy them.
+    Each runs if ``due`` (bool) is true.
     """
 
     device: PulsedDevice
@@ -187,15 +185,15 @@ class _Passes(NamedTuple):
         """First-order pass; on a CPU only over the rows that fire if these are few."""
         columns, rows = words.columns(self.in_size), words.rows(self.in_size)
 
-        def dense(i: jax.Array, now: Weights) -> Weights:
-            (device, state), own, across, along = _stay(((self.device, self.state), stream, columns, rows), i)
+        def dense(due: jax.Array, now: Weights) -> Weights:
+            (device, state), own, across, along = _stay(((self.device, self.state), stream, columns, rows), due)
             up, down = bit_lines.count(across, along)
             normal = own.normal(up.shape) if device.present("dw_min_std") else None
             stored = first_order(device, state, now[0], up, down, normal)
             return _appear(device, now, stored, up + down > 0, own)
 
         if stream.pair is None or self.device.write_noise() is not None:
-            return lax.fori_loop(0, due.astype(jnp.int32), dense, now)
+            return _once(due, dense, now)
         firing = jnp.sum(jnp.any(rows.fires != 0, axis=0).astype(jnp.int32))
         few = lax.platform_dependent(
             firing,
@@ -204,14 +202,14 @@ class _Passes(NamedTuple):
         )
         sparse = jnp.where(due & few, firing, 0)
         now = _firing_rows(self.device, self.state, now, columns, rows, stream, sparse)
-        return lax.fori_loop(0, (due & ~few).astype(jnp.int32), dense, now)
+        return _once(due & ~few, dense, now)
 
     def many(self, now: Weights, words: Words, stream: Stream, burst: jax.Array, due: jax.Array) -> Weights:
         """Pass over a chunk of a medium device."""
         columns, rows = words.columns(self.in_size), words.rows(self.in_size)
 
-        def dense(i: jax.Array, now: Weights) -> Weights:
-            (device, state), own, across, along = _stay(((self.device, self.state), stream, columns, rows), i)
+        def dense(due: jax.Array, now: Weights) -> Weights:
+            (device, state), own, across, along = _stay(((self.device, self.state), stream, columns, rows), due)
             up, down = bit_lines.count(across, along)
             exponential = None
             if device.meets_bounds():
@@ -220,7 +218,7 @@ class _Passes(NamedTuple):
             stored = many_pulses(device, state, now[0], up, down, draws, burst)
             return _appear(device, now, stored, up + down > 0, own)
 
-        return lax.fori_loop(0, due.astype(jnp.int32), dense, now)
+        return _once(due, dense, now)
 
     def exact(self, now: Weights, words: Words, stream: Stream, at: jax.Array, due: jax.Array) -> Weights:
         """Apply the block of pulse rows that begins at row ``at``, one after the other."""
@@ -228,8 +226,8 @@ class _Passes(NamedTuple):
         block = Words(*(lax.dynamic_index_in_dim(w, word, keepdims=True) >> shift for w in words))
         columns, rows = block.columns(self.in_size), block.rows(self.in_size)
 
-        def dense(i: jax.Array, now: Weights) -> Weights:
-            (device, state), own, across, along = _stay(((self.device, self.state), stream, columns, rows), i)
+        def dense(due: jax.Array, now: Weights) -> Weights:
+            (device, state), own, across, along = _stay(((self.device, self.state), stream, columns, rows), due)
             fires = along.fires[0][:, None] & across.fires[0][None, :]
             ups = along.negative[0][:, None] ^ across.negative[0][None, :]
 
@@ -240,12 +238,18 @@ class _Passes(NamedTuple):
             pulsed = (fires & jnp.uint32((1 << _BLOCK) - 1)) != 0
             return _appear(device, now, stored, pulsed, own)
 
-        return lax.fori_loop(0, due.astype(jnp.int32), dense, now)
+        return _once(due, dense, now)
 
 
-def _stay(values: _T, i: jax.Array) -> _T:
-    """Tie values to a loop index, so that the compiler doesn't move work on them out of the loop."""
-    return lax.optimization_barrier((values, i))[0]
+def _once(due: jax.Array, body: Callable[[jax.Array, Weights], Weights], now: Weights) -> Weights:
+    """Run ``body`` if due, in place: a loop of at most one round, where a conditional would copy the weights."""
+    _, now = lax.while_loop(lambda c: c[0], lambda c: (jnp.zeros_like(c[0]), body(*c)), (due, now))
+    return now
+
+
+def _stay(values: _T, due: jax.Array) -> _T:
+    """Tie values to what changes in a loop, so that the compiler doesn't move work on them out of it."""
+    return lax.optimization_barrier((values, due))[0]
 
 
 def _appear(device: PulsedDevice, now: Weights, stored: jax.Array, pulsed: jax.Array, stream: Stream) -> Weights:

@@ -16,9 +16,7 @@ from aihwjax.tile.io import IOParameters, WeightNoiseType
 from aihwjax.tile.state import FrozenIO
 
 
-def array_output(
-    io: IOParameters, frozen: FrozenIO, weights: jax.Array, z: jax.Array, source: Stream
-) -> jax.Array:
+def array_output(io: IOParameters, frozen: FrozenIO, weights: jax.Array, z: jax.Array, source: Stream) -> jax.Array:
     """Return the currents of one pass of the array, ``(n, out)``, in output units.
 
     Args:
@@ -44,7 +42,9 @@ def product(z: jax.Array, weights: jax.Array) -> jax.Array:
 
 
 def ir_drop(io: IOParameters, weights: jax.Array, z: jax.Array) -> jax.Array:
-    """Return what the wire resistance takes from each output (section 7.1)::
+    """Return what the wire resistance takes from each output (section 7.1).
+
+    ::
 
         a_i = n Σ_j |w_ij| |z_j| / g,    c_i = a_i (0.05 a_i² − 0.2 a_i + 0.5)
         ir_drop · c_i · Σ_j w_ij z_j (1 − (1 − j/n)²)
@@ -60,7 +60,9 @@ def ir_drop(io: IOParameters, weights: jax.Array, z: jax.Array) -> jax.Array:
 
 
 def with_offset(io: IOParameters, offset: jax.Array | None, y: jax.Array, z: jax.Array) -> jax.Array:
-    """Return the outputs with voltage offset ``V`` and series resistance ``ρ`` (section 7.2)::
+    """Return the outputs with voltage offset ``V`` and series resistance ``ρ`` (section 7.2).
+
+    ::
 
         (1 − V)(y + g)/(1 + ρ|y + g|) − (1 + V) g/(1 + ρ|g|),    g = −v_offset_w_min Σ_j z_j
 

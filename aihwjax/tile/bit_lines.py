@@ -21,6 +21,7 @@ BITS = 32
 # Pulse rows drawn in one step of the packing loop, for large and for small batches
 _UNROLL = 8
 _SHORT_UNROLL = 2
+_HALF = BITS // 2
 _U32 = jnp.uint32
 
 
@@ -83,9 +84,17 @@ def lay_out(trains: Trains, x: jax.Array, d: jax.Array) -> Lines:
 
 def locate(lines: Lines, row: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Return the vector and the slot of a pulse row."""
+    # vectors without pulses share their start with the next one; the last of them is meant
     vector = jnp.maximum(jnp.sum((lines.starts <= row).astype(jnp.int32)) - 1, 0)
-    # vectors without pulses share their start with the next one; the sum picks the last of them
     return vector, row - lines.starts[vector]
+
+
+def _fires(lines: Lines, row: jax.Array, vector: jax.Array, draws: Stream) -> tuple[jax.Array, jax.Array]:
+    """Return which lines fire in a pulse row of ``vector`` and which of these are negative, ``(lines,)`` bool."""
+    threshold = lax.dynamic_index_in_dim(lines.thresholds, vector, keepdims=False)
+    sign = lax.dynamic_index_in_dim(lines.negative, vector, keepdims=False)
+    fires = ((draws.bits(threshold.shape) >> 1) < threshold) & (row < lines.total)
+    return fires, fires & sign
 
 
 def pulse_row(lines: Lines, row: jax.Array, stream: Stream) -> tuple[jax.Array, jax.Array]:
@@ -94,38 +103,40 @@ def pulse_row(lines: Lines, row: jax.Array, stream: Stream) -> tuple[jax.Array, 
     The draw is keyed by vector and slot, so a vector sends the same pulses alone or in a batch.
     """
     vector, slot = locate(lines, row)
-    draws = stream.child(vector).child(slot).bits((lines.thresholds.shape[1],)) >> 1
-    threshold = lax.dynamic_index_in_dim(lines.thresholds, vector, keepdims=False)
-    sign = lax.dynamic_index_in_dim(lines.negative, vector, keepdims=False)
-    fires = (draws < threshold) & (row < lines.total)
-    return fires, fires & sign
+    return _fires(lines, row, vector, stream.child(vector).child(slot))
 
 
 def pack(lines: Lines, first: jax.Array, count: int, stream: Stream) -> Words:
     """Draw and pack the pulse rows ``first`` to ``first + 32 count - 1``; rows beyond the last are silent."""
     width = lines.thresholds.shape[1]
-    empty = jnp.zeros((count, width), jnp.uint32)
     rows_left = jnp.clip(lines.total - first, 0, count * BITS)
     unroll = _UNROLL if lines.starts.shape[0] >= _UNROLL else _SHORT_UNROLL
     steps = (rows_left + unroll - 1) // unroll
 
-    def step(i: jax.Array, words: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-        fires = negative = jnp.zeros((width,), jnp.uint32)
+    def prepare(row: jax.Array) -> tuple[jax.Array, Stream]:
+        vector, slot = locate(lines, row)
+        return vector, stream.child(vector).child(slot)
+
+    # one pass for all rows, so that the loop below has nothing but lines to work on
+    vectors, draws = jax.vmap(prepare)(first + lax.iota(jnp.int32, count * BITS))
+
+    def step(i: jax.Array, halves: jax.Array) -> jax.Array:
+        # firing bits in the low half of a word, negative ones in the high half: drawn only once
         begin = i * unroll
+        bits = jnp.zeros((width,), jnp.uint32)
         for k in range(unroll):
-            fired, minus = pulse_row(lines, first + begin + k, stream)
-            fires = fires | (fired.astype(jnp.uint32) << k)
-            negative = negative | (minus.astype(jnp.uint32) << k)
-        word, shift = begin // BITS, (begin % BITS).astype(jnp.uint32)
+            vector, own = jax.tree.map(lambda a, at=begin + k: a[at], (vectors, draws))
+            fires, negative = _fires(lines, first + begin + k, vector, own)
+            bits = bits | (fires.astype(jnp.uint32) << k) | (negative.astype(jnp.uint32) << (k + _HALF))
+        at = begin // _HALF
+        old = lax.dynamic_index_in_dim(halves, at, keepdims=False)
+        bits = old | (bits << (begin % _HALF).astype(jnp.uint32))
+        return lax.dynamic_update_index_in_dim(halves, bits, at, 0)
 
-        def put(all_words: jax.Array, bits: jax.Array) -> jax.Array:
-            old = lax.dynamic_index_in_dim(all_words, word, keepdims=False)
-            return lax.dynamic_update_index_in_dim(all_words, old | (bits << shift), word, 0)
-
-        return put(words[0], fires), put(words[1], negative)
-
-    fires, negative = lax.fori_loop(0, steps, step, (empty, empty))
-    return Words(fires, negative)
+    halves = lax.fori_loop(0, steps, step, jnp.zeros((2 * count, width), jnp.uint32))
+    low, high = halves[0::2], halves[1::2]
+    mask = _U32((1 << _HALF) - 1)
+    return Words((low & mask) | (high << _HALF), (low >> _HALF) | (high & ~mask))
 
 
 def count(columns: Words, rows: Words) -> tuple[jax.Array, jax.Array]:

@@ -62,7 +62,9 @@ def repeat_clipped(
         index, factor, old = carry
         new = next_round(factor, source.child(index))
         y = jnp.where(old.failed, new.y, old.y)
-        clipped = None if new.clipped is None else jnp.where(old.failed, new.clipped, old.clipped)
+        clipped = None
+        if new.clipped is not None and old.clipped is not None:
+            clipped = jnp.where(old.failed, new.clipped, old.clipped)
         return index + 1, factor * 2, Round(y, old.failed & new.failed, clipped)
 
     start = (jnp.int32(1), single(1.0 if restart else 2.0), first)
@@ -78,11 +80,12 @@ def has_failed(io: IOParameters, adc: Converter, codes: jax.Array, quirks: bool)
         codes: Quantised outputs before the clip ``(n, out)``.
         quirks: Without ``bm_test_negative_bound``, let the last clipped output of a vector decide.
     """
+    assert adc.bound is not None  # there is nothing to manage without a range
     if io.bm_test_negative_bound:
         return jnp.max(jnp.abs(codes), axis=1, keepdims=True) > adc.bound
     if not quirks:
         return jnp.max(codes, axis=1, keepdims=True) > adc.bound
-    # forward.md, bug 2: a negative clip resets what an earlier output has found.
+    # spec: forward, section 16, bug 2: a negative clip resets what an earlier output has found.
     position = lax.broadcasted_iota(jnp.int32, codes.shape, 1) + 1
     last_above = jnp.max(jnp.where(codes > adc.bound, position, 0), axis=1, keepdims=True)
     last_below = jnp.max(jnp.where(codes < -adc.bound, position, 0), axis=1, keepdims=True)

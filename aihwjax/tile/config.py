@@ -41,8 +41,8 @@ class TileConfig(Config):
     reference_quirks: bool = False
     """Reproduce the reference's well-defined bugs (docs: reference bugs)."""
 
-
     def validate(self) -> None:
+        """Tell the device whether the quirks are on."""
         if self.device.reference_quirks is not self.reference_quirks:
             device = self.device.replace(reference_quirks=self.reference_quirks)
             object.__setattr__(self, "device", device)

@@ -109,4 +109,4 @@ def _quotient(values: jax.Array, step: jax.Array) -> jax.Array:
     XLA turns a division by a broadcast number into a product with its reciprocal, which moves
     inputs that lie half way between two levels; a divisor for each element keeps the division.
     """
-    return values / jnp.where(values == values, step, 1)  # noqa: PLR0124 (false for NaN only)
+    return values / jnp.where(jnp.isnan(values), 1, step)

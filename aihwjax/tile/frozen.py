@@ -98,7 +98,7 @@ def _offset(io: IOParameters, source: Stream, out_size: int, quirks: bool) -> ja
         return jnp.zeros((out_size,), jnp.float32)
     offset = jnp.maximum(single(io.v_offset_std), 0) * source.normal((out_size,))
     if quirks:
-        # forward.md, bug 1: one draw is tested for its sign and another is stored.
+        # spec: forward, section 16, bug 1: one draw is tested for its sign and another is stored.
         offset = offset * (source.child("kept").uniform((out_size,)) < 0.5)
     return offset
 

@@ -114,9 +114,7 @@ def _running_scales(running: jax.Array, largest: jax.Array) -> jax.Array:
     start = jnp.where(running < 0, largest[0, 0], running)
     gains = jnp.full_like(largest, _DECAY)
 
-    def combine(
-        first: tuple[jax.Array, jax.Array], second: tuple[jax.Array, jax.Array]
-    ) -> tuple[jax.Array, jax.Array]:
+    def combine(first: tuple[jax.Array, jax.Array], second: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         return first[0] * second[0], first[1] * second[0] + second[1]
 
     gains, offsets = lax.associative_scan(combine, (gains, (1 - _DECAY) * largest))

@@ -118,6 +118,7 @@ class IOParameters(Config):
     """Upper limit of the input scale (``ABS_MAX``, ``MAX``) or its value (``CONSTANT``)."""
 
     def validate(self) -> None:
+        """Refuse a scaled DAC range under noise management."""
         managed = self.noise_management is not NoiseManagementType.NONE
         plain = isinstance(self.inp_bound, int | float)
         if managed and not self.is_perfect and plain and self.inp_bound != 1:

@@ -139,7 +139,10 @@ def _converted(
     if io.mv_type is AnalogMVType.ONE_PASS:
         codes = [_codes(io, frozen, adc, array_output(io, frozen, weights, z, source), source)]
         return adc.clip(codes[0]), codes
-    negative_weights = weights * frozen.w_asymmetry if reads_asymmetrically(io) else weights
+    negative_weights = weights
+    if reads_asymmetrically(io):
+        assert frozen.w_asymmetry is not None
+        negative_weights = weights * frozen.w_asymmetry
     minus, plus = source.child("negative_pass"), source.child("positive_pass")
     negative = array_output(io, frozen, negative_weights, jnp.minimum(z, 0), minus)
     positive = array_output(io, frozen, weights, jnp.maximum(z, 0), plus)
@@ -153,13 +156,16 @@ def _converted(
 def _codes(io: IOParameters, frozen: FrozenIO, adc: Converter, v: jax.Array, source: Stream) -> jax.Array:
     """Return the quantised outputs before the clip (section 8): compression, asymmetry, noise, ADC."""
     if io.present("out_nonlinearity"):
+        assert frozen.out_nonlinearity is not None
         v = v / (1 + jnp.abs(frozen.out_nonlinearity * v))
     if calibrates_slope(io):
+        assert frozen.out_nonlinearity_factor is not None
         v = frozen.out_nonlinearity_factor * v
     if io.present("out_asymmetry"):
         v = jnp.where(v < 0, v * (1 - jnp.maximum(single(io.out_asymmetry), 0)), v)
     if io.present("out_noise"):
         spread = frozen.out_noise_values if spreads_noise(io) else single(io.out_noise)
+        assert spread is not None
         v = v + spread * source.child("out_noise").normal(v.shape)
     return adc.quantise(v, source)
 
@@ -175,6 +181,6 @@ def _audible(flags: jax.Array, mute: jax.Array | None) -> jax.Array:
 
 
 def _reference_mask(io: IOParameters, y: jax.Array) -> jax.Array:
-    """Return the reference's mask, which compares rescaled outputs with the bound (tile_ops.md, bug 3)."""
+    """Return the reference's mask: rescaled outputs against the bound (spec: tile_ops, section 18, bug 3)."""
     bound = _MASK_MARGIN * single(io.out_scale) * single(io.out_bound)
     return (jnp.abs(y) >= bound) & (single(io.out_bound) > 0)

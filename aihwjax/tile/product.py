@@ -12,7 +12,7 @@ from aihwjax.errors import ShapeError
 from aihwjax.random import Noise
 from aihwjax.tile import mvm
 from aihwjax.tile.config import TileConfig
-from aihwjax.tile.io import BoundManagementType, NoiseManagementType
+from aihwjax.tile.io import NoiseManagementType
 from aihwjax.tile.state import TileState
 
 
@@ -46,7 +46,7 @@ def forward_with_mask(
         state.weights,
         rows,
         random.stream(key, config.noise_engine),
-        bound_managed=config.forward.bound_management is not BoundManagementType.NONE,
+        bound_managed=True,
         running=_running(config, state, backward=False),
         quirks=config.reference_quirks,
         want_mask=True,

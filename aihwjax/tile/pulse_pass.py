@@ -53,8 +53,10 @@ def first_order(
     """
     assert state.max_bound is not None and state.min_bound is not None
     v = device.internal(state, weights)
-    v = device.admit(state, v, up > 0, down > 0)
+    v, used = device.admit(state, v, up > 0, down > 0)
     n_up, n_down = up.astype(jnp.float32), down.astype(jnp.float32)
+    if used is not None:
+        n_up, n_down = n_up - used.up, n_down - used.down
     steps = device.steps(state, v)
     change = n_up * steps.up - n_down * steps.down
     if normal is not None:
@@ -103,8 +105,10 @@ def many_pulses(
     assert state.max_bound is not None and state.min_bound is not None
     top, bottom = state.max_bound, state.min_bound
     v = device.internal(state, weights)
-    v = device.admit(state, v, up > 0, down > 0)
+    v, used = device.admit(state, v, up > 0, down > 0)
     n_up, n_down = up.astype(jnp.float32), down.astype(jnp.float32)
+    if used is not None:
+        n_up, n_down = n_up - used.up, n_down - used.down
     number = n_up + n_down
     several = number > 1
     one = jnp.maximum(number, 1.0)
@@ -150,7 +154,7 @@ def many_pulses(
         change = change - jnp.maximum(jnp.maximum(highest, change) - (top - v), 0.0)
         change = change + jnp.maximum(jnp.maximum(lowest, -change) - (v - bottom), 0.0)
     moved = device.external(state, _clip(state, v + change))
-    return jnp.where(number > 0, moved, weights)
+    return jnp.where(up + down > 0, moved, weights)
 
 
 def in_order(
@@ -177,11 +181,13 @@ def in_order(
     stored = weights
     for k in range(count):
         due, up = ((fires >> k) & 1).astype(bool), ((ups >> k) & 1).astype(bool)
-        v = device.admit(state, device.internal(state, stored), due & up, due & ~up)
+        v, used = device.admit(state, device.internal(state, stored), due & up, due & ~up)
         steps = device.steps(state, v)
         change = jnp.where(up, steps.up, -steps.down)
         if noisy:
             noise = device.pulse_noise(state, v, steps)
             change = change + jnp.where(up, noise.up, noise.down) * normals(k)
+        if used is not None:
+            change = jnp.where(used.up | used.down, 0.0, change)
         stored = jnp.where(due, device.external(state, _clip(state, v + change)), stored)
     return stored

@@ -31,12 +31,14 @@ def one_pulse(
     """
     assert state.max_bound is not None and state.min_bound is not None
     stored, apparent = now
-    v = device.admit(state, device.internal(state, stored), up, down)
+    v, used = device.admit(state, device.internal(state, stored), up, down)
     steps = device.steps(state, v)
     change = jnp.where(up, steps.up, -steps.down)
     if device.present("dw_min_std"):
         noise = device.pulse_noise(state, v, steps)
         change = change + jnp.where(up, noise.up, noise.down) * stream.child("step").normal(v.shape)
+    if used is not None:
+        change = jnp.where(used.up | used.down, 0.0, change)
     moved = jnp.minimum(jnp.maximum(v + change, state.min_bound), state.max_bound)
     pulsed = up | down
     stored = jnp.where(pulsed, device.external(state, moved), stored)

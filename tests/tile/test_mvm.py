@@ -51,13 +51,23 @@ CHECKS = [
     ({"out_bound": 0.05}, (0.7259608, -0.6607059)),
     ({"out_bound": 0.05, "inp_res": -1}, (0.7504314, -0.5505883)),
     (
-        {"mv_type": "POS_NEG_SEPARATE", "inp_asymmetry": 0.1, "out_asymmetry": 0.2, "out_bound": 1,
-         "bound_management": "NONE"},
+        {
+            "mv_type": "POS_NEG_SEPARATE",
+            "inp_asymmetry": 0.1,
+            "out_asymmetry": 0.2,
+            "out_bound": 1,
+            "bound_management": "NONE",
+        },
         (0.7086275, -0.3415686),
     ),
     (
-        {"mv_type": "POS_NEG_SEPARATE_DIGITAL_SUM", "inp_asymmetry": 0.1, "out_asymmetry": 0.2, "out_bound": 1,
-         "bound_management": "NONE"},
+        {
+            "mv_type": "POS_NEG_SEPARATE_DIGITAL_SUM",
+            "inp_asymmetry": 0.1,
+            "out_asymmetry": 0.2,
+            "out_bound": 1,
+            "bound_management": "NONE",
+        },
         (0.7086275, -0.1937255),
     ),
     ({"r_series": 0.2, "v_offset_w_min": -1}, (0.6729412, -0.4282353)),
@@ -81,7 +91,7 @@ def test_ir_drop_grows_with_the_index_of_the_input():
 
 
 def test_a_half_code_is_rounded_like_a_true_quotient():
-    # forward.md, section 5: 0.5 sits at code 31.5 of the default DAC and falls to 31 in single precision.
+    # spec: forward, section 5: 0.5 sits at code 31.5 of the default DAC and falls to 31 in single precision.
     io = IOParameters(**QUIET, noise_management="NONE", out_bound=0.0)
     halves = ((np.arange(63) + 0.5) / 63).astype(np.float32)
     step = np.float32(2) * np.float32(1 / 126)
@@ -93,23 +103,33 @@ def test_a_half_code_is_rounded_like_a_true_quotient():
 
 
 # ---------------------------------------------------------------- properties of every variant
+ONCE = {"bound_management": "NONE"}
+COARSE = {"inp_sto_round": True, "out_sto_round": True, "inp_res": 10, "out_res": 20}
 VARIANTS = {
     "default": {},
-    "threshold": {"nm_thres": 0.8},
-    "max": {"noise_management": "MAX"},
-    "constant": {"noise_management": "CONSTANT", "nm_thres": 1.5},
-    "np_sum": {"noise_management": "ABS_MAX_NP_SUM", "out_bound": 2.0},
-    "average": {"noise_management": "AVERAGE_ABS_MAX"},
-    "no_management": {"noise_management": "NONE", "bound_management": "NONE", "inp_bound": 0.7},
-    "repeated": {"out_bound": 0.5},
+    "max": {"noise_management": "MAX", "nm_thres": 0.8, **ONCE},
+    "constant": {"noise_management": "CONSTANT", "nm_thres": 1.5, **ONCE},
+    "np_sum": {"noise_management": "ABS_MAX_NP_SUM", "out_bound": 0.5, **ONCE},
+    "average": {"noise_management": "AVERAGE_ABS_MAX", **ONCE},
+    "no_management": {"noise_management": "NONE", "inp_bound": 0.7, **ONCE},
     "worst_case": {"out_bound": 0.5, "bound_management": "ITERATIVE_WORST_CASE"},
     "one_sided": {"out_bound": 0.5, "bm_test_negative_bound": False},
-    "stochastic": {"inp_sto_round": True, "out_sto_round": True, "inp_res": 10, "out_res": 20},
-    "noisy_input": {"inp_noise": 0.1, "inp_asymmetry": 0.1, "out_asymmetry": 0.1},
-    "array": {"ir_drop": 1.0, "v_offset_std": 0.1, "r_series": 0.1, "w_noise": 0.05, "w_noise_type": "PCM_READ"},
-    "offset": {"v_offset_std": 0.1, "w_noise": 0.05, "w_noise_type": "ADDITIVE_CONSTANT"},
-    "frozen": {"out_noise_std": 0.3, "out_nonlinearity": 0.3, "out_nonlinearity_std": 0.3, "slope_calibration": 0.5},
-    "two_pass": {"mv_type": "POS_NEG_SEPARATE", "w_read_asymmetry_dtod": 0.2},
+    "converters": {**COARSE, "inp_noise": 0.1, "inp_asymmetry": 0.1, "out_asymmetry": 0.1, **ONCE},
+    "array": {
+        "ir_drop": 1.0,
+        "v_offset_std": 0.1,
+        "r_series": 0.1,
+        "w_noise": 0.05,
+        "w_noise_type": "PCM_READ",
+        **ONCE,
+    },
+    "frozen": {
+        "out_noise_std": 0.3,
+        "out_nonlinearity": 0.3,
+        "out_nonlinearity_std": 0.3,
+        "slope_calibration": 0.5,
+        **ONCE,
+    },
     "digital_sum": {"mv_type": "POS_NEG_SEPARATE_DIGITAL_SUM", "w_read_asymmetry_dtod": 0.2, "out_bound": 0.5},
     "perfect": {"is_perfect": True, "out_scale": 2.0},
 }
@@ -153,14 +173,11 @@ def test_properties(fields):
     assert io.is_perfect or not np.allclose(y, together[2])
 
 
-EVERYTHING = {
-    "inp_noise": 0.1, "inp_asymmetry": 0.1, "inp_sto_round": True, "inp_res": 20, "out_res": 100, "out_bound": 2.0,
-    "out_sto_round": True, "out_asymmetry": 0.1, "w_noise": 0.05, "w_noise_type": "PCM_READ", "out_noise_std": 0.3,
-}  # fmt: skip
+NOISY = {"inp_noise": 0.1, "inp_sto_round": True, "inp_res": 20, "w_noise": 0.05, "w_noise_type": "PCM_READ"}
 
 
 def test_both_engines_have_the_same_mean_and_spread():
-    io, repeats = IOParameters(**EVERYTHING), 1000
+    io, repeats = IOParameters(**NOISY, bound_management="NONE"), 1000
     samples = [
         jax.vmap(lambda seed, engine=engine: product(io, WEIGHTS, BATCH, seed, engine=engine))(jnp.arange(repeats))
         for engine in NoiseEngine
@@ -179,21 +196,23 @@ def test_backward_ignores_bound_management():
 
 
 # ------------------------------------------------------------------------- features that are off
-OFF = (
-    ["inp_noise", "inp_asymmetry", "out_noise", "out_noise_std", "out_asymmetry", "w_noise", "ir_drop"]
-    + ["out_nonlinearity", "out_nonlinearity_std", "slope_calibration", "v_offset_std", "r_series", "nm_thres"]
-    + ["w_read_asymmetry_dtod", "inp_res", "out_res", "inp_bound", "out_bound", "v_offset_w_min"]
-)
+OFF = {
+    "physics": (
+        ["inp_noise", "inp_asymmetry", "out_noise_std", "out_asymmetry", "w_noise", "ir_drop", "nm_thres"]
+        + ["out_nonlinearity", "out_nonlinearity_std", "slope_calibration", "v_offset_std", "w_read_asymmetry_dtod"],
+        {"mv_type": "POS_NEG_SEPARATE", "w_noise_type": "PCM_READ", "r_series": 0.1, **ONCE},
+    ),
+    "resistance": (["r_series", "v_offset_w_min", "out_noise"], {"v_offset_std": 0.1}),
+    "resolution": (["inp_res", "out_res"], {}),
+    "range": (["inp_bound", "out_bound"], {"noise_management": "NONE"}),
+}
 
 
-@pytest.mark.parametrize("name", OFF)
-def test_a_swept_zero_equals_the_absent_feature(name):
-    fields = {"mv_type": "POS_NEG_SEPARATE", "w_noise_type": "PCM_READ", "out_noise": 0.02, "r_series": 0.1}
-    if name == "inp_bound":
-        fields |= {"noise_management": "NONE"}
-    absent, swept = (IOParameters(**{**fields, name: zero}) for zero in (0.0, jnp.float32(0)))
-    assert not absent.present(name)
-    assert swept.present(name)
+@pytest.mark.parametrize(("names", "others"), OFF.values(), ids=OFF)
+def test_swept_zeros_equal_absent_features(names, others):
+    absent, swept = (IOParameters(**others, **dict.fromkeys(names, zero)) for zero in (0.0, jnp.float32(0)))
+    assert not any(absent.present(name) for name in names)
+    assert all(swept.present(name) for name in names)
     np.testing.assert_allclose(product(swept, WEIGHTS, BATCH), product(absent, WEIGHTS, BATCH), atol=1e-6)
 
 

@@ -1,0 +1,21 @@
+"""Experiments: training runs from data, model and key to metrics."""
+
+from aihwjax.experiments.fitting import fit, load_data, run_local
+from aihwjax.experiments.metrics import EpochMetrics, MetricsFile, Printer, Report
+from aihwjax.experiments.runners import LocalRunner
+from aihwjax.experiments.storing import load, save
+from aihwjax.experiments.training import BasicTraining
+
+__all__ = [
+    "BasicTraining",
+    "EpochMetrics",
+    "LocalRunner",
+    "MetricsFile",
+    "Printer",
+    "Report",
+    "fit",
+    "load",
+    "load_data",
+    "run_local",
+    "save",
+]

@@ -1,0 +1,106 @@
+"""A pytree as named arrays, bit for bit, and back."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any, TypedDict, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from aihwjax.errors import CheckpointError
+
+_Tree = TypeVar("_Tree")
+
+
+class ArraySpec(TypedDict):
+    """Shape and type of a stored array."""
+
+    shape: list[int]
+    """Its shape."""
+    dtype: str
+    """Its NumPy type."""
+
+
+def to_arrays(tree: Any) -> dict[str, np.ndarray]:
+    """Return the leaves of a pytree on the host, by their path in it.
+
+    Args:
+        tree: A pytree of arrays, numbers and JAX keys.
+    """
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return {jax.tree_util.keystr(path): _host(leaf) for path, leaf in leaves}
+
+
+def from_arrays(template: _Tree, arrays: Mapping[str, np.ndarray], source: str) -> _Tree:
+    """Return a pytree like ``template`` with the stored leaves.
+
+    Args:
+        template: A pytree of the same structure.
+        arrays: Leaves by path.
+        source: Where they come from, for errors.
+
+    Raises:
+        CheckpointError: If names, shapes or types differ.
+    """
+    leaves, structure = jax.tree_util.tree_flatten_with_path(template)
+    names = [jax.tree_util.keystr(path) for path, _ in leaves]
+    if set(names) != set(arrays):
+        odd = sorted(set(names) ^ set(arrays))[0]
+        where = "is missing there" if odd in names else "has no place in the model"
+        raise CheckpointError(f"{source} does not fit the model: {odd} {where}")
+    new = []
+    for name, (_, leaf) in zip(names, leaves, strict=True):
+        wanted, found = specs({name: _host(leaf)})[name], specs(arrays)[name]
+        if wanted != found:
+            raise CheckpointError(
+                f"{source} does not fit the model: {name} is {found['dtype']}{found['shape']}, "
+                f"the model has {wanted['dtype']}{wanted['shape']}"
+            )
+        new.append(_device(leaf, arrays[name]))
+    return jax.tree.unflatten(structure, new)
+
+
+def specs(arrays: Mapping[str, np.ndarray]) -> dict[str, ArraySpec]:
+    """Return shape and type of each array."""
+    return {name: {"shape": list(array.shape), "dtype": str(array.dtype)} for name, array in arrays.items()}
+
+
+def digest(arrays: Mapping[str, np.ndarray]) -> str:
+    """Return a hash of names, shapes, types and every bit of the values."""
+    result = hashlib.blake2b(digest_size=16)
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        result.update(f"{name} {array.dtype} {array.shape};".encode())
+        result.update(array.reshape(-1).view(np.uint8).data)
+    return result.hexdigest()
+
+
+def own_buffers(tree: _Tree) -> _Tree:
+    """Return a copy of a pytree in fresh, strongly typed device arrays, which may be donated."""
+    return jax.tree.map(_copy, tree)
+
+
+def _is_key(leaf: Any) -> bool:
+    return isinstance(leaf, jax.Array) and jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def _copy(leaf: Any) -> jax.Array:
+    if _is_key(leaf):
+        return jax.random.wrap_key_data(jnp.array(jax.random.key_data(leaf)), impl=jax.random.key_impl(leaf))
+    array = jnp.asarray(leaf)
+    return jnp.array(array, dtype=array.dtype, copy=True)
+
+
+def _host(leaf: Any) -> np.ndarray:
+    if _is_key(leaf):
+        leaf = jax.random.key_data(leaf)
+    return np.asarray(leaf if isinstance(leaf, np.ndarray) else jnp.asarray(leaf))
+
+
+def _device(like: Any, array: np.ndarray) -> jax.Array:
+    if _is_key(like):
+        return jax.random.wrap_key_data(jnp.asarray(array), impl=jax.random.key_impl(like))
+    return jnp.asarray(array)

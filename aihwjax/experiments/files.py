@@ -1,0 +1,294 @@
+"""Experiments as TOML files: sections ``experiment``, ``model`` and ``tile``.
+
+.. code-block:: toml
+
+    [experiment]
+    dataset = "mnist10k"
+    epochs = 5
+    learning_rate = 0.1
+
+    [[model.layers]]
+    class = "Flatten"
+
+    [[model.layers]]
+    class = "AnalogLinear"
+    in_features = 784
+    out_features = 10
+
+    [tile]
+    class = "SingleRPUConfig"
+
+    [tile.device]
+    class = "ConstantStepDevice"
+    dw_min = 0.001
+
+Every analog layer has the configuration of the section ``tile``; fields that are not given have
+their defaults. A layer's own ``tile`` table changes fields for this layer. ``class`` of the
+section names a tile configuration function; of a part, a configuration class.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from flax import nnx
+
+from aihwjax import config as configs
+from aihwjax.errors import ConfigError, nearest
+from aihwjax.experiments.architecture import from_document, registry, takes
+from aihwjax.experiments.training import BasicTraining
+from aihwjax.tile.config import TileConfig
+
+_SECTIONS = ("experiment", "model", "tile")
+_SETTINGS = {
+    "dataset": str,
+    "batch_size": int,
+    "loss_function": str,
+    "epochs": int,
+    "learning_rate": float,
+    "key": int,
+    "max_elements_train": int,
+}
+_LAYER_SETTINGS = ("class", "tile")
+
+
+class ExperimentFile(NamedTuple):
+    """What a file describes."""
+
+    experiment: BasicTraining
+    """The experiment."""
+    key: int
+    """Seed of the run and of the initial weights."""
+    max_elements_train: int
+    """If above 0, only so many examples of each split."""
+    resolved: dict[str, Any]
+    """The document with every field of the tile filled in; reading it gives the same experiment."""
+
+
+def read(path: str | Path) -> dict[str, Any]:
+    """Read a TOML file into a dictionary.
+
+    Args:
+        path: The file.
+
+    Raises:
+        ConfigError: If it cannot be read or is not valid TOML.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not UTF-8 text"
+        raise ConfigError(f"cannot read the experiment {str(path)!r}: {reason}") from None
+    return configs.read_toml(text, repr(str(path)))
+
+
+def assign(document: Mapping[str, Any], assignments: Iterable[str]) -> dict[str, Any]:
+    """Return a document with values at dotted paths replaced.
+
+    A path starts with a section, or directly with a field of ``experiment`` or ``tile``:
+    ``device.dw_min`` is ``tile.device.dw_min``. Values are written as in TOML; text needs no quotes.
+
+    Args:
+        document: The document.
+        assignments: ``"path=value"`` each.
+
+    Raises:
+        ConfigError: If an assignment has no ``=``, or its path leads through a value.
+    """
+    result = _copied(document)
+    for assignment in assignments:
+        path, separator, text = assignment.partition("=")
+        if not separator or not path.strip():
+            raise ConfigError(f"--set {assignment!r} is not allowed: give PATH=VALUE, such as device.dw_min=0.002")
+        names = path.strip().split(".")
+        if names[0] not in _SECTIONS:
+            names = [_section(names[0]), *names]
+        _put(result, names, _value(text.strip()), path.strip())
+    return result
+
+
+def build(document: Mapping[str, Any], key: int | None = None) -> ExperimentFile:
+    """Build the experiment that a document describes.
+
+    Args:
+        document: From :func:`read`.
+        key: Replaces the document's key.
+
+    Raises:
+        ConfigError: If a section, field, layer or class is unknown (with the nearest name), or a value
+            is not allowed.
+        DataError: If there is no such data set.
+    """
+    _check_names(document, _SECTIONS, "the experiment")
+    settings = _settings(_table(document, "experiment"))
+    seed = settings.pop("key", 0) if key is None else key
+    settings.pop("key", None)
+    limit = settings.pop("max_elements_train", 0)
+    if "dataset" not in settings:
+        raise ConfigError("experiment.dataset is missing: give the name of a data set, such as 'mnist10k'")
+    tile = _tile(_table(document, "tile"))
+    model = _table(document, "model")
+    _check_names(model, ("layers",), "model")
+    layers = model.get("layers")
+    if not isinstance(layers, list) or not layers:
+        raise ConfigError("model.layers is missing: give a list of layers")
+    network = {"class": "AnalogSequential", "layers": [_layer(entry, tile, i) for i, entry in enumerate(layers)]}
+    experiment = BasicTraining(model=from_document(network, nnx.Rngs(seed)), **settings)
+    resolved = {
+        "experiment": {**settings, "key": seed, "max_elements_train": limit},
+        "tile": tile,
+        "model": {"layers": _copied(layers)},
+    }
+    for name in ("batch_size", "loss_function", "epochs", "learning_rate"):
+        resolved["experiment"].setdefault(name, getattr(experiment, name))
+    return ExperimentFile(experiment, seed, limit, _without_none(resolved))
+
+
+def to_toml(document: Mapping[str, Any]) -> str:
+    """Return a document as TOML text."""
+    import tomli_w
+
+    return tomli_w.dumps(document)
+
+
+def tile_functions() -> dict[str, Any]:
+    """Return the tile configuration functions that a file may name, by name."""
+    from aihwjax.tile import config as tile_config
+
+    modules = [tile_config]
+    found = {}
+    for module in modules:
+        for name, value in vars(module).items():
+            if name.endswith("Config") and inspect.isfunction(value):
+                found[name] = value
+    return {"TileConfig": tile_config.TileConfig, **found}
+
+
+def merged(base: Mapping[str, Any], changes: Mapping[str, Any], path: str) -> dict[str, Any]:
+    """Return a configuration document with some entries changed.
+
+    A part whose class changes starts from that class's defaults.
+
+    Args:
+        base: From :func:`aihwjax.config.to_dict`.
+        changes: Nested entries.
+        path: Where they are, for errors.
+
+    Raises:
+        ConfigError: If a field or class is unknown (with the nearest name).
+    """
+    name = changes.get("class", base["class"])
+    if name != base["class"]:
+        base = configs.to_dict(configs.registered(str(name))())
+    result = dict(base)
+    for field, value in changes.items():
+        where = f"{path}.{field}"
+        if field not in base:
+            raise ConfigError(f"{where} is not a field of {name}{nearest(field, base)}")
+        inner = base[field]
+        if isinstance(value, Mapping) and isinstance(inner, Mapping):
+            value = merged(inner, value, where)
+        elif isinstance(inner, Mapping):
+            raise ConfigError(f"{where}={value!r} is not allowed: give a table with fields of {inner['class']}")
+        result[field] = value
+    return result
+
+
+def _tile(table: Mapping[str, Any]) -> dict[str, Any]:
+    functions = tile_functions()
+    name = table.get("class", "TileConfig")
+    if name not in functions:
+        raise ConfigError(f"tile.class={name!r} is not a tile configuration{nearest(str(name), functions)}")
+    changes = {field: value for field, value in table.items() if field != "class"}
+    document = merged(configs.to_dict(functions[name]()), changes, "tile")
+    return configs.to_dict(configs.from_dict(document, path="tile"))
+
+
+def _layer(entry: Any, tile: Mapping[str, Any], number: int) -> dict[str, Any]:
+    where = f"model[{number}]"
+    if not isinstance(entry, Mapping):
+        raise ConfigError(f"{where}={entry!r} is not allowed: give a table with the entry 'class'")
+    layer = {name: value for name, value in entry.items() if name != "tile"}
+    known = registry().get(str(entry.get("class")))
+    analog = known is not None and takes(known, "config")
+    if analog and "config" not in layer:
+        layer["config"] = merged(tile, _table(entry, "tile", f"{where}.tile"), f"{where}.tile")
+    elif "tile" in entry:
+        raise ConfigError(f"{where}.tile is not allowed: {entry.get('class')} is no analog layer")
+    return layer
+
+
+def _settings(table: Mapping[str, Any]) -> dict[str, Any]:
+    _check_names(table, _SETTINGS, "experiment")
+    for name, value in table.items():
+        kind = _SETTINGS[name]
+        fits = isinstance(value, int | float if kind is float else kind) and not isinstance(value, bool)
+        if not fits:
+            raise ConfigError(f"experiment.{name}={value!r} is not allowed: give {_KINDS[kind]}")
+    return dict(table)
+
+
+_KINDS = {str: "text", int: "a whole number", float: "a number"}
+
+
+def _check_names(table: Mapping[str, Any], known: Iterable[str], where: str) -> None:
+    for name in table:
+        if name not in known:
+            raise ConfigError(f"{where} has no entry {name!r}{nearest(name, known)}")
+
+
+def _table(document: Mapping[str, Any], name: str, where: str = "") -> Mapping[str, Any]:
+    value = document.get(name, {})
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"{where or name}={value!r} is not allowed: give a table")
+    return value
+
+
+def _section(name: str) -> str:
+    fields = [field.name for field in dataclasses.fields(TileConfig)]
+    if name in _SETTINGS:
+        return "experiment"
+    if name in fields or name == "class":
+        return "tile"
+    known = (*_SECTIONS, *_SETTINGS, *fields)
+    raise ConfigError(f"--set {name!r} is not known: a path starts with a section or its field{nearest(name, known)}")
+
+
+def _put(document: dict[str, Any], names: list[str], value: Any, path: str) -> None:
+    inner: Any = document
+    for name in names[:-1]:
+        if isinstance(inner, list) and name.isdecimal() and int(name) < len(inner):
+            inner = inner[int(name)]
+        elif isinstance(inner, dict):
+            inner = inner.setdefault(name, {})
+        else:
+            inner = None
+        if not isinstance(inner, dict | list):
+            raise ConfigError(f"--set {path} is not allowed: {name!r} has no entries")
+    if not isinstance(inner, dict):
+        raise ConfigError(f"--set {path} is not allowed: it has no entry {names[-1]!r}")
+    inner[names[-1]] = value
+
+
+def _value(text: str) -> Any:
+    try:
+        return configs.read_toml(f"value = {text}")["value"]
+    except ConfigError:
+        return text
+
+
+def _copied(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _copied(entry) for name, entry in value.items()}
+    return [_copied(entry) for entry in value] if isinstance(value, list) else value
+
+
+def _without_none(value: Any) -> Any:
+    """TOML has no null: a field that is None is left out and takes its default, which is None."""
+    if isinstance(value, Mapping):
+        return {name: _without_none(entry) for name, entry in value.items() if entry is not None}
+    return [_without_none(entry) for entry in value] if isinstance(value, list) else value

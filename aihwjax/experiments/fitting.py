@@ -1,0 +1,220 @@
+"""Running a training experiment: from data and key to a trained model and its metrics."""
+
+from __future__ import annotations
+
+import math
+import operator
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+import jax
+import numpy as np
+from flax import nnx
+
+from aihwjax import optim
+from aihwjax.errors import ConfigError, DataError
+from aihwjax.experiments import loop
+from aihwjax.experiments.arrays import own_buffers
+from aihwjax.experiments.checkpoint import Checkpoints, Progress
+from aihwjax.experiments.data import Dataset, Splits, fingerprint, from_arrays
+from aihwjax.experiments.fingerprint import describe
+from aihwjax.experiments.losses import per_example
+from aihwjax.experiments.metrics import EpochMetrics, Printer, Report
+from aihwjax.experiments.padding import inert
+from aihwjax.experiments.training import BasicTraining
+from aihwjax.typing import Key
+
+
+def fit(
+    experiment: BasicTraining,
+    data: Splits | Dataset | tuple[np.ndarray, ...] | None = None,
+    key: Key | int = 0,
+    *,
+    reports: Iterable[Report] = (),
+    checkpoint_dir: str | Path | None = None,
+) -> tuple[nnx.Module, list[EpochMetrics]]:
+    """Train a copy of the experiment's model.
+
+    The same experiment, data and key give the same result, bit for bit on the same kind of
+    device; with ``checkpoint_dir``, also when the run is killed and started again.
+
+    Args:
+        experiment: What to do; its model stays as it is.
+        data: The loaded splits, a data set, or four arrays; ``None``: the experiment's data set.
+        key: Seed or JAX key of shuffling, noise and pulses.
+        reports: Called with the metrics so far after each epoch.
+        checkpoint_dir: Folder where each epoch is saved and from which a run continues.
+
+    Returns:
+        The trained model and one dictionary an epoch.
+
+    Raises:
+        DataError: If the data are missing, damaged or do not fit the model.
+        ShapeError: If the data do not fit a layer; names the layer's path.
+        CheckpointError: If the folder cannot be used or belongs to another experiment.
+    """
+    splits = _splits(experiment if data is None else data)
+    run_key = _key(key)
+    _check_fit(experiment, splits)
+    model = nnx.clone(experiment.model)
+    model.train()
+    graph, moving, fixed = optim.take_apart(model)
+    optimizer = optim.analog_sgd(experiment.learning_rate, digital=experiment.optimizer)
+    state: loop.TrainState = own_buffers((moving, optimizer.init(model)))
+    progress = Progress(0, state, [])
+    checkpoints = None
+    if checkpoint_dir is not None:
+        identity = describe(experiment, fingerprint(_dataset(experiment).name, splits), run_key)
+        checkpoints = Checkpoints(checkpoint_dir, identity)
+        progress = checkpoints.latest(progress)
+        if progress.metrics:
+            _report(reports, progress.metrics)
+    schedule = experiment.learning_rate if callable(experiment.learning_rate) else None
+    rate = np.float32(0 if schedule else experiment.learning_rate)
+    program = loop.Program(
+        graph,
+        per_example(experiment.loss_function),
+        experiment.optimizer,
+        schedule,
+        experiment.batch_size,
+        inert(model),
+    )
+    train, valid = _on_device(splits.train_x, splits.train_y), _on_device(splits.valid_x, splits.valid_y)
+    state, metrics = progress.state, list(progress.metrics)
+    for number in range(progress.epochs, experiment.epochs):
+        start = time.monotonic()
+        state, totals = loop.epoch(program, state, fixed, rate, train, valid, run_key, np.uint32(number))
+        entry = _metrics(number, jax.device_get(totals), splits, experiment.batch_size)
+        entry["time_epoch"] = time.monotonic() - start
+        metrics.append(entry)
+        if checkpoints is not None:
+            checkpoints.save(Progress(number + 1, state, metrics))
+        _report(reports, metrics)
+    if checkpoints is not None:
+        checkpoints.close()
+    return nnx.merge(graph, state[0], fixed), metrics
+
+
+def run_local(
+    experiment: BasicTraining,
+    key: Key | int = 0,
+    dataset_root: str | Path | None = None,
+    max_elements_train: int = 0,
+    stdout: bool = False,
+    checkpoint_dir: str | Path | None = None,
+    reports: Iterable[Report] = (),
+) -> list[EpochMetrics]:
+    """Run a training experiment on this machine.
+
+    Args:
+        experiment: What to do; its model stays as it is.
+        key: Seed or JAX key; the same key gives the same result.
+        dataset_root: Folder of the data set's files; ``None``: the default folder.
+        max_elements_train: If above 0, only so many first examples of *both* splits.
+        stdout: Print three lines after each epoch.
+        checkpoint_dir: Folder where each epoch is saved and from which a run continues.
+        reports: Further reports, called with the metrics so far.
+
+    Returns:
+        One dictionary an epoch: ``epoch``, ``accuracy`` (a fraction), ``train_loss``,
+        ``valid_loss``, ``time_epoch`` (seconds).
+
+    Raises:
+        AihwjaxError: As :func:`fit`.
+    """
+    splits = load_data(experiment, dataset_root, max_elements_train)
+    if stdout:
+        reports = (Printer(len(splits.valid_y)), *reports)
+    return fit(experiment, splits, key, reports=reports, checkpoint_dir=checkpoint_dir)[1]
+
+
+def load_data(experiment: BasicTraining, dataset_root: str | Path | None = None, max_elements_train: int = 0) -> Splits:
+    """Read an experiment's data set.
+
+    Args:
+        experiment: The experiment.
+        dataset_root: Folder of the data set's files; ``None``: the default folder.
+        max_elements_train: If above 0, only so many first examples of *both* splits.
+
+    Raises:
+        ConfigError: If ``max_elements_train`` is negative.
+        DataError: If the data are missing or damaged.
+    """
+    if isinstance(max_elements_train, bool) or not hasattr(max_elements_train, "__index__") or max_elements_train < 0:
+        raise ConfigError(f"max_elements_train={max_elements_train!r} is not allowed: give a whole number from 0")
+    return _dataset(experiment).load(dataset_root, max_elements=operator.index(max_elements_train))
+
+
+def _dataset(experiment: BasicTraining) -> Dataset:
+    assert isinstance(experiment.dataset, Dataset)  # the experiment made it one
+    return experiment.dataset
+
+
+def _splits(data: BasicTraining | Splits | Dataset | tuple[np.ndarray, ...]) -> Splits:
+    if isinstance(data, BasicTraining):
+        return load_data(data)
+    if isinstance(data, Splits) and all(len(array) for array in data):
+        return data
+    if isinstance(data, Dataset):
+        return data.load()
+    if isinstance(data, tuple | list) and len(data) == 4:
+        return from_arrays(*data).load()
+    raise DataError(f"data={type(data).__name__} is not allowed: give a data set, or four arrays as in from_arrays")
+
+
+def _key(key: Key | int) -> Key:
+    if isinstance(key, jax.Array):
+        typed = jax.dtypes.issubdtype(key.dtype, jax.dtypes.prng_key)
+        if typed and key.shape == ():
+            return key
+        if key.dtype == np.uint32 and key.shape == (2,):
+            return jax.random.wrap_key_data(key)
+    elif isinstance(key, int | np.integer) and not isinstance(key, bool):
+        return jax.random.key(int(key))
+    raise ConfigError(f"key={key!r} is not allowed: give a whole number or a JAX key")
+
+
+def _check_fit(experiment: BasicTraining, splits: Splits) -> None:
+    """Apply model and loss abstractly, so that what does not fit fails before anything is compiled."""
+    graph, state = nnx.split(experiment.model)
+    x, y = (jax.ShapeDtypeStruct((2, *array.shape[1:]), array.dtype) for array in (splits.train_x, splits.train_y))
+    apply = lambda state, x, key: loop.call(nnx.merge(graph, state), x, key)  # noqa: E731
+    prediction = jax.eval_shape(apply, state, x, jax.random.key(0))
+    if prediction.ndim < 2 or prediction.shape[0] != 2:
+        raise DataError(f"the model's output for 2 examples has shape {prediction.shape}: give a model with (n, k)")
+    if np.issubdtype(y.dtype, np.integer):
+        classes = prediction.shape[1]
+        ends = [end for labels in (splits.train_y, splits.valid_y) for end in (int(labels.min()), int(labels.max()))]
+        for label in ends:
+            if not 0 <= label < classes:
+                raise DataError(
+                    f"label {label} is out of range: the model's {classes} outputs allow 0 to {classes - 1}"
+                )
+    try:
+        jax.eval_shape(per_example(experiment.loss_function), prediction, y)
+    except (TypeError, ValueError, IndexError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise DataError(f"the loss does not fit outputs {prediction.shape} and targets {y.shape}: {reason}") from error
+
+
+def _on_device(x: np.ndarray, y: np.ndarray) -> loop.Split:
+    return loop.Split(jax.device_put(x), jax.device_put(y))
+
+
+def _metrics(number: int, totals: loop.Totals, splits: Splits, batch_size: int) -> EpochMetrics:
+    count, valid = len(splits.train_y), len(splits.valid_y)
+    sizes = np.full(len(totals.train_loss), batch_size, np.float64)
+    sizes[-1] = count - batch_size * (len(sizes) - 1)
+    return {
+        "epoch": number,
+        "accuracy": int(totals.correct) / valid,
+        "train_loss": float(np.dot(totals.train_loss.astype(np.float64), sizes)) / count,
+        "valid_loss": math.fsum(totals.valid_loss.tolist()) / valid,
+        "time_epoch": 0.0,
+    }
+
+
+def _report(reports: Iterable[Report], metrics: list[EpochMetrics]) -> None:
+    for report in reports:
+        report(list(metrics))

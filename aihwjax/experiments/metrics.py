@@ -1,0 +1,114 @@
+"""What a run reports: metrics of each epoch, on the terminal and in a file."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TextIO, TypeAlias, TypedDict
+
+from aihwjax.errors import CheckpointError
+
+
+class EpochMetrics(TypedDict):
+    """Metrics of one epoch (spec: experiments, section 5.1)."""
+
+    epoch: int
+    """Number of the epoch, from 0."""
+    accuracy: float
+    """Correct fraction of the validation set, 0 to 1."""
+    train_loss: float
+    """Mean loss over the training set, while the weights change."""
+    valid_loss: float
+    """Mean loss over the validation set after the epoch."""
+    time_epoch: float
+    """Seconds for training and validation."""
+
+
+Report: TypeAlias = Callable[[list[EpochMetrics]], None]
+"""Called with the metrics so far: after each epoch, and once when a run is resumed."""
+
+
+class Printer:
+    """A report of three lines an epoch (spec: experiments, section 5.3)."""
+
+    def __init__(self, validation_count: int, out: TextIO | None = None) -> None:
+        """Print to ``out``, by default the standard output.
+
+        Args:
+            validation_count: Examples in the validation set.
+            out: Where to print.
+        """
+        self._count = validation_count
+        self._out = out
+
+    def __call__(self, metrics: list[EpochMetrics]) -> None:
+        """Print the last epoch."""
+        last = metrics[-1]
+        print(
+            f"Epoch {last['epoch']}: training loss {last['train_loss']:.8f}\n"
+            f"Validation of {self._count} images: accuracy {100 * last['accuracy']:.6f} %, "
+            f"loss {last['valid_loss']:.8f}\n"
+            f"Time of the epoch: {last['time_epoch']:.4g}s",
+            file=self._out or sys.stdout,
+            flush=True,
+        )
+
+
+class MetricsFile:
+    """A report that keeps a JSON-lines file: one line an epoch, never torn or doubled.
+
+    An epoch that follows the file's last line is appended; anything else (a new run, a resumed
+    one, a line torn by a kill) rewrites the file in one atomic step.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        """Report into the file ``path``; its folder must exist."""
+        self._path = Path(path)
+        self._written = 0
+
+    def __call__(self, metrics: list[EpochMetrics]) -> None:
+        """Write what the file lacks."""
+        if self._written and self._written == len(metrics) - 1:
+            try:
+                with self._path.open("a", encoding="utf-8") as file:
+                    file.write(_line(metrics[-1]))
+            except OSError as error:
+                raise _unwritten(self._path, error) from None
+        else:
+            write_text(self._path, "".join(_line(entry) for entry in metrics))
+        self._written = len(metrics)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace the file ``path`` by ``text``; a reader sees the old or the new one, never a part.
+
+    Args:
+        path: The file.
+        text: Its new content.
+
+    Raises:
+        CheckpointError: If it cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        try:
+            with temporary.open("w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise _unwritten(path, error) from None
+
+
+def _unwritten(path: Path, error: OSError) -> CheckpointError:
+    return CheckpointError(f"cannot write {str(path)!r}: {error.strerror or error}")
+
+
+def _line(entry: EpochMetrics) -> str:
+    return json.dumps(entry) + "\n"

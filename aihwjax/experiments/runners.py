@@ -1,0 +1,56 @@
+"""The reference's runner: a thin shell around :func:`~aihwjax.experiments.fitting.run_local`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from aihwjax.experiments.devices import DeviceChoice, find_device, on_device
+from aihwjax.experiments.fitting import run_local
+from aihwjax.experiments.metrics import EpochMetrics
+from aihwjax.experiments.training import BasicTraining
+from aihwjax.typing import Key
+
+
+class LocalRunner:
+    """Runs experiments on a device of this machine.
+
+    Example:
+        >>> import aihwjax as aj
+        >>> runner = aj.LocalRunner(device="cpu")
+        >>> runner.device.platform
+        'cpu'
+    """
+
+    def __init__(self, device: DeviceChoice = None) -> None:
+        """Choose the device.
+
+        Args:
+            device: A JAX device, ``"cpu"``, ``"gpu"``, ``"cuda"``, ``"tpu"``, ``"gpu:1"``, or ``None`` for
+                JAX's default.
+
+        Raises:
+            ConfigError: If there is no such device; names those that there are.
+        """
+        self.device = find_device(device)
+
+    def run(
+        self,
+        experiment: BasicTraining,
+        max_elements_train: int = 0,
+        dataset_root: str | Path | None = None,
+        stdout: bool = False,
+        key: Key | int = 0,
+        checkpoint_dir: str | Path | None = None,
+    ) -> list[EpochMetrics]:
+        """Run a training experiment; arguments and result as :func:`run_local`.
+
+        Args:
+            experiment: What to do; its model stays as it is.
+            max_elements_train: If above 0, only so many first examples of both splits.
+            dataset_root: Folder of the data set's files.
+            stdout: Print three lines after each epoch.
+            key: Seed or JAX key.
+            checkpoint_dir: Folder where each epoch is saved and from which a run continues.
+        """
+        with on_device(self.device):
+            return run_local(experiment, key, dataset_root, max_elements_train, stdout, checkpoint_dir)

@@ -1,0 +1,63 @@
+"""Models on disk: structure as JSON, numbers as Orbax arrays; nothing in them is ever executed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from flax import nnx
+
+from aihwjax.errors import AihwjaxError, CheckpointError
+from aihwjax.experiments.architecture import from_document, to_document
+from aihwjax.experiments.arrays import from_arrays, to_arrays
+from aihwjax.experiments.storage import Storage
+from aihwjax.optim import take_apart
+
+_FORMAT = "aihwjax model, version 1"
+
+
+def save(path: str | Path, model: nnx.Module) -> None:
+    """Save a model: its structure and all of its numbers, tiles included.
+
+    A model that is already at ``path`` is replaced once the new one is complete.
+
+    Args:
+        path: Folder of the model; made if it does not exist.
+        model: A sequence of layers of ``aihwjax.nn``.
+
+    Raises:
+        ModuleError: If a layer is not one that can be saved.
+        CheckpointError: If the folder cannot be written.
+    """
+    document = {"format": _FORMAT, "model": to_document(model)}
+    storage = Storage(path, keep=1)
+    records = storage.numbers()
+    storage.write(records[0] + 1 if records else 0, document, to_arrays(take_apart(model).moving))
+    storage.close()
+
+
+def load(path: str | Path) -> nnx.Module:
+    """Load a model that :func:`save` wrote.
+
+    Args:
+        path: Folder of the model.
+
+    Raises:
+        CheckpointError: If there is none, it is damaged, or it names layers that are unknown.
+    """
+    missing = CheckpointError(f"path={str(path)!r} has no model: give a folder that was written by save")
+    if not Path(path).is_dir():
+        raise missing
+    storage = Storage(path, keep=1, read_only=True)
+    records = storage.numbers()
+    if not records:
+        raise missing
+    document, arrays = storage.document(records[0]), storage.arrays(records[0])
+    storage.close()
+    if document.get("format") != _FORMAT or "model" not in document:
+        raise CheckpointError(f"path={str(path)!r} has no model: its format is {document.get('format')!r}")
+    try:
+        model = from_document(document["model"], nnx.Rngs(0))
+    except AihwjaxError as error:
+        raise CheckpointError(f"model in {str(path)!r} cannot be built: {error}") from None
+    graph, moving, fixed = take_apart(model)
+    return nnx.merge(graph, from_arrays(moving, arrays, f"model in {str(path)!r}"), fixed)

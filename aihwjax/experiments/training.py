@@ -1,0 +1,114 @@
+"""The description of a training run (spec: experiments, section 2)."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import TYPE_CHECKING, Any, Self
+
+import jax
+import numpy as np
+from flax import nnx
+
+from aihwjax.errors import ConfigError, ModuleError, nearest
+from aihwjax.experiments.data import Dataset, as_dataset
+from aihwjax.experiments.losses import LossFunction, check_loss, loss_name
+from aihwjax.typing import Number
+
+if TYPE_CHECKING:
+    import optax
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class BasicTraining:
+    """Train a network on a data set and validate it after each epoch.
+
+    An experiment only describes: it is frozen, and running it leaves its model as it is.
+
+    Example:
+        >>> import aihwjax as aj
+        >>> from flax import nnx
+        >>> model = aj.nn.AnalogSequential(
+        ...     aj.nn.Flatten(), aj.nn.AnalogLinear(784, 10, rngs=nnx.Rngs(0)), aj.nn.LogSoftmax())
+        >>> aj.BasicTraining(dataset=aj.MNIST10K, model=model).batch_size
+        64
+
+    Raises:
+        ConfigError: If a field has a value that is not allowed.
+        DataError: If ``dataset`` is not a data set.
+        ModuleError: If ``model`` is not a Flax NNX module.
+    """
+
+    dataset: Dataset | str | tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+    """What to learn: a data set, its name, or arrays ``(train_x, train_y, valid_x, valid_y)``."""
+    model: nnx.Module
+    """The network, called as ``model(x, key=key)`` with ``x`` of shape ``(n, ...)``."""
+    batch_size: int = 64
+    """Examples in a training step."""
+    loss_function: LossFunction = "NLLLoss"
+    """A name, a loss class, or a callable ``loss(prediction, target)`` that gives the mean."""
+    epochs: int = 30
+    """Passes over the training set."""
+    learning_rate: Number | optax.Schedule = 0.05
+    """Step size of tiles and digital parameters: a number, or a schedule from the step to one."""
+    optimizer: optax.GradientTransformation | None = None
+    """Optimizer of the digital parameters; ``None``: plain gradient descent with ``learning_rate``."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "dataset", as_dataset(self.dataset))
+        if isinstance(self.model, type) or not isinstance(self.model, nnx.Module):
+            raise ModuleError(f"model={_short(self.model)} is not allowed: give a Flax NNX module instance")
+        _whole("batch_size", self.batch_size, 1)
+        _whole("epochs", self.epochs, 0)
+        check_loss(self.loss_function)
+        check_learning_rate(self.learning_rate)
+        if self.optimizer is not None and not (hasattr(self.optimizer, "init") and hasattr(self.optimizer, "update")):
+            raise ConfigError(
+                f"optimizer={_short(self.optimizer)} is not allowed: give an optax transformation or None"
+            )
+
+    def replace(self, **fields: Any) -> Self:
+        """Return a copy with fields replaced.
+
+        Args:
+            **fields: New values by field name.
+
+        Raises:
+            ConfigError: If a field does not exist (with the nearest name) or a value is not allowed.
+        """
+        known = [field.name for field in dataclasses.fields(self)]
+        for name in fields:
+            if name not in known:
+                raise ConfigError(f"{type(self).__name__} has no field {name!r}{nearest(name, known)}")
+        return dataclasses.replace(self, **fields)
+
+    def __str__(self) -> str:
+        return (
+            f"{type(self).__name__}(dataset={self.dataset}, batch_size={self.batch_size}, "
+            f"loss_function={loss_name(self.loss_function)}, epochs={self.epochs}, "
+            f"learning_rate={self.learning_rate}, model={self.model!r})"
+        )
+
+
+def check_learning_rate(value: Number | optax.Schedule) -> None:
+    """Refuse a learning rate that is not a finite number of at least zero; schedules and traced values pass.
+
+    Raises:
+        ConfigError: If it is anything else.
+    """
+    if isinstance(value, jax.core.Tracer) or callable(value):
+        return
+    array = np.asarray(value)
+    number = np.issubdtype(array.dtype, np.number) and not isinstance(value, bool) and array.size == 1
+    if not number or not math.isfinite(float(array.reshape(()))) or float(array.reshape(())) < 0:
+        raise ConfigError(f"learning_rate={value!r} is not allowed: give a finite number of at least 0")
+
+
+def _whole(name: str, value: object, minimum: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < minimum:
+        raise ConfigError(f"{name}={value!r} is not allowed: give a whole number of at least {minimum}")
+
+
+def _short(value: object) -> str:
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,280 @@
+"""A case's steps as a static program and its numbers, so that cases of equal structure share a compile.
+
+A *program* says which operations run on arrays of which shape; the numbers (weights, inputs,
+learning rates, counts) are arguments. A repeated pattern of operations becomes one block that
+is scanned, so that eleven bursts of pulses compile as one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from aihwjax import tile
+from aihwjax.errors import DataError, nearest
+from aihwjax.fidelity.agreement import Values
+from aihwjax.fidelity.cases import TileCase
+from aihwjax.random import fold
+from aihwjax.tile.config import TileConfig
+from aihwjax.tile.state import TileState
+from aihwjax.typing import Key, Shape
+
+Numbers = tuple[Any, ...]
+Outputs = dict[str, jax.Array]
+
+
+class Operation(NamedTuple):
+    """One operation without its numbers."""
+
+    name: str
+    """Name of the step."""
+    options: tuple[Any, ...]
+    """Static arguments."""
+    shapes: tuple[Shape, ...]
+    """Shapes of the numbers."""
+
+
+class Block(NamedTuple):
+    """A pattern of operations and how often it is repeated."""
+
+    pattern: tuple[Operation, ...]
+    """Operations of one repetition."""
+    repeats: int
+    """Number of repetitions, each with its own numbers."""
+
+
+Program = tuple[Block, ...]
+"""What is done with a tile."""
+
+
+class Compiled(NamedTuple):
+    """A case split into what is static, what is numbers, and where the results go."""
+
+    program: Program
+    """Static part."""
+    numbers: tuple[tuple[Numbers, ...], ...]
+    """For each block and operation the numbers, stacked over the repetitions."""
+    records: tuple[tuple[tuple[str, ...], ...], ...]
+    """For each block and operation the record names over the repetitions; empty if nothing is recorded."""
+    sums: tuple[str, ...]
+    """Records of which the sums over rows, columns and all elements are wanted too."""
+
+
+def compiled(case: TileCase) -> Compiled:
+    """Split a case's steps into a program and its numbers.
+
+    Raises:
+        DataError: If a step or one of its inputs is unknown.
+    """
+    operations, numbers, records, sums = [], [], [], []
+    for step in case.steps:
+        if step[0] == "sums":
+            sums.append(step[1])
+            continue
+        operation, values, record = _parsed(step, case)
+        operations.append(operation)
+        numbers.append(values)
+        records.append(record)
+    program, stacked, named, start = [], [], [], 0
+    for block in _blocks(operations):
+        width = len(block.pattern)
+        places = [[start + width * k + i for k in range(block.repeats)] for i in range(width)]
+        stacked.append(
+            tuple(tuple(np.stack(entry) for entry in zip(*(numbers[p] for p in row), strict=True)) for row in places)
+        )
+        named.append(tuple(tuple(records[p] for p in row) for row in places))
+        program.append(block)
+        start += width * block.repeats
+    return Compiled(tuple(program), tuple(stacked), tuple(named), tuple(sums))
+
+
+def _blocks(operations: Sequence[Operation]) -> list[Block]:
+    """Fold repeated patterns greedily: the pattern that covers most from the current place on."""
+    blocks, start = [], 0
+    while start < len(operations):
+        best = Block((operations[start],), 1)
+        for width in range(1, (len(operations) - start) // 2 + 1):
+            pattern = tuple(operations[start : start + width])
+            count = 1
+            while tuple(operations[start + width * count : start + width * (count + 1)]) == pattern:
+                count += 1
+            if count > 1 and width * count > len(best.pattern) * best.repeats:
+                best = Block(pattern, count)
+        blocks.append(best)
+        start += len(best.pattern) * best.repeats
+    return blocks
+
+
+def _parsed(step: tuple[Any, ...], case: TileCase) -> tuple[Operation, Numbers, str]:
+    """Return the operation, its numbers and the record it fills ("" for none)."""
+    name, *arguments = step
+
+    def array(key: str) -> Values:
+        if key not in case.inputs:
+            raise DataError(f"step {name!r} names an unknown input {key!r}{nearest(key, case.inputs)}")
+        return np.asarray(case.inputs[key], np.float32)
+
+    numbers: Numbers = ()
+    options: tuple[Any, ...] = ()
+    record = ""
+    match name, arguments:
+        case "set_weights", [weights]:
+            numbers = (array(weights),)
+        case "update", [x, d, learning_rate, times, closes]:
+            numbers = (array(x), array(d), np.float32(learning_rate), np.int32(times))
+            options = (bool(closes),)
+        case "weights", [record]:
+            pass
+        case "hidden", [record, *keep]:
+            options = tuple(keep[0]) if keep and keep[0] is not None else ()
+        case "forward" | "backward", [key, record, *pair]:
+            numbers, options = (array(key),), (pair == ["pair"],)
+        case "decay" | "drift", [amount]:
+            numbers = (np.float32(amount),)
+        case "end_of_batch" | "diffuse", []:
+            pass
+        case "reset", [first, columns, probability]:
+            options, numbers = (int(first), int(columns)), (np.float32(probability),)
+        case _:
+            raise DataError(f"unknown step {name!r} with {len(arguments)} arguments{nearest(str(name), _RUN)}")
+    return Operation(name, options, tuple(np.shape(value) for value in numbers)), numbers, record
+
+
+# --------------------------------------------------------------------------- running
+_Result = tuple[TileState, Outputs]
+
+
+def _set_weights(config: TileConfig, state: TileState, key: Key, options: Numbers, weights: jax.Array) -> _Result:
+    return tile.set_weights(config, state, weights, key), {}
+
+
+def _update(
+    config: TileConfig,
+    state: TileState,
+    key: Key,
+    options: Numbers,
+    x: jax.Array,
+    d: jax.Array,
+    learning_rate: jax.Array,
+    times: jax.Array,
+) -> _Result:
+    (closes,) = options
+
+    def once(i: jax.Array, state: TileState) -> TileState:
+        own = jax.random.fold_in(key, i)
+        state = tile.update(config, state, x, d, learning_rate, own)
+        return tile.end_of_batch(config, state, fold(own, "end of batch")) if closes else state
+
+    return lax.fori_loop(0, times, once, state), {}
+
+
+def _weights(config: TileConfig, state: TileState, key: Key, options: Numbers) -> _Result:
+    return state, {"": tile.get_weights(config, state)}
+
+
+def _hidden(config: TileConfig, state: TileState, key: Key, keep: Numbers) -> _Result:
+    hidden = tile.hidden_parameters(config, state)
+    kept = {name: value for name, value in hidden.items() if not keep or any(part in name for part in keep)}
+    return state, {f"/{name}": value for name, value in kept.items()}
+
+
+def _read(backward: bool) -> Callable[..., _Result]:
+    product = tile.backward if backward else tile.forward
+
+    def read(config: TileConfig, state: TileState, key: Key, options: Numbers, x: jax.Array) -> _Result:
+        (pair,) = options
+        first = product(config, state, x, key)
+        state = tile.observe(config, state, x, backward=backward)
+        if not pair:
+            return state, {"": first}
+        second = product(config, state, x, fold(key, "second read"))
+        state = tile.observe(config, state, x, backward=backward)
+        return state, {"": first, "/difference": first - second}
+
+    return read
+
+
+def _end_of_batch(config: TileConfig, state: TileState, key: Key, options: Numbers) -> _Result:
+    return tile.end_of_batch(config, state, key), {}
+
+
+def _decay(config: TileConfig, state: TileState, key: Key, options: Numbers, alpha: jax.Array) -> _Result:
+    return tile.decay(config, state, alpha, key), {}
+
+
+def _diffuse(config: TileConfig, state: TileState, key: Key, options: Numbers) -> _Result:
+    return tile.diffuse(config, state, key), {}
+
+
+def _drift(config: TileConfig, state: TileState, key: Key, options: Numbers, delta_t: jax.Array) -> _Result:
+    return tile.drift(config, state, delta_t, key), {}
+
+
+def _reset(config: TileConfig, state: TileState, key: Key, options: Numbers, probability: jax.Array) -> _Result:
+    first, columns = options
+    return tile.reset(config, state, first, columns, probability, key), {}
+
+
+_RUN: dict[str, Callable[..., _Result]] = {
+    "set_weights": _set_weights,
+    "update": _update,
+    "weights": _weights,
+    "hidden": _hidden,
+    "forward": _read(backward=False),
+    "backward": _read(backward=True),
+    "end_of_batch": _end_of_batch,
+    "decay": _decay,
+    "diffuse": _diffuse,
+    "drift": _drift,
+    "reset": _reset,
+}
+
+
+def run_program(
+    program: Program,
+    shape: tuple[int, int],
+    config: TileConfig,
+    numbers: tuple[tuple[Numbers, ...], ...],
+    key: Key,
+) -> tuple[tuple[Outputs, ...], ...]:
+    """Take one fresh tile through a program.
+
+    Args:
+        program: What to do (static).
+        shape: Size of the tile, ``(out, in)``.
+        config: Its configuration; numbers may be traced.
+        numbers: As in :class:`Compiled`.
+        key: Source of all noise.
+
+    Returns:
+        For each block and operation a dictionary from record suffix to values, with the
+        repetitions as leading axis.
+    """
+    state = tile.init(config, fold(key, "init"), shape)
+    results = []
+    for place, (block, values) in enumerate(zip(program, numbers, strict=True)):
+        source = jax.random.fold_in(key, place)
+
+        def body(
+            state: TileState, scanned: Any, block: Block = block, source: Key = source
+        ) -> tuple[TileState, tuple[Outputs, ...]]:
+            turn, entries = scanned
+            outputs = []
+            for i, (operation, entry) in enumerate(zip(block.pattern, entries, strict=True)):
+                own = jax.random.fold_in(source, turn * len(block.pattern) + i)
+                state, output = _RUN[operation.name](config, state, own, operation.options, *entry)
+                outputs.append(output)
+            return state, tuple(outputs)
+
+        if block.repeats == 1:
+            state, outputs = body(state, jax.tree.map(lambda value: value[0], (jnp.zeros(1, jnp.int32), values)))
+            results.append(jax.tree.map(lambda value: value[None], outputs))
+        else:
+            state, outputs = lax.scan(body, state, (jnp.arange(block.repeats), values))
+            results.append(outputs)
+    return tuple(results)

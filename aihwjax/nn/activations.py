@@ -1,0 +1,150 @@
+"""Activations and reshaping as modules, under their usual names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from aihwjax.errors import ConfigError
+from aihwjax.nn.text import Readable
+
+
+class _Activation(Readable):
+    """A function without parameters."""
+
+
+class Flatten(_Activation):
+    """Join all axes but the first: ``(n, ...)`` to ``(n, features)``."""
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Apply it."""
+        return jnp.reshape(x, (jnp.shape(x)[0], -1))
+
+
+class Identity(_Activation):
+    """Return the input as it is."""
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Apply it."""
+        return x
+
+
+class Sigmoid(_Activation):
+    """The logistic function, ``1 / (1 + exp(-x))``."""
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Apply it to each element."""
+        return jax.nn.sigmoid(x)
+
+
+class Tanh(_Activation):
+    """The hyperbolic tangent."""
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Apply it to each element."""
+        return jnp.tanh(x)
+
+
+class ReLU(_Activation):
+    """The positive part, ``max(x, 0)``."""
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Apply it to each element."""
+        return jax.nn.relu(x)
+
+
+class LeakyReLU(_Activation):
+    """``x`` above zero, ``negative_slope * x`` below.
+
+    Args:
+        negative_slope: Slope below zero.
+    """
+
+    def __init__(self, negative_slope: float = 0.01) -> None:
+        self.negative_slope = negative_slope
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Apply it to each element."""
+        return jax.nn.leaky_relu(x, self.negative_slope)
+
+    def describe(self) -> str:
+        """Return the text."""
+        return f"LeakyReLU(negative_slope={self.negative_slope})"
+
+
+class GELU(_Activation):
+    """``x`` times the probability that a standard normal is below ``x``."""
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Apply it to each element."""
+        return jax.nn.gelu(x, approximate=False)
+
+
+class LogSigmoid(_Activation):
+    """The logarithm of the logistic function."""
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Apply it to each element."""
+        return jax.nn.log_sigmoid(x)
+
+
+class _AlongAxis(_Activation):
+    """A function along one axis."""
+
+    def __init__(self, dim: int = -1) -> None:
+        self.dim = dim
+
+    def describe(self) -> str:
+        """Return the text."""
+        return f"{type(self).__name__}(dim={self.dim})"
+
+
+class Softmax(_AlongAxis):
+    """Probabilities along an axis: exponentials divided by their sum.
+
+    Args:
+        dim: The axis of the classes.
+    """
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Apply it."""
+        return jax.nn.softmax(x, axis=self.dim)
+
+
+class LogSoftmax(_AlongAxis):
+    """Logarithms of the probabilities along an axis.
+
+    Args:
+        dim: The axis of the classes.
+    """
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Apply it."""
+        return jax.nn.log_softmax(x, axis=self.dim)
+
+
+class Function(_Activation):
+    """Any function of one array as a module, such as ``jnp.sin``.
+
+    Args:
+        function: What to apply.
+
+    Raises:
+        ConfigError: If it is not callable.
+    """
+
+    def __init__(self, function: Callable[[jax.Array], jax.Array]) -> None:
+        if not callable(function):
+            raise ConfigError(f"function={function!r} is not allowed: give a callable")
+        self.function = nnx.static(function)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Apply it."""
+        return self.function(x)
+
+    def describe(self) -> str:
+        """Return the text."""
+        return f"Function({getattr(self.function, '__name__', self.function)})"

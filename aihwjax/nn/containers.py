@@ -1,0 +1,167 @@
+"""Layers in a row (spec: layers, section 7)."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Iterator
+from typing import TypeAlias
+
+import jax
+from flax import nnx
+
+from aihwjax import random
+from aihwjax.errors import ModuleError, NonFiniteError, ShapeError, nearest
+from aihwjax.nn.activations import Function
+from aihwjax.nn.layer import AnalogLayer
+from aihwjax.nn.paths import analog_layers, noise_engine
+from aihwjax.nn.text import Readable, module_text
+from aihwjax.random import Noise, NoiseEngine, Stream
+from aihwjax.typing import Number
+
+Weights: TypeAlias = dict[str, tuple[jax.Array, jax.Array | None]]
+"""Path of a layer to its weights ``(out, in)`` and bias ``(out,)``."""
+
+
+@functools.cache
+def takes_key(kind: type) -> bool:
+    """Whether modules of this class are called with ``key=``.
+
+    A module that needs noise has an argument ``key``; all others are called with their input only.
+    """
+    return "key" in inspect.signature(kind.__call__).parameters
+
+
+class AnalogSequential(Readable):
+    """Apply layers one after the other.
+
+    Members are any NNX modules, analog or not, or functions of one array. A member whose call has an
+    argument ``key`` gets a key of its own, derived from the key of the call and its position.
+
+    Example:
+        >>> import jax
+        >>> from flax import nnx
+        >>> from aihwjax.nn import AnalogLinear, Sigmoid
+        >>> rngs = nnx.Rngs(0)
+        >>> model = AnalogSequential(AnalogLinear(4, 3, rngs=rngs), Sigmoid(), nnx.Linear(3, 2, rngs=rngs))
+        >>> model(jax.numpy.ones((5, 4)), key=jax.random.key(1)).shape
+        (5, 2)
+
+    Args:
+        *layers: The members, in order.
+
+    Raises:
+        ModuleError: If a member is neither a module nor a function.
+    """
+
+    def __init__(self, *layers: nnx.Module | Callable[[jax.Array], jax.Array]) -> None:
+        members = []
+        for index, layer in enumerate(layers):
+            if isinstance(layer, type) or not callable(layer):
+                raise ModuleError(f"layer {index} is {layer!r}: give a module, such as Sigmoid(), or a function")
+            members.append(layer if isinstance(layer, nnx.Module) else Function(layer))
+        self.layers = nnx.List(members)
+        """The members."""
+
+    def __call__(self, x: jax.Array, *, key: Noise | None = None) -> jax.Array:
+        """Apply the layers.
+
+        Args:
+            x: Input of the first layer.
+            key: Source of all noise; may be left out if no layer needs one.
+
+        Raises:
+            ModuleError: If a layer needs a key and there is none.
+            ShapeError: If an input does not fit an analog layer; the message has the layer's path.
+        """
+        if key is not None and not isinstance(key, Stream) and noise_engine(self) is NoiseEngine.COUNTER:
+            key = random.stream(key, NoiseEngine.COUNTER)  # one threefry call instead of one for each layer
+        for index, layer in enumerate(self.layers):
+            try:
+                if takes_key(type(layer)):
+                    x = layer(x, key=None if key is None else random.derive(key, index))
+                else:
+                    x = layer(x)
+            except (ShapeError, ModuleError) as error:
+                raise type(error)(_located(index, str(error))) from None
+        return x
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    def __getitem__(self, index: int | slice) -> nnx.Module | AnalogSequential:
+        """Return one layer, or a model of some of them that shares their state."""
+        if isinstance(index, slice):
+            return AnalogSequential(*list(self.layers)[index])
+        return self.layers[index]
+
+    def __iter__(self) -> Iterator[nnx.Module]:
+        return iter(self.layers)
+
+    def get_weights(self, *, apply_weight_scaling: bool = True) -> Weights:
+        """Return weights and bias of each analog layer by its path.
+
+        Args:
+            apply_weight_scaling: Logical weights; ``False``: as they are on the tiles.
+        """
+        return {
+            path: layer.get_weights(apply_weight_scaling=apply_weight_scaling)
+            for path, layer in analog_layers(self).items()
+        }
+
+    def set_weights(
+        self,
+        weights: Weights,
+        *,
+        key: Noise,
+        apply_weight_scaling: bool = True,
+        weight_scaling_omega: Number | None = None,
+        check_finite: bool = True,
+    ) -> None:
+        """Write weights and bias of analog layers; see :meth:`AnalogLinear.set_weights`.
+
+        Args:
+            weights: As :meth:`get_weights` returns them; layers that are left out stay as they are.
+            key: Source of write noise.
+            apply_weight_scaling: Whether to scale, if configured.
+            weight_scaling_omega: Replaces the configured omega for this call.
+            check_finite: Refuse NaN and infinity.
+
+        Raises:
+            ModuleError: If a path does not exist (with the nearest one).
+            ShapeError: If a shape does not fit its layer.
+            NonFiniteError: If a value is NaN or infinite.
+        """
+        layers = analog_layers(self)
+        for path in weights:
+            if path not in layers:
+                raise ModuleError(f"the model has no analog layer {path!r}{nearest(path, layers)}")
+        for path, (matrix, bias) in weights.items():
+            layer: AnalogLayer = layers[path]
+            try:
+                layer.set_weights(
+                    matrix,
+                    bias,
+                    key=random.derive(key, path),
+                    apply_weight_scaling=apply_weight_scaling,
+                    weight_scaling_omega=weight_scaling_omega,
+                    check_finite=check_finite,
+                )
+            except (ShapeError, ModuleError, NonFiniteError) as error:
+                raise type(error)(f"{path}: {error}") from None
+
+    def describe(self) -> str:
+        """Return the text."""
+        if not self.layers:
+            return "AnalogSequential()"
+        lines = [f"  ({index}): {_indented(module_text(layer))}" for index, layer in enumerate(self.layers)]
+        return "\n".join(["AnalogSequential(", *lines, ")"])
+
+
+def _located(index: int, message: str) -> str:
+    """Put the position of a layer in front of a message that may have a path already."""
+    return f"layers/{index}{'/' if message.startswith('layers/') else ': '}{message}"
+
+
+def _indented(text: str) -> str:
+    return text.replace("\n", "\n  ")

@@ -1,0 +1,117 @@
+"""The gradient of a model with analog layers: digital gradients, and x and d for each tile."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeAlias
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from aihwjax.errors import ModuleError
+from aihwjax.nn import slots
+from aihwjax.nn.paths import analog_tiles
+from aihwjax.nn.slots import Recorder, Slot, Slots
+from aihwjax.nn.variables import ModelState, TileConfigVariable, TileVariable
+
+Pair: TypeAlias = tuple[jax.Array, jax.Array]
+"""Inputs ``(n, in)`` of a tile and gradients ``(n, out)`` at its output, all calls in order."""
+
+# what a forward pass can change: all but tiles and configurations
+_LOOSE = nnx.All(nnx.Not(nnx.OfType(TileVariable)), nnx.Not(nnx.OfType(TileConfigVariable)))
+
+
+class Gradients(NamedTuple):
+    """What a loss says about a model."""
+
+    digital: ModelState
+    """Gradient of each ``nnx.Param``, in the structure of ``nnx.state(model, nnx.Param)``."""
+    analog: dict[str, Pair]
+    """Path of each tile that was called to its x and d."""
+
+
+def value_and_grad(loss_fn: Callable[..., Any], has_aux: bool = False) -> Callable[..., tuple[Any, Gradients]]:
+    """Return a function that computes a loss and its gradients.
+
+    Works inside ``jax.jit``, ``nnx.jit``, ``lax.scan`` over steps and ``jax.vmap`` over models. State
+    that the forward pass changes (batch statistics, random counters, an input range that is
+    initialised from data, running averages of the noise management) is changed in ``model``.
+
+    Example:
+        >>> import jax
+        >>> from flax import nnx
+        >>> from aihwjax.nn import AnalogLinear
+        >>> layer = AnalogLinear(4, 3, rngs=nnx.Rngs(0))
+        >>> def loss(layer, x, key):
+        ...     return (layer(x, key=key) ** 2).mean()
+        >>> _, gradients = value_and_grad(loss)(layer, jax.numpy.ones((5, 4)), jax.random.key(1))
+        >>> {path: (x.shape, d.shape) for path, (x, d) in gradients.analog.items()}
+        {'tiles/0': ((5, 4), (5, 3))}
+
+    Args:
+        loss_fn: ``loss_fn(model, *args, **kwargs)``; returns the loss, one number, and with ``has_aux``
+            a pair of the loss and anything else. It must use the model that it is given.
+        has_aux: Whether ``loss_fn`` returns such a pair.
+
+    Returns:
+        A function ``(model, *args, **kwargs) -> (loss, gradients)``, or ``((loss, aux), gradients)``.
+        It raises :class:`ModuleError` if the loss is not one number, or if a tile is called under
+        ``vmap`` or in a loop that is not :func:`aihwjax.nn.scan`.
+    """
+
+    @functools.wraps(loss_fn)
+    def compute(model: nnx.Module, *args: Any, **kwargs: Any) -> tuple[Any, Gradients]:
+        graph, *states = nnx.split(model, nnx.Param, ...)
+        params, rest = states
+
+        def run(recorder: Recorder, params: ModelState) -> tuple[jax.Array, tuple[Any, ModelState]]:
+            copy = nnx.merge(graph, params, rest, copy=True)
+            for path, tile in analog_tiles(copy).items():
+                tile._tag = (recorder.token, path)
+            with slots.active(recorder):
+                result = loss_fn(copy, *args, **kwargs)
+            if isinstance(result, tuple) is not has_aux:
+                returned = "a tuple" if isinstance(result, tuple) else "one value"
+                raise ModuleError(f"the loss returned {returned}, which is not allowed with has_aux={has_aux}")
+            loss, aux = result if has_aux else (result, None)
+            if jnp.shape(loss) != ():
+                raise ModuleError(f"the loss has shape {jnp.shape(loss)}: give one number, for instance its mean")
+            return loss, (aux, nnx.state(copy, _LOOSE))
+
+        def differentiated(params: ModelState, given: Slots) -> tuple[jax.Array, tuple[Any, ModelState]]:
+            answers = slots.copied(given)
+            result = run(Recorder(answers), params)
+            slots.check_all_taken(answers)
+            return result
+
+        given = slots.zeros(slots.probe(run, params))
+        (loss, (aux, changed)), (digital, calls) = jax.value_and_grad(differentiated, (0, 1), has_aux=True)(
+            params, given
+        )
+        nnx.update(model, changed)
+        _observe(model, calls)
+        gradients = Gradients(digital, {path: _joined(each) for path, each in calls.items()})
+        return ((loss, aux) if has_aux else loss), gradients
+
+    return compute
+
+
+def _rows(array: jax.Array) -> jax.Array:
+    return array.reshape(-1, array.shape[-1])
+
+
+def _joined(calls: list[Slot]) -> Pair:
+    """Return x and d of all calls as one batch."""
+    if len(calls) == 1:
+        return _rows(calls[0].x), _rows(calls[0].d)
+    return jnp.concatenate([_rows(c.x) for c in calls]), jnp.concatenate([_rows(c.d) for c in calls])
+
+
+def _observe(model: nnx.Module, calls: Slots) -> None:
+    """Advance the running averages of the noise management, where there are any."""
+    tiles = analog_tiles(model)
+    for path, each in calls.items():
+        for call in each:
+            tiles[path].observe(_rows(call.x), None if call.read is None else _rows(call.read))

@@ -1,0 +1,83 @@
+"""The fully connected layer on analog tiles (spec: layers, section 2)."""
+
+from __future__ import annotations
+
+import math
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from aihwjax import random
+from aihwjax.nn.layer import AnalogLayer
+from aihwjax.random import Noise
+from aihwjax.tile.config import TileConfig
+
+
+class AnalogLinear(AnalogLayer):
+    """A fully connected layer ``y = x W^T + b`` whose matrix lies on analog tiles.
+
+    Example:
+        >>> import jax
+        >>> from flax import nnx
+        >>> layer = AnalogLinear(784, 256, rngs=nnx.Rngs(0))
+        >>> layer(jax.numpy.ones((64, 784)), key=jax.random.key(1)).shape
+        (64, 256)
+
+    Weights and bias start uniform within one over the square root of ``in_features``, as logical
+    values; what a device cannot hold is clipped.
+
+    Args:
+        in_features: Number of inputs.
+        out_features: Number of outputs.
+        bias: Whether there is a bias; ``config.mapping.digital_bias`` says where.
+        config: The configuration of its tiles; ``None``: ``SingleRPUConfig()``.
+        rngs: Source of devices and initial weights (stream ``params``).
+
+    Raises:
+        ConfigError: If a size or the configuration is not allowed.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        bias: bool = True,
+        *,
+        config: TileConfig | None = None,
+        rngs: nnx.Rngs,
+    ) -> None:
+        key = rngs.params()
+        super().__init__(in_features, out_features, bias, config=config, key=key)
+        limit = 1 / math.sqrt(in_features)
+
+        def uniform(name: str, shape: tuple[int, ...]) -> jax.Array:
+            return jax.random.uniform(random.fold(key, name), shape, jnp.float32, -limit, limit)
+
+        self.set_weights(
+            uniform("weights", (out_features, in_features)),
+            uniform("bias", (out_features,)) if bias else None,
+            key=random.fold(key, "write"),
+            check_finite=False,
+        )
+
+    def __call__(self, x: jax.Array, *, key: Noise | None = None) -> jax.Array:
+        """Apply the layer.
+
+        Args:
+            x: Inputs ``(..., in)``, at least one axis.
+            key: Source of the noise; equal keys give equal outputs.
+
+        Returns:
+            Outputs ``(..., out)``, float32.
+
+        Raises:
+            ModuleError: If there is no key.
+            ShapeError: If the last axis of ``x`` is not ``in_features``.
+        """
+        return self.multiply(*self.checked(x, key))
+
+    def describe(self) -> str:
+        """Return the text."""
+        bias = "analog" if self.analog_bias else str(self.bias is not None)
+        return f"AnalogLinear({self.in_features}, {self.out_features}, bias={bias}, {self._tiles_text()})"

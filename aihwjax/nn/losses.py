@@ -1,0 +1,147 @@
+"""Losses: as functions that give one number for each example, and as classes that give the mean."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from aihwjax.errors import ShapeError
+
+
+def nll_loss(log_probabilities: jax.Array, labels: jax.Array) -> jax.Array:
+    """Negative log-likelihood of the right class, after a log-softmax.
+
+    Args:
+        log_probabilities: ``(n, classes)``.
+        labels: Class of each example ``(n,)``, integers.
+
+    Returns:
+        Loss of each example ``(n,)``.
+
+    Raises:
+        ShapeError: If the shapes do not fit.
+    """
+    _check_classes("nll_loss", log_probabilities, labels)
+    return -jnp.take_along_axis(log_probabilities, labels[:, None], axis=1)[:, 0]
+
+
+def cross_entropy_loss(logits: jax.Array, targets: jax.Array) -> jax.Array:
+    """Cross entropy between targets and the softmax of the logits.
+
+    Args:
+        logits: ``(n, classes)``.
+        targets: Class of each example ``(n,)``, integers, or probabilities ``(n, classes)``.
+
+    Returns:
+        Loss of each example ``(n,)``.
+
+    Raises:
+        ShapeError: If the shapes do not fit.
+    """
+    if jnp.ndim(targets) == 2:
+        _check_equal("cross_entropy_loss", logits, targets)
+        return -(targets * jax.nn.log_softmax(logits, axis=1)).sum(axis=1)
+    _check_classes("cross_entropy_loss", logits, targets)
+    return nll_loss(jax.nn.log_softmax(logits, axis=1), targets)
+
+
+def mse_loss(predictions: jax.Array, targets: jax.Array) -> jax.Array:
+    """Squared error, averaged over the features of an example.
+
+    Args:
+        predictions: ``(n, ...)``.
+        targets: Of the same shape.
+
+    Returns:
+        Loss of each example ``(n,)``.
+
+    Raises:
+        ShapeError: If the shapes differ.
+    """
+    _check_equal("mse_loss", predictions, targets)
+    return _per_example((predictions - targets) ** 2)
+
+
+def bce_loss(probabilities: jax.Array, targets: jax.Array) -> jax.Array:
+    """Binary cross entropy, averaged over the features of an example; logarithms end at -100.
+
+    Args:
+        probabilities: ``(n, ...)``, between 0 and 1.
+        targets: Of the same shape, between 0 and 1.
+
+    Returns:
+        Loss of each example ``(n,)``.
+
+    Raises:
+        ShapeError: If the shapes differ.
+    """
+    _check_equal("bce_loss", probabilities, targets)
+    return _per_example(-(targets * _log(probabilities) + (1 - targets) * _log(1 - probabilities)))
+
+
+class _MeanLoss:
+    """A loss as an object: called with predictions and targets it returns the mean over the examples."""
+
+    @staticmethod
+    def per_example(predictions: jax.Array, targets: jax.Array, /) -> jax.Array:
+        """Return the loss of each example ``(n,)``."""
+        raise AssertionError
+
+    def __call__(self, predictions: jax.Array, targets: jax.Array) -> jax.Array:
+        """Return the mean loss, one number."""
+        return self.per_example(predictions, targets).mean()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}()"
+
+
+class NLLLoss(_MeanLoss):
+    """Mean of :func:`nll_loss`."""
+
+    per_example = staticmethod(nll_loss)
+
+
+class CrossEntropyLoss(_MeanLoss):
+    """Mean of :func:`cross_entropy_loss`."""
+
+    per_example = staticmethod(cross_entropy_loss)
+
+
+class MSELoss(_MeanLoss):
+    """Mean of :func:`mse_loss`."""
+
+    per_example = staticmethod(mse_loss)
+
+
+class BCELoss(_MeanLoss):
+    """Mean of :func:`bce_loss`."""
+
+    per_example = staticmethod(bce_loss)
+
+
+def _per_example(values: jax.Array) -> jax.Array:
+    return values.reshape(values.shape[0], -1).mean(axis=1)
+
+
+def _log(p: jax.Array) -> jax.Array:
+    """Return the logarithm, at least -100, with a gradient of 0 where it was cut (and none from log 0)."""
+    lowest = 3.7200759760208e-44  # exp(-100)
+    safe = p > lowest
+    return jnp.where(safe, jnp.log(jnp.where(safe, p, 1.0)), -100.0)
+
+
+def _check_classes(name: str, predictions: jax.Array, labels: jax.Array) -> None:
+    n = jnp.shape(predictions)[0] if jnp.ndim(predictions) == 2 else None
+    if n is None or jnp.shape(labels) != (n,) or not jnp.issubdtype(jnp.result_type(labels), jnp.integer):
+        raise ShapeError(
+            f"{name}: predictions {jnp.shape(predictions)} and labels {jnp.shape(labels)} of type "
+            f"{jnp.result_type(labels)} do not fit: give (n, classes) and integers (n,)"
+        )
+
+
+def _check_equal(name: str, predictions: jax.Array, targets: jax.Array) -> None:
+    if jnp.shape(predictions) != jnp.shape(targets) or jnp.ndim(predictions) < 1:
+        raise ShapeError(
+            f"{name}: predictions {jnp.shape(predictions)} and targets {jnp.shape(targets)} do not fit: "
+            "give equal shapes (n, ...)"
+        )

@@ -1,0 +1,44 @@
+"""Finding analog layers and tiles in any NNX model, by path."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from flax import nnx
+
+from aihwjax.nn.layer import AnalogLayer
+from aihwjax.nn.tile import AnalogTile
+from aihwjax.random import NoiseEngine
+
+
+def path_text(path: Iterable[object]) -> str:
+    """Return a path as text, such as ``layers/1/tiles/0``; the model itself is ``model``."""
+    return "/".join(str(part) for part in path) or "model"
+
+
+def analog_tiles(model: nnx.Module) -> dict[str, AnalogTile]:
+    """Return all tiles of a model by path, in the model's order; a shared tile appears once.
+
+    Args:
+        model: Any NNX module.
+    """
+    return {path_text(path): part for path, part in nnx.iter_modules(model) if isinstance(part, AnalogTile)}
+
+
+def analog_layers(model: nnx.Module) -> dict[str, AnalogLayer]:
+    """Return all layers with a matrix on tiles by path, in the model's order; a shared layer appears once.
+
+    Args:
+        model: Any NNX module.
+    """
+    return {path_text(path): part for path, part in nnx.iter_modules(model) if isinstance(part, AnalogLayer)}
+
+
+def noise_engine(model: nnx.Module) -> NoiseEngine:
+    """Return the engine that can serve a whole model: the cheap one only if no tile asks for the other.
+
+    Args:
+        model: Any NNX module.
+    """
+    engines = {tile.config.get_value().noise_engine for tile in analog_tiles(model).values()}
+    return NoiseEngine.THREEFRY if NoiseEngine.THREEFRY in engines else NoiseEngine.COUNTER

@@ -1,0 +1,152 @@
+"""The differentiable product of a tile with its digital scales (spec: tile_ops, sections 4, 5 and 7).
+
+Forward and backward products are the tile's own, with their noise and converters. The backward
+rule also hands x and d to the update through the slot (see :mod:`aihwjax.nn.slots`).
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from aihwjax import random, tile
+from aihwjax.nn.slots import Slot
+from aihwjax.random import Noise
+from aihwjax.tile.config import TileConfig
+from aihwjax.tile.state import TileState
+
+# compiled once for each kind of tile and shape: fast outside of jit, and the two traces of a gradient share them
+_forward_product = jax.jit(tile.forward_with_mask)
+_backward_product = jax.jit(tile.backward)
+
+
+class _Saved(NamedTuple):
+    config: TileConfig
+    state: TileState
+    input_range: jax.Array | None
+    x: jax.Array
+    slot: Slot | None  # only its structure is used
+    key: Noise
+    clipped: jax.Array | None
+
+
+def tile_inputs(x: jax.Array, input_range: jax.Array | None, analog_bias: bool, quirks: bool) -> jax.Array:
+    """Return what the converter of a tile receives.
+
+    Inputs are clipped to the input range and divided by it; an analog bias appends the constant
+    input. That constant is divided by the range as well, so that the bias stays what it is; the
+    reference feeds 1 (spec: tile_ops, bug 6).
+
+    Args:
+        x: Inputs ``(..., in)``.
+        input_range: The range, one number, or ``None``.
+        analog_bias: Whether the last column of the tile is the bias.
+        quirks: Whether to do as the reference does.
+    """
+    one: jax.Array | float = 1.0
+    if input_range is not None:
+        x = jnp.clip(x, -input_range, input_range) / input_range
+        one = one if quirks else 1 / input_range
+    if analog_bias:
+        x = jnp.concatenate([x, jnp.full((*x.shape[:-1], 1), one, x.dtype)], axis=-1)
+    return x
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def tile_product(
+    analog_bias: bool,
+    config: TileConfig,
+    state: TileState,
+    input_range: jax.Array | None,
+    x: jax.Array,
+    slot: Slot | None,
+    key: Noise,
+) -> jax.Array:
+    """Multiply by a tile, with input range and mapping scale.
+
+    Args:
+        analog_bias: Whether the last column of the tile is the bias.
+        config: The tile's configuration.
+        state: The tile.
+        input_range: The input range, one number, or ``None``.
+        x: Inputs ``(..., in)``, float32.
+        slot: Zeros that receive x and d, or ``None``.
+        key: Source of the noise of both directions.
+
+    Returns:
+        Outputs ``(..., out)``, before the learned scale and the digital bias.
+    """
+    return _forward(analog_bias, config, state, input_range, x, slot, key)[0]
+
+
+def _forward(
+    analog_bias: bool,
+    config: TileConfig,
+    state: TileState,
+    input_range: jax.Array | None,
+    x: jax.Array,
+    slot: Slot | None,
+    key: Noise,
+) -> tuple[jax.Array, _Saved]:
+    rows = tile_inputs(x, input_range, analog_bias, config.reference_quirks)
+    y, clipped = _forward_product(config, state, rows, random.derive(key, "forward"))
+    if input_range is not None:
+        y = y * input_range
+    if state.mapping_scales is not None:
+        y = y * state.mapping_scales
+    return y, _Saved(config, state, input_range, x, slot, key, clipped)
+
+
+def _backward(
+    analog_bias: bool, saved: _Saved, d: jax.Array
+) -> tuple[None, None, jax.Array | None, jax.Array, Slot | None, None]:
+    config, state, input_range, x, slot, key, clipped = saved
+    read = d if state.mapping_scales is None else d * state.mapping_scales
+    if clipped is not None:
+        read = jnp.where(clipped, 0.0, read)
+    delta = _backward_product(config, state, read, random.derive(key, "backward"))
+    if analog_bias:
+        delta = delta[..., :-1]
+    slope = None if input_range is None else range_gradient(config, input_range, x, delta, clipped)
+    if slot is not None:  # the update gets d before the mask (spec: tile_ops, section 5)
+        slot = Slot(x, d, None if slot.read is None else read)
+    return None, None, slope, delta, slot, None
+
+
+tile_product.defvjp(_forward, _backward)
+
+
+def range_gradient(
+    config: TileConfig,
+    input_range: jax.Array,
+    x: jax.Array,
+    delta: jax.Array,
+    clipped: jax.Array | None,
+) -> jax.Array:
+    """Return the gradient of the input range (spec: tile_ops, section 7).
+
+    Clipped inputs that want to grow enlarge the range, clipped outputs and the decay shrink it.
+
+    Args:
+        config: The tile's configuration.
+        input_range: The range r, one number.
+        x: Inputs ``(..., in)``.
+        delta: Gradient with respect to the inputs ``(..., in)``.
+        clipped: Which outputs were clipped ``(..., out)``, or ``None``.
+    """
+    parameter = config.pre_post.input_range
+    above, below = x >= input_range, x <= -input_range
+    slope = jnp.where(above, jnp.minimum(delta, 0.0), 0.0).sum() - jnp.where(below, jnp.maximum(delta, 0.0), 0.0).sum()
+    if parameter.gradient_relative:
+        slope = slope * input_range * parameter.gradient_scale
+    if parameter.manage_output_clipping and clipped is not None:
+        # spec: tile_ops, bug 4: the reference divides by the number of inputs
+        total = x.size if config.reference_quirks else clipped.size
+        free = 1 - clipped.sum() / total
+        slope = slope - jnp.where(free < parameter.output_min_percentage, (1 - free) * input_range, 0.0)
+    inside = (jnp.abs(x) < input_range).mean()
+    idle = inside > parameter.input_min_percentage
+    return slope + jnp.where(idle, parameter.decay * input_range, 0.0)

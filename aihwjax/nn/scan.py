@@ -1,0 +1,60 @@
+"""Loops over time whose tiles keep one slot for each step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from aihwjax.nn import slots
+from aihwjax.nn.slots import Recorder, Slots
+
+_Carry = TypeVar("_Carry")
+_X = TypeVar("_X")
+_Y = TypeVar("_Y")
+
+
+def scan(
+    body: Callable[[_Carry, _X], tuple[_Carry, _Y]], init: _Carry, xs: _X, length: int | None = None
+) -> tuple[_Carry, _Y]:
+    """Loop like ``jax.lax.scan``, with analog layers in the body.
+
+    Inside a gradient every call of a tile needs a slot of its own for each step; here the slots of
+    all steps are scanned over together with ``xs``. At the update the calls of all steps act as one
+    batch, first step first. Outside a gradient this is ``lax.scan``.
+
+    Args:
+        body: ``(carry, x) -> (carry, y)``; layers inside it need a key of their own for each step,
+            for instance from ``xs``.
+        init: First carry.
+        xs: What to loop over; its leaves have the steps as first axis.
+        length: Number of steps, if ``xs`` has no leaves.
+
+    Returns:
+        The last carry and the stacked outputs.
+    """
+    outer = slots.current()
+    if outer is None:
+        return lax.scan(body, init, xs, length)
+
+    first = jax.tree.map(lambda x: x[0], xs)
+
+    def observed(recorder: Recorder, carry: _Carry, x: _X) -> tuple[_Carry, _Y]:
+        with slots.active(recorder):
+            return body(carry, x)
+
+    each = slots.probe(observed, init, first, token=outer.token)
+    steps = length if length is not None else jnp.shape(jax.tree.leaves(xs)[0])[0]
+    whole = jax.tree.map(lambda a: jax.ShapeDtypeStruct((steps, *a.shape), a.dtype), each)
+    arrays = jax.tree.leaves((init, xs))
+    given: Slots = {path: [outer.slot(path, call, arrays) for call in calls] for path, calls in whole.items()}
+
+    def step(carry: _Carry, inputs: tuple[_X, Slots]) -> tuple[_Carry, _Y]:
+        x, own = inputs
+        with slots.active(Recorder(slots.copied(own), token=outer.token)):
+            return body(carry, x)
+
+    return lax.scan(step, init, (xs, given), steps)

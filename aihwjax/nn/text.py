@@ -1,0 +1,33 @@
+"""Short text for modules, as a person wants to read them in a notebook."""
+
+from __future__ import annotations
+
+from flax import nnx
+
+_FLAX_FIELDS = ("in_features", "out_features", "num_features", "kernel_size", "rate", "use_bias")
+
+
+class Readable(nnx.Module):
+    """A module whose text is one line, or one line for each member, instead of all of its arrays."""
+
+    def describe(self) -> str:
+        """Return the text."""
+        return f"{type(self).__name__}()"
+
+    def __repr__(self) -> str:
+        return self.describe()
+
+    def __str__(self) -> str:
+        return self.describe()
+
+
+def module_text(module: nnx.Module) -> str:
+    """Return the text of any module; modules of Flax are shortened to their sizes.
+
+    Args:
+        module: Any NNX module.
+    """
+    if isinstance(module, Readable) or not type(module).__module__.startswith("flax."):
+        return repr(module)
+    fields = [f"{name}={getattr(module, name)}" for name in _FLAX_FIELDS if hasattr(module, name)]
+    return f"nnx.{type(module).__name__}({', '.join(fields)})"

@@ -1,0 +1,229 @@
+"""One tile as a module: the tile's state with its digital periphery (spec: tile_ops)."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from aihwjax import tile
+from aihwjax.errors import ConfigError, ModuleError
+from aihwjax.nn import slots
+from aihwjax.nn.mapping import is_scaled, scale_down
+from aihwjax.nn.product import tile_inputs, tile_product
+from aihwjax.nn.slots import Tag
+from aihwjax.nn.text import Readable
+from aihwjax.nn.variables import FixedInputRange, InputRange, InputRangeCount, TileConfigVariable, TileVariable
+from aihwjax.random import Noise
+from aihwjax.tile.config import TileConfig
+from aihwjax.tile.io import BoundManagementType, IOParameters, NoiseManagementType
+from aihwjax.tile.periphery import InputRangeParameter
+from aihwjax.typing import Key, Number
+
+# compiled once for each kind of tile and shape
+_init = jax.jit(tile.init, static_argnames="shape")
+_set_weights = jax.jit(tile.set_weights)
+_update = jax.jit(tile.update)
+
+
+class AnalogTile(Readable):
+    """A tile with its mapping scale, learned output scale and input range.
+
+    Layers are made of these; one is rarely used by itself.
+
+    Args:
+        in_features: Number of inputs, without the bias.
+        out_features: Number of outputs.
+        analog_bias: Whether there is one more column with a constant input.
+        config: The tile's configuration.
+        key: Source of all draws.
+
+    Raises:
+        ConfigError: If the input range is to manage output clipping but the forward product manages it.
+    """
+
+    def __init__(self, in_features: int, out_features: int, *, analog_bias: bool, config: TileConfig, key: Key) -> None:
+        parameter = config.pre_post.input_range
+        check_input_range(parameter, config.forward)
+        self.in_features = in_features
+        self.out_features = out_features
+        self.analog_bias = analog_bias
+        self.config = TileConfigVariable(config)
+        """The configuration."""
+        self.state = TileVariable(_init(config, key, shape=(out_features, in_features + analog_bias)))
+        """The tile itself."""
+        mapping = config.mapping
+        scales = jnp.ones((out_features if mapping.out_scaling_columnwise else 1,), jnp.float32)
+        self.out_scaling = nnx.Param(scales) if mapping.learn_out_scaling else None
+        """Learned output scale ``(1,)`` or ``(out,)``, if there is one."""
+        kind = InputRange if parameter.learn_input_range else FixedInputRange
+        self.input_range = kind(jnp.asarray(parameter.init_value, jnp.float32)) if parameter.enable else None
+        """Input range, one number, if there is one."""
+        from_data = parameter.enable and parameter.init_from_data > 0
+        self.input_range_count = InputRangeCount(jnp.zeros((), jnp.int32)) if from_data else None
+        """Batches that have initialised it, if it is initialised from data."""
+        self._tag: Tag | None = None
+
+    @property
+    def averages_backward(self) -> bool:
+        """Whether the backward product scales its input by a running average."""
+        return _averages(self.config.get_value().backward)
+
+    # ------------------------------------------------------------------ product
+    def __call__(self, x: jax.Array, *, key: Noise) -> jax.Array:
+        """Multiply inputs ``(..., in)`` by the tile; outputs ``(..., out)`` without digital bias."""
+        slot = slots.take(self._tag, x, (*x.shape[:-1], self.out_features), self.averages_backward)
+        if slot is not None and self.input_range_count is not None:
+            self._adapt_input_range(x)
+        y = tile_product(self.analog_bias, self.config.get_value(), self.state.get_value(), self._range(), x, slot, key)
+        return y if self.out_scaling is None else y * self.out_scaling.get_value()
+
+    def _range(self) -> jax.Array | None:
+        return None if self.input_range is None else self.input_range.get_value()
+
+    def _adapt_input_range(self, x: jax.Array) -> None:
+        """Move the range towards a multiple of the spread of x, for the first batches of training."""
+        assert self.input_range is not None and self.input_range_count is not None
+        recorder = slots.current()
+        if recorder is not None and recorder.in_loop:
+            raise ModuleError(
+                "pre_post.input_range.init_from_data is not allowed in a layer inside aihwjax.nn.scan: set it to 0"
+            )
+        parameter = self.config.get_value().pre_post.input_range
+        old, count = self.input_range.get_value(), self.input_range_count.get_value()
+        spread = jnp.std(x, ddof=1)
+        early = count < parameter.init_from_data
+        moves = early & (spread > 0)
+        new = jnp.where(moves, (count * old + parameter.init_std_alpha * spread) / (count + 1), old)
+        new = jnp.where(early, jnp.abs(new), new)
+        # the value changes, its gradient is that of the parameter
+        self.input_range.set_value(jax.lax.stop_gradient(new - old) + old)
+        self.input_range_count.set_value(count + moves)
+
+    # ------------------------------------------------------------------ update
+    def update(self, x: jax.Array, d: jax.Array, learning_rate: Number, key: Noise) -> None:
+        """Apply the pulsed update (spec: update, section 8.3).
+
+        The scales are divided out, so that the logical weights move as in plain gradient descent.
+
+        Args:
+            x: Inputs ``(n, in)`` as they reached the tile.
+            d: Gradients ``(n, out)`` at its output, before the learned scale.
+            learning_rate: At least 0.
+            key: Source of pulses and noise.
+        """
+        config, state, limit = self.config.get_value(), self.state.get_value(), self._range()
+        if limit is not None and not config.reference_quirks:
+            d = d * limit  # spec: update, bug 4: the reference leaves the range out
+        scales = state.mapping_scales
+        if scales is not None:
+            if config.mapping.weight_scaling_lr_compensation:
+                compensation = 1 / scales.mean()
+                d, learning_rate = d / (scales * compensation), learning_rate * compensation
+            else:
+                d = d / scales
+        rows = tile_inputs(x, limit, self.analog_bias, config.reference_quirks)
+        self.state.set_value(_update(config, state, rows, d, learning_rate, key))
+
+    def observe(self, x: jax.Array, read: jax.Array | None) -> None:
+        """Advance the running averages of the noise management by the vectors of a gradient.
+
+        Args:
+            x: Inputs ``(n, in)``.
+            read: Vectors of the backward product ``(n, out)``, if it averages.
+        """
+        config, state = self.config.get_value(), self.state.get_value()
+        if _averages(config.forward):
+            rows = tile_inputs(x, self._range(), self.analog_bias, config.reference_quirks)
+            state = tile.observe(config, state, rows)
+        if read is not None:
+            state = tile.observe(config, state, read, backward=True)
+        self.state.set_value(state)
+
+    def end_of_batch(self, key: Noise) -> None:
+        """Run what follows every mini-batch: diffusion and decay, if configured."""
+        self.state.set_value(tile.end_of_batch(self.config.get_value(), self.state.get_value(), key))
+
+    # ----------------------------------------------------------------- weights
+    def set_weights(
+        self, weights: jax.Array, key: Noise, *, apply_weight_scaling: bool = True, omega: Number | None = None
+    ) -> None:
+        """Write logical weights ``(out, in)``, with the bias as last column if it is analog.
+
+        Without weight scaling the weights are written as given and existing scales stay, so that the
+        logical weights are then ``scales * weights`` (spec: tile_ops, section 2 and trap 1).
+
+        Args:
+            weights: What to write.
+            key: Source of write noise.
+            apply_weight_scaling: Whether to scale, if configured.
+            omega: Replaces ``mapping.weight_scaling_omega``.
+        """
+        config, state = self.config.get_value(), self.state.get_value()
+        weights = jnp.asarray(weights, jnp.float32)
+        if apply_weight_scaling and is_scaled(config.mapping, omega):
+            target = config.mapping.weight_scaling_omega if omega is None else omega
+            weights, scales = scale_down(
+                weights, target, config.mapping.weight_scaling_columnwise, state.mapping_scales
+            )
+            state = dataclasses.replace(state, mapping_scales=scales)
+            if self.out_scaling is not None:
+                self.out_scaling.set_value(jnp.ones_like(self.out_scaling.get_value()))
+        self.state.set_value(_set_weights(config, state, weights, key))
+
+    def get_weights(self, *, apply_weight_scaling: bool = True) -> jax.Array:
+        """Return the weights ``(out, in)``, with the bias as last column if it is analog.
+
+        Args:
+            apply_weight_scaling: Logical weights; ``False``: as they are on the tile.
+        """
+        config, state = self.config.get_value(), self.state.get_value()
+        weights = tile.get_weights(config, state)
+        if apply_weight_scaling:
+            if state.mapping_scales is not None:
+                weights = weights * state.mapping_scales[:, None]
+            if self.out_scaling is not None:
+                weights = weights * self.out_scaling.get_value()[:, None]
+        return weights
+
+    def hidden_parameters(self) -> dict[str, jax.Array]:
+        """Return the parameters of each crosspoint by the reference's names."""
+        return tile.hidden_parameters(self.config.get_value(), self.state.get_value())
+
+    def describe(self) -> str:
+        """Return the text."""
+        size = f"{self.out_features}x{self.in_features + self.analog_bias}"
+        return f"AnalogTile({size}, {device_name(self.config.get_value())})"
+
+
+def _averages(io: IOParameters) -> bool:
+    return io.noise_management is NoiseManagementType.AVERAGE_ABS_MAX and not io.is_perfect
+
+
+def device_name(config: TileConfig) -> str:
+    """Return the class of a tile's device, for people."""
+    return type(config.device).__name__
+
+
+def check_input_range(parameter: InputRangeParameter, forward: IOParameters) -> None:
+    """Refuse an input range that reacts to output clipping where the product already manages it.
+
+    Raises:
+        ConfigError: If noise or bound management is on, or the product perfect.
+    """
+    if not (parameter.enable and parameter.manage_output_clipping):
+        return
+    for field, wrong in (
+        ("noise_management", forward.noise_management is not NoiseManagementType.NONE),
+        ("bound_management", forward.bound_management is not BoundManagementType.NONE),
+        ("is_perfect", forward.is_perfect),
+    ):
+        if wrong:
+            value = getattr(forward, field)
+            allowed = "False" if field == "is_perfect" else "NONE"
+            raise ConfigError(
+                f"forward.{field}={getattr(value, 'name', value)} is not allowed with "
+                f"pre_post.input_range.manage_output_clipping=True: give {allowed}"
+            )

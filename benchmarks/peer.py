@@ -1,0 +1,201 @@
+"""Drives the reference in processes of its own, so that its rounds interleave with ours."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+from benchmarks.measure import Sample
+from benchmarks.problem import Problem
+
+WORKER = Path(__file__).with_name("peer_worker.py")
+
+
+class PeerError(RuntimeError):
+    """The reference's process could not be started, died, or answered an error."""
+
+
+@dataclasses.dataclass(frozen=True)
+class PeerSetting:
+    """A way to run the reference; every measurement counts the best of them."""
+
+    threads: int
+    """``OMP_NUM_THREADS`` of its process."""
+    single_tile: bool
+    """One tile a layer, instead of the reference's default of at most 512 rows and columns."""
+
+    @property
+    def name(self) -> str:
+        """How records name the setting."""
+        tiles = "one tile a layer" if self.single_tile else "default mapping"
+        return f"OMP_NUM_THREADS={self.threads}, {tiles}"
+
+
+def settings() -> list[PeerSetting]:
+    """Return all settings that are tried: one thread and all cores, with and without split layers."""
+    threads = sorted({1, len(os.sched_getaffinity(0))})
+    return [PeerSetting(count, single) for count in threads for single in (False, True)]
+
+
+class PeerWorker:
+    """A process of the reference under a fixed number of threads; use as a context manager."""
+
+    def __init__(self, folder: Path, threads: int) -> None:
+        """Start the process and wait until it has imported the reference.
+
+        Args:
+            folder: Virtual environment of the reference.
+            threads: ``OMP_NUM_THREADS``.
+
+        Raises:
+            PeerError: There is no Python in ``folder``, or the reference cannot be imported.
+        """
+        python = folder / "bin" / "python"
+        if not python.exists():
+            raise PeerError(f"--peer {folder}: no bin/python there; give the reference's virtual environment")
+        names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+        env = {**os.environ, **dict.fromkeys(names, str(threads))}
+        env.pop("PYTHONPATH", None)
+        self._process = subprocess.Popen(
+            [python, WORKER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1, env=env
+        )
+        self._receive()
+
+    def __enter__(self) -> Self:
+        """Return the running worker."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End the process."""
+        self.close()
+
+    def close(self) -> None:
+        """End the process; closing twice is fine."""
+        if self._process.poll() is None:
+            self._process.terminate()
+        self._process.wait()
+
+    def prepare(self, name: str, problem: Problem, arrays: Mapping[str, np.ndarray], single_tile: bool) -> float:
+        """Build a network in the worker and return the seconds that it took.
+
+        Args:
+            name: What later calls of :meth:`measure` call it.
+            problem: What it does.
+            arrays: ``images`` with ``labels``, or with ``gradients`` for updates alone.
+            single_tile: One tile a layer.
+
+        Raises:
+            PeerError: The reference refused.
+        """
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "digits.npz"
+            np.savez(path, **dict(arrays))
+            plain = {**dataclasses.asdict(problem), "task": problem.task.value}
+            request = {**plain, "single_tile": single_tile, "data": str(path)}
+            return self._ask({"op": "prepare", "name": name, **request})["prepare_s"]
+
+    def measure(self, name: str, epochs: int) -> Sample:
+        """Let the network called ``name`` go on for some epochs.
+
+        Raises:
+            PeerError: The reference failed.
+        """
+        return Sample(**self._ask({"op": "measure", "name": name, "epochs": epochs}))
+
+    def _ask(self, request: dict[str, object]) -> dict[str, Any]:
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(json.dumps(request) + "\n")
+        except BrokenPipeError as error:
+            raise PeerError("the reference's process is gone") from error
+        return self._receive()
+
+    def _receive(self) -> dict[str, Any]:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise PeerError(f"the reference's process ended with status {self._process.wait()}")
+        reply = json.loads(line)
+        if "error" in reply:
+            raise PeerError(f"the reference answered {reply['error']}")
+        return reply
+
+
+class Peer:
+    """The reference under every setting: one worker for each number of threads."""
+
+    def __init__(self, folder: Path) -> None:
+        """Start the workers.
+
+        Args:
+            folder: Virtual environment of the reference.
+        """
+        self.settings = settings()
+        self._workers: dict[int, PeerWorker] = {}
+        try:
+            for setting in self.settings:
+                if setting.threads not in self._workers:
+                    self._workers[setting.threads] = PeerWorker(folder, setting.threads)
+        except PeerError:
+            self.close()
+            raise
+
+    def __enter__(self) -> Self:
+        """Return the running peer."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End all workers."""
+        self.close()
+
+    def close(self) -> None:
+        """End all workers."""
+        for worker in self._workers.values():
+            worker.close()
+
+    def prepare(self, problem: Problem, arrays: Mapping[str, np.ndarray]) -> dict[str, PeerRunner]:
+        """Build the problem's network under every setting that makes a difference to it.
+
+        Args:
+            problem: What to run.
+            arrays: ``images`` with ``labels``, or with ``gradients`` for updates alone.
+
+        Returns:
+            Runners by the name of their setting.
+        """
+        split = any(width > 512 for width in problem.layers)
+        return {
+            setting.name: PeerRunner(self._workers[setting.threads], setting, problem, arrays)
+            for setting in self.settings
+            if split or setting.single_tile
+        }
+
+
+class PeerRunner:
+    """One network of the reference under one setting."""
+
+    def __init__(
+        self, worker: PeerWorker, setting: PeerSetting, problem: Problem, arrays: Mapping[str, np.ndarray]
+    ) -> None:
+        """Build it in ``worker``."""
+        self.setting = setting
+        self._worker = worker
+        self._name = f"{problem.name} {setting.name}"
+        self.prepare_s = worker.prepare(self._name, problem, arrays, setting.single_tile)
+
+    def measure(self, epochs: int) -> Sample:
+        """Go on for some epochs."""
+        return self._worker.measure(self._name, epochs)

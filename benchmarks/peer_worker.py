@@ -1,0 +1,140 @@
+"""Runs inside the reference's Python: answers one JSON line for each JSON line it reads.
+
+It imports only torch, numpy and aihwkit, so it runs where this library is not installed.
+
+Requests:
+    ``{"op": "prepare", "name", "data", "task", "device", "batch", "layers", "learning_rate", "single_tile"}``
+        builds a network on the arrays of ``data``, an ``.npz`` with ``images`` and ``labels``; for the task
+        ``update`` one tile, with ``gradients`` at its outputs for labels. Answers ``{"prepare_s"}``.
+    ``{"op": "measure", "name", "epochs"}``
+        goes on with the network called ``name`` over its data, freshly permuted in each epoch; answers
+        ``{"examples", "seconds", "cpu_s", "loss", "peak_rss_mib"}``.
+    ``{"op": "stop"}``
+        ends the process.
+
+An error is answered as ``{"error"}``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from itertools import pairwise
+
+import numpy as np
+import torch
+from aihwkit.nn import AnalogLinear, AnalogSequential
+from aihwkit.optim import AnalogSGD
+from aihwkit.simulator import configs
+
+
+class Run:
+    """A network of the reference, or one of its tiles, on data held as tensors."""
+
+    def __init__(self, request: dict) -> None:
+        """Build what ``prepare`` asks for."""
+        arrays = np.load(request["data"])
+        self.images = torch.from_numpy(arrays["images"])
+        self.batch = request["batch"]
+        self.task = request["task"]
+        torch.manual_seed(0)
+        device = getattr(configs, request["device"] + "Device")()
+        rpu_config = configs.SingleRPUConfig(device=device)
+        if request["single_tile"]:
+            rpu_config.mapping.max_input_size = 0
+            rpu_config.mapping.max_output_size = 0
+        layers = request["layers"]
+        if self.task == "update":
+            self.targets = torch.from_numpy(arrays["gradients"])
+            layer = AnalogLinear(*layers, bias=False, rpu_config=rpu_config)
+            self.tile = next(iter(layer.analog_tiles()))
+            self.tile.set_learning_rate(request["learning_rate"])
+            return
+        self.targets = torch.from_numpy(arrays["labels"].astype(np.int64))
+        modules: list[torch.nn.Module] = []
+        for fan_in, fan_out in pairwise(layers):
+            modules += [AnalogLinear(fan_in, fan_out, rpu_config=rpu_config), torch.nn.Sigmoid()]
+        modules[-1] = torch.nn.LogSoftmax(dim=1)
+        self.model = AnalogSequential(*modules)
+        self.optimizer = AnalogSGD(self.model.parameters(), lr=request["learning_rate"])
+        self.optimizer.regroup_param_groups(self.model)
+        self.loss = torch.nn.NLLLoss()
+        self.model.train(self.task == "train")
+
+    def batches(self, epochs: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Yield the batches of some epochs, freshly permuted in each."""
+        for _ in range(epochs):
+            order = torch.randperm(len(self.targets))
+            yield from zip(self.images[order].split(self.batch), self.targets[order].split(self.batch), strict=True)
+
+    def train(self, epochs: int) -> float:
+        """Train and return the last loss."""
+        loss = torch.tensor(0.0)
+        for images, targets in self.batches(epochs):
+            self.optimizer.zero_grad()
+            loss = self.loss(self.model(images), targets)
+            loss.backward()
+            self.optimizer.step()
+        return loss.item()
+
+    def forward(self, epochs: int) -> float:
+        """Compute outputs and return the mean of their last batch."""
+        outputs = torch.zeros(1)
+        with torch.no_grad():
+            for images, _ in self.batches(epochs):
+                outputs = self.model(images)
+        return outputs.mean().item()
+
+    def update(self, epochs: int) -> float:
+        """Update the tile and return its mean weight."""
+        for images, gradients in self.batches(epochs):
+            self.tile.update(images, gradients)
+        return self.tile.get_weights()[0].mean().item()
+
+    def measure(self, epochs: int) -> dict:
+        """Go on for some epochs and return what it took."""
+        work = {"train": self.train, "forward": self.forward, "update": self.update}[self.task]
+        start, cpu = time.perf_counter(), time.process_time()
+        loss = work(epochs)
+        return {
+            "examples": epochs * len(self.targets),
+            "seconds": time.perf_counter() - start,
+            "cpu_s": time.process_time() - cpu,
+            "loss": loss,
+            "peak_rss_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        }
+
+
+def answer(request: dict, runs: dict[str, Run]) -> dict:
+    """Do what one request asks."""
+    if request["op"] == "prepare":
+        start = time.perf_counter()
+        runs[request["name"]] = Run(request)
+        return {"prepare_s": time.perf_counter() - start}
+    return runs[request["name"]].measure(request["epochs"])
+
+
+def main() -> None:
+    """Serve requests from standard input until ``stop`` or its end."""
+    replies = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)  # what the reference prints must not mix with the answers
+    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+    runs: dict[str, Run] = {}
+    replies.write(json.dumps({"ready": True, "threads": torch.get_num_threads()}) + "\n")
+    for line in sys.stdin:
+        request = json.loads(line)
+        if request["op"] == "stop":
+            return
+        try:
+            reply = answer(request, runs)
+        except Exception as error:  # the caller turns it into an exception of its own
+            reply = {"error": f"{type(error).__name__}: {error}"}
+        replies.write(json.dumps(reply) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,111 @@
+"""Examples a second of us, the reference and digital training, in interleaved rounds."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+
+from benchmarks import digital, ours
+from benchmarks.measure import Figure, Runner, interleave
+from benchmarks.peer import Peer
+from benchmarks.problem import Digits, Problem, digits
+from benchmarks.record import Record
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """How a benchmark is run."""
+
+    peer: Path | None = None
+    """Virtual environment of the reference; ``None`` leaves it out."""
+    rounds: int = 5
+    """Counted rounds."""
+    quick: bool = False
+    """Small sizes, to see that everything runs; the figures mean nothing."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Work:
+    """What one measurement of a round goes through; equal for all runners."""
+
+    examples: int
+    """Examples in an epoch."""
+    epochs: int
+    """Epochs."""
+
+
+def work(batch: int, quick: bool) -> Work:
+    """Return the work at a batch size: some seconds for the slowest runner."""
+    if quick:
+        return Work(4 * batch, 1)
+    return {64: Work(8000, 3), 8: Work(8000, 2)}.get(batch, Work(4000, 1))
+
+
+def best(figures: Mapping[str, Figure]) -> str:
+    """Return the name of the largest rate."""
+    return max(figures, key=lambda name: figures[name].rate)
+
+
+def measure(problems: list[Problem], options: Options) -> list[Record]:
+    """Measure problems one after the other.
+
+    Args:
+        problems: What to measure.
+        options: With or without the reference, rounds, sizes.
+
+    Returns:
+        One record a problem.
+    """
+    data = digits()
+    if options.peer is None:
+        return [compare(problem, data, None, options) for problem in problems]
+    with Peer(options.peer) as peer:
+        return [compare(problem, data, peer, options) for problem in problems]
+
+
+def compare(problem: Problem, data: Digits, peer: Peer | None, options: Options) -> Record:
+    """Measure one problem.
+
+    Args:
+        problem: What to run.
+        data: The examples.
+        peer: The running reference, if it takes part.
+        options: Rounds and sizes.
+    """
+    size = work(problem.batch, options.quick)
+    part = data.cut(size.examples)
+    plain = digital.best(problem, part, size.epochs)
+    analog = ours.runners(problem, part)
+    reference = {} if peer is None else peer.prepare(problem, part.arrays())
+    runners: dict[tuple[str, str], Runner] = {("digital", plain.setting.name): plain}
+    runners |= {("ours", name): runner for name, runner in analog.items()}
+    runners |= {("peer", name): runner for name, runner in reference.items()}
+    rivals = [name for name in runners if name[0] == "peer"]
+    taken = interleave(runners, size.epochs, options.rounds, rivals)
+    for runner in analog.values():
+        runner.close()
+    ours_figures = {name: figure for (side, name), figure in taken.items() if side == "ours"}
+    peer_figures = {name: figure for (side, name), figure in taken.items() if side == "peer"}
+    digital_figure = taken["digital", plain.setting.name]
+    our_best = best(ours_figures)
+    peer_best = best(peer_figures) if peer_figures else ""
+    return Record(
+        name=problem.name,
+        unit="examples/s",
+        higher_is_better=True,
+        ours=ours_figures[our_best].rate,
+        peer=peer_figures[peer_best].rate if peer_figures else None,
+        digital=digital_figure.rate,
+        rounds=options.rounds,
+        our_setting=our_best,
+        peer_setting=peer_best,
+        digital_setting=plain.setting.name,
+        details={
+            "examples_a_round": size.examples * size.epochs,
+            "compile_s": {"ours": analog[our_best].compile_s, "digital": plain.compile_s},
+            "ours": {name: dataclasses.asdict(figure) for name, figure in ours_figures.items()},
+            "peer": {name: dataclasses.asdict(figure) for name, figure in peer_figures.items()},
+            "digital": dataclasses.asdict(digital_figure),
+        },
+    )

@@ -1,0 +1,53 @@
+"""Hooks of the site: API pages from the package's folders, and formulas as MathML, which needs no script."""
+
+from __future__ import annotations
+
+import html
+import re
+from pathlib import Path
+
+from latex2mathml.converter import convert
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
+
+_ROOT = Path(__file__).resolve().parents[1]
+_FORMULA = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re.DOTALL)
+
+
+def api_pages() -> dict[str, list[str]]:
+    """Return the modules of each API page: one page for the top level and one for each folder."""
+    pages: dict[str, list[str]] = {}
+    for path in sorted((_ROOT / "aihwjax").rglob("*.py")):
+        parts = path.relative_to(_ROOT).with_suffix("").parts
+        if any(part.startswith("_") for part in parts if part != "__init__") or parts[-1] == "__main__":
+            continue
+        if parts[-1] == "__init__":
+            continue
+        page = ".".join(parts[:2]) if len(parts) > 2 else "aihwjax"
+        pages.setdefault(page, []).append(".".join(parts))
+    return pages
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Add the API pages to the navigation."""
+    assert config.nav is not None
+    config.nav.append({"API": [{page: f"api/{page}.md"} for page in api_pages()]})
+    return config
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add the API pages to the site."""
+    for page, modules in api_pages().items():
+        content = f"# {page}\n\n" + "\n".join(f"::: {module}\n" for module in modules)
+        files.append(File.generated(config, f"api/{page}.md", content=content))
+    return files
+
+
+def on_page_content(content: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Replace the formulas of a page by MathML."""
+
+    def formula(match: re.Match[str]) -> str:
+        return convert(html.unescape(match[2]), display="block" if match[1] == "div" else "inline")
+
+    return _FORMULA.sub(formula, content)

@@ -1,0 +1,32 @@
+"""Every Python block of the README and of the documentation runs, page by page."""
+
+from __future__ import annotations
+
+import re
+import sys
+import textwrap
+import types
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+BLOCK = re.compile(r"^( *)```python\n(.*?)^\1```", re.DOTALL | re.MULTILINE)
+PAGES = {
+    str(page.relative_to(ROOT)): [textwrap.dedent(code) for _, code in blocks]
+    for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    if (blocks := BLOCK.findall(page.read_text(encoding="utf-8")))
+}
+
+
+def test_there_are_examples() -> None:
+    assert {"README.md", "CONTRIBUTING.md", "docs/physics/devices.md"} <= set(PAGES)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_examples_run(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    module = types.ModuleType("example")  # a real one: classes look up the module that defines them
+    monkeypatch.setitem(sys.modules, "example", module)
+    for number, block in enumerate(PAGES[page], 1):
+        exec(compile(block, f"{page}, block {number}", "exec"), module.__dict__)

@@ -1,0 +1,138 @@
+"""Every golden case: our statistics are those of the reference.
+
+The cases are read from the folder ``AIHWJAX_GOLDEN`` if it is set, else from ``../shared/golden``
+beside the project if it is there, else from the copy in ``tests/golden/data``. One class a
+family, so that families are spread over test workers and cases that share a compile are not.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+from aihwjax.fidelity import Case, evaluate, families_in, load
+from tests.golden import data
+
+FAMILIES = ("device_parameters", "pulse_response", "update", "joint", "mvm", "tile_ops", "training")
+"""Families that the library is meant to pass."""
+
+NOT_YET = ("TikiTaka", "TTv2", "AGAD", "MixedPrecision")
+"""Training cases with unit cells and compounds, which the library does not have."""
+
+QUICK = {
+    "device_parameters/ConstantStep",
+    "device_parameters/SoftBoundsReference-3",
+    "pulse_response/ConstantStep",
+    "update/constant-default",
+    "update/constant-none",
+    "update/constant-none_with_device",
+    "update/ideal",
+    "mvm/default",
+    "mvm/perfect",
+    "tile_ops/decay",
+    "tile_ops/diffusion",
+    "tile_ops/drift",
+    "tile_ops/drift-k",
+    "tile_ops/write_noise-set_weights",
+}
+"""Cases that run on every test run; one of each kind."""
+
+
+def folder() -> Path:
+    """Return where the golden files are."""
+    chosen = os.environ.get("AIHWJAX_GOLDEN")
+    if chosen:
+        return Path(chosen)
+    beside = Path(__file__).resolve().parents[3] / "shared" / "golden"
+    return beside if beside.is_dir() else data.FOLDER
+
+
+def cases(family: str, pattern: str | None = None) -> list[Case]:
+    """Return the cases of a family that the library is meant to pass."""
+    if family not in families_in(folder()):
+        return []
+    return [case for case in load(folder(), [family], pattern) if not any(word in case.name for word in NOT_YET)]
+
+
+def golden(
+    family: str, pattern: str | None = None, modes: Iterable[str | None] = ("aggregated",)
+) -> pytest.MarkDecorator:
+    """Return the mark that runs a class once for each case and update mode; all but the quick ones are slow."""
+    parameters = []
+    for mode in modes:
+        for case in cases(family, pattern):
+            quick = case.name in QUICK and mode != "sequential"
+            marks = () if quick else (pytest.mark.slow,)
+            parameters.append(pytest.param(case, mode, id=case.name, marks=marks))
+    return pytest.mark.parametrize(("case", "mode"), parameters)
+
+
+class Agreement:
+    """The one test of every family."""
+
+    def test_agrees_with_the_reference(self, case: Case, mode: str | None) -> None:
+        record = evaluate(case, mode)
+        assert record.passed, record.message
+
+
+@golden("device_parameters", modes=[None])
+class TestDeviceParameters(Agreement):
+    """Parameters of each crosspoint after construction."""
+
+
+@golden("pulse_response")
+class TestPulseResponse(Agreement):
+    """One certain pulse after the other: here the two update modes do the same."""
+
+
+@golden("update")
+class TestUpdate(Agreement):
+    """Pulse types and management, as many pulses at once as the device allows."""
+
+
+@golden("update", modes=["sequential"])
+class TestSequentialUpdate(Agreement):
+    """Pulse types and management, pulse by pulse."""
+
+
+@golden("joint")
+class TestJoint(Agreement):
+    """What is shared by rows, columns and outputs."""
+
+
+@golden("joint", "update-*", modes=["sequential"])
+class TestSequentialJoint(Agreement):
+    """What is shared by rows and columns, pulse by pulse."""
+
+
+@golden("mvm", modes=[None])
+class TestProduct(Agreement):
+    """Forward and backward products."""
+
+
+@golden("tile_ops", modes=[None])
+class TestMaintenance(Agreement):
+    """Decay, diffusion, drift, reset, end of batch, writing."""
+
+
+@golden("training", "*-b64")
+class TestTraining(Agreement):
+    """Networks trained with mini-batches of 64."""
+
+
+@golden("training", "*-b8")
+class TestTrainingInSmallBatches(Agreement):
+    """Networks trained with mini-batches of 8."""
+
+
+def test_the_copy_in_the_repository_is_complete() -> None:
+    counts = {family: len(load(data.FOLDER, [family])) for family in FAMILIES}
+    expected = {"device_parameters": 57, "pulse_response": 57, "update": 38, "joint": 12, "mvm": 41, "tile_ops": 14}
+    assert counts == {**expected, "training": 18}
+
+
+def test_the_quick_cases_are_there() -> None:
+    assert {case.name for family in FAMILIES for case in cases(family)} >= QUICK

@@ -1,0 +1,124 @@
+"""Configurations of the reference as flat dictionaries."""
+
+from __future__ import annotations
+
+import enum
+from typing import Any
+
+import pytest
+
+from aihwjax.devices.exp_step import ExpStepDevice
+from aihwjax.devices.linear_step import LinearStepDevice
+from aihwjax.devices.piecewise_step import PiecewiseStepDevice
+from aihwjax.devices.soft_bounds_pmax import SoftBoundsPmaxDevice
+from aihwjax.errors import ConfigError
+from aihwjax.fidelity import load
+from aihwjax.reference import PRESET_DEVICES, from_reference
+from aihwjax.tile.io import NoiseManagementType
+from aihwjax.tile.pulses import PulseType
+from tests.golden.data import FOLDER
+
+CASES = {case.name: case for case in load(FOLDER)}
+SINGLE = {"__class__": "SingleRPUConfig", "device.__class__": "ConstantStepDevice"}
+
+
+def entry(config: object, path: str) -> Any:
+    """Return what a built configuration holds at a path of the flat dictionary."""
+    for name in path.split("."):
+        config = config[int(name)] if isinstance(config, tuple) else getattr(config, name)
+    return f"{type(config).__name__}.{config.name}" if isinstance(config, enum.Enum) else config
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_every_recorded_value_arrives(name: str) -> None:
+    flat = CASES[name].config
+    config = from_reference(flat)
+    assert config.reference_quirks
+    assert config.device.reference_quirks
+    values = {path: value for path, value in flat.items() if not path.endswith(("__class__", "__len__"))}
+    assert {path: entry(config, path) for path in values} == values
+
+
+def test_every_device_preset_is_met() -> None:
+    tags = {case.config["device.__class__"] for case in CASES.values()}
+    assert set(PRESET_DEVICES) <= tags
+
+
+@pytest.mark.parametrize(
+    ("case", "device"),
+    [
+        ("ReRamESPresetDevice", ExpStepDevice),
+        ("EcRamPresetDevice", LinearStepDevice),
+        ("SoftBoundsPmax", SoftBoundsPmaxDevice),
+        ("PiecewiseStep-1", PiecewiseStepDevice),
+    ],
+)
+def test_tag_gives_the_class(case: str, device: type) -> None:
+    assert type(from_reference(CASES[f"device_parameters/{case}"].config).device) is device
+
+
+def test_whole_numbers_are_taken_for_floats() -> None:
+    device = from_reference({**SINGLE, "device.corrupt_devices_range": 800}).device
+    assert isinstance(device.corrupt_devices_range, float)  # type: ignore[attr-defined]
+
+
+def test_lists_become_tuples() -> None:
+    flat = {
+        "__class__": "SingleRPUConfig",
+        "device.__class__": "PiecewiseStepDevice",
+        "device.piecewise_up.__len__": 2,
+        "device.piecewise_up.0": 1,
+        "device.piecewise_up.1": 0.5,
+        "device.piecewise_down.__len__": 2,
+        "device.piecewise_down.0": 0.2,
+        "device.piecewise_down.1": 1.0,
+    }
+    device = from_reference(flat).device
+    assert isinstance(device, PiecewiseStepDevice)
+    assert device.piecewise_up == (1.0, 0.5)
+
+
+def test_enums_are_read_with_their_class() -> None:
+    config = from_reference({**SINGLE, "update.pulse_type": "PulseType.MEAN_COUNT"})
+    assert config.update.pulse_type is PulseType.MEAN_COUNT
+
+
+def test_missing_parts_have_their_defaults() -> None:
+    assert from_reference(SINGLE).forward.noise_management is NoiseManagementType.ABS_MAX
+
+
+def test_floating_point_has_perfect_products() -> None:
+    config = from_reference({"__class__": "FloatingPointRPUConfig", "device.__class__": "FloatingPointDevice"})
+    assert config.forward.is_perfect
+    assert config.backward.is_perfect
+
+
+@pytest.mark.parametrize("group", ["runtime", "noise_model", "drift_compensation"])
+def test_groups_without_part_are_left_out(group: str) -> None:
+    assert from_reference({**SINGLE, f"{group}.__class__": "Whatever", f"{group}.x": 1}) == from_reference(SINGLE)
+
+
+@pytest.mark.parametrize(
+    ("flat", "message"),
+    [
+        ({}, "no entry '__class__'"),
+        ({"__class__": "SingleRPUConfg"}, "unknown tile configuration class.*'SingleRPUConfig'"),
+        ({**SINGLE, "device.__class__": "ThreeStepDevice"}, "unknown device class 'ThreeStepDevice' at device"),
+        ({**SINGLE, "device.__class__": "ReRamESPresetDevic"}, "did you mean 'ReRamESPresetDevice'"),
+        ({**SINGLE, "device.dw_mni": 0.1}, "unknown field 'device.dw_mni' of ConstantStepDevice.*'dw_min'"),
+        ({**SINGLE, "device.drift.nuu": 0.1}, "unknown field 'device.drift.nuu'"),
+        ({**SINGLE, "novel.field": 1}, "unknown field 'novel'"),
+        ({**SINGLE, "device.dw_min": "small"}, "ConstantStepDevice.dw_min='small'"),
+        ({**SINGLE, "device.dw_min": None}, "ConstantStepDevice.dw_min=None"),
+        ({**SINGLE, "update.pulse_type": "PulseType.SOME"}, "UpdateParameters.pulse_type='PulseType.SOME'"),
+        ({**SINGLE, "forward.__class__": "UpdateParameters"}, "TileConfig.forward"),
+        ({"__class__": "SingleRPUConfig", "device.dw_min": 0.1}, "device has no entry '__class__'"),
+        ({**SINGLE, "device.dw_min.x": 1, "device.dw_min": 1}, "also has fields"),
+        ({**SINGLE, "device.dw_min": 1, "device.dw_min.x": 1}, "has no fields"),
+        ({**SINGLE, "device.list.__len__": 2, "device.list.0": 1}, "device.list|'device.list'"),
+        ({"__class__": "ReRamESPreset", "device.__class__": "ReRamESPresetDevice"}, "stands for values of its own"),
+    ],
+)
+def test_mistakes_are_named(flat: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        from_reference(flat)
