@@ -144,7 +144,9 @@ class _Display:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
         columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
-        self._progress = Progress(*columns, console=Console(stderr=True), disable=quiet, transient=True)
+        console = Console(stderr=True)
+        disable = quiet or not console.is_terminal
+        self._progress = Progress(*columns, console=console, disable=disable, transient=True)
         self._task = self._progress.add_task("compiling", total=epochs)
 
     def __enter__(self) -> Self:

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import enum
 import zlib
+from collections.abc import Sequence
 from typing import NamedTuple, TypeAlias
 
 import jax
@@ -49,6 +50,26 @@ def named(name: str) -> int:
 def fold(key: Key, name: str) -> Key:
     """Return the key of the noise source ``name``."""
     return jax.random.fold_in(key, named(name))
+
+
+def normals(key: Key, names: Sequence[str], shape: Shape) -> dict[str, jax.Array]:
+    """Return standard normals of each noise source, exact and quick to compile.
+
+    The same as ``jax.random.normal(fold(key, name), shape)`` for each name.
+    """
+    draws = jax.vmap(lambda own: jax.random.normal(own, shape, jnp.float32))(_fold_all(key, names))
+    return dict(zip(names, draws, strict=True))
+
+
+def uniforms(key: Key, names: Sequence[str], shape: Shape) -> dict[str, jax.Array]:
+    """Return uniforms in [0, 1) of each noise source, exact and quick to compile."""
+    draws = jax.vmap(lambda own: jax.random.uniform(own, shape, jnp.float32))(_fold_all(key, names))
+    return dict(zip(names, draws, strict=True))
+
+
+def _fold_all(key: Key, names: Sequence[str]) -> jax.Array:
+    labels = jnp.asarray([named(name) for name in names], jnp.uint32)
+    return jax.vmap(jax.random.fold_in, (None, 0))(key, labels)
 
 
 def mix(word: jax.Array) -> jax.Array:

@@ -69,6 +69,8 @@ class Figure:
     """Half the distance between the quartiles, relative to the median."""
     cores: float
     """Median of processor time over wall time."""
+    per_core: float
+    """Median of examples a second of processor time."""
     rates: list[float]
     """Examples a second of each round, in order."""
 
@@ -78,7 +80,8 @@ def figure(samples: Iterable[Sample]) -> Figure:
     samples = list(samples)
     rates = [sample.rate for sample in samples]
     cores = statistics.median(sample.cpu_s / sample.seconds for sample in samples)
-    return Figure(statistics.median(rates), spread(rates), cores, rates)
+    per_core = statistics.median(sample.examples / max(sample.cpu_s, 1e-9) for sample in samples)
+    return Figure(statistics.median(rates), spread(rates), cores, per_core, rates)
 
 
 def spread(values: list[float]) -> float:

@@ -100,7 +100,7 @@ class PeerWorker:
         """
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "digits.npz"
-            np.savez(path, **dict(arrays))
+            np.savez(path, allow_pickle=False, **arrays)
             plain = {**dataclasses.asdict(problem), "task": problem.task.value}
             request = {**plain, "single_tile": single_tile, "data": str(path)}
             return self._ask({"op": "prepare", "name": name, **request})["prepare_s"]

@@ -24,7 +24,7 @@ import jax.numpy as jnp
 from aihwjax.config import Config, configclass, not_positive, number, part, zero
 from aihwjax.devices.drift import DriftParameter
 from aihwjax.devices.drifting import DriftState, drift_step
-from aihwjax.random import Stream, fold
+from aihwjax.random import Stream, normals, uniforms
 from aihwjax.typing import Key, Number, Shape
 
 
@@ -209,18 +209,18 @@ class PulsedDevice(Device):
         if self.construction_seed != 0:
             key = jax.random.key(self.construction_seed)
 
-        def normal(name: str) -> jax.Array:
-            return jax.random.normal(fold(key, name), shape, jnp.float32)
-
-        def uniform(name: str) -> jax.Array:
-            return jax.random.uniform(fold(key, name), shape, jnp.float32)
+        drifts = not (isinstance(self.drift.nu, int | float) and self.drift.nu <= 0)
+        sources = ["w_max", "w_min", "dw_min", "up_down", "reset"]
+        sources += ["diffusion"] * self.diffuses() + ["lifetime"] * self.decays() + ["drift_nu"] * drifts
+        normal = normals(key, sources, shape)
+        uniform = uniforms(key, ["corrupt", "corrupt_level"], shape)
 
         w_max, w_min, dw_min, up_down = self.w_max, self.w_min, self.dw_min, self.up_down
-        top = w_max * (1 + self.w_max_dtod * normal("w_max"))
-        bottom = w_min * (1 + self.w_min_dtod * normal("w_min"))
-        spread = self.dw_min_dtod * normal("dw_min")
+        top = w_max * (1 + self.w_max_dtod * normal["w_max"])
+        bottom = w_min * (1 + self.w_min_dtod * normal["w_min"])
+        spread = self.dw_min_dtod * normal["dw_min"]
         gain = jnp.exp(spread) if self.dw_min_dtod_log_normal else 1 + spread
-        skew = self.up_down_dtod * normal("up_down")
+        skew = self.up_down_dtod * normal["up_down"]
         up = dw_min * (gain + skew + jnp.minimum(up_down, 0.0))
         down = dw_min * (gain - skew - jnp.maximum(up_down, 0.0))
         if self.enforce_consistency:
@@ -234,8 +234,8 @@ class PulsedDevice(Device):
 
         low = jnp.maximum(jnp.minimum(top, bottom), -self.corrupt_devices_range)
         high = jnp.minimum(jnp.maximum(top, bottom), self.corrupt_devices_range)
-        stuck = self.corrupt_devices_prob > uniform("corrupt")
-        level = low + (high - low) * uniform("corrupt_level")
+        stuck = self.corrupt_devices_prob > uniform["corrupt"]
+        level = low + (high - low) * uniform["corrupt_level"]
         top, bottom = jnp.where(stuck, level, top), jnp.where(stuck, level, bottom)
         up, down = jnp.where(stuck, 0.0, up), jnp.where(stuck, 0.0, down)
         if self.perfect_bias:
@@ -245,14 +245,14 @@ class PulsedDevice(Device):
 
         diffusion = decay = drift = None
         if self.diffuses():
-            diffusion = jnp.abs(self.diffusion * (1 + self.diffusion_dtod * normal("diffusion")))
+            diffusion = jnp.abs(self.diffusion * (1 + self.diffusion_dtod * normal["diffusion"]))
         if self.decays():
-            life = self.lifetime * (1 + self.lifetime_dtod * normal("lifetime"))
+            life = self.lifetime * (1 + self.lifetime_dtod * normal["lifetime"])
             decay = jnp.where(life > 1, 1 - 1 / life, 0.0)
             decay = jnp.where(jnp.asarray(self.lifetime) > 0, decay, 1.0)
-        bias = jnp.asarray(self.reset) + self.reset_dtod * normal("reset")
-        if not (isinstance(self.drift.nu, int | float) and self.drift.nu <= 0):
-            exponents = jnp.asarray(self.drift.nu) * (1 + self.drift.nu_dtod * normal("drift_nu"))
+        bias = jnp.asarray(self.reset) + self.reset_dtod * normal["reset"]
+        if drifts:
+            exponents = jnp.asarray(self.drift.nu) * (1 + self.drift.nu_dtod * normal["drift_nu"])
             drift = DriftState.start(exponents, shape)
         state = DeviceState(
             max_bound=top,

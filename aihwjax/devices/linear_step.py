@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from aihwjax.config import configclass, number
 from aihwjax.devices.base import DeviceState, StepLaw, Steps, WriteNoiseDevice, with_model
 from aihwjax.errors import ConfigError
-from aihwjax.random import fold
+from aihwjax.random import normals
 from aihwjax.typing import Key, Number, Shape
 
 
@@ -62,8 +62,9 @@ class LinearStepDevice(WriteNoiseDevice):
         check_reverse(self.mult_noise, self.reverse_up, self.reverse_down, type(self).__name__)
 
     def sample_model(self, key: Key, shape: Shape, state: DeviceState) -> DeviceState:
-        up = self.gamma_up + self.gamma_up_dtod * jax.random.normal(fold(key, "gamma_up"), shape)
-        down = self.gamma_down + self.gamma_down_dtod * jax.random.normal(fold(key, "gamma_down"), shape)
+        normal = normals(key, ["gamma_up", "gamma_down"], shape)
+        up = self.gamma_up + self.gamma_up_dtod * normal["gamma_up"]
+        down = self.gamma_down + self.gamma_down_dtod * normal["gamma_down"]
         if not self.allow_increasing:
             up, down = jnp.abs(up), jnp.abs(down)
         mean = self.mean_bound_reference

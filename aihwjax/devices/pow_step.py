@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from aihwjax.config import configclass, number
 from aihwjax.devices.base import DeviceState, StepLaw, Steps, WriteNoiseDevice, with_model
-from aihwjax.random import fold
+from aihwjax.random import normals
 from aihwjax.typing import Key, Number, Shape
 
 if TYPE_CHECKING:
@@ -26,8 +26,9 @@ def sample_exponents(
     """Draw the exponents of the up and the down step of each crosspoint."""
     mean = jnp.asarray(device.pow_gamma)
     skew_mean = device.pow_up_down
-    gain = 1 + device.pow_gamma_dtod * jax.random.normal(fold(key, "pow_gamma"), shape)
-    skew = device.pow_up_down_dtod * jax.random.normal(fold(key, "pow_up_down"), shape)
+    normal = normals(key, ["pow_gamma", "pow_up_down"], shape)
+    gain = 1 + device.pow_gamma_dtod * normal["pow_gamma"]
+    skew = device.pow_up_down_dtod * normal["pow_up_down"]
     up = mean * (gain + skew + jnp.minimum(skew_mean, 0.0))
     down = mean * (gain - skew - jnp.maximum(skew_mean, 0.0))
     if device.enforce_consistency:

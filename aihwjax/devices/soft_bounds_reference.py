@@ -18,7 +18,7 @@ import jax.numpy as jnp
 
 from aihwjax.config import configclass, number
 from aihwjax.devices.base import DeviceState, StepLaw, Steps, WriteNoiseDevice, with_model
-from aihwjax.random import fold
+from aihwjax.random import normals
 from aihwjax.typing import Key, Number, Shape
 
 
@@ -49,11 +49,12 @@ class SoftBoundsReferenceDevice(WriteNoiseDevice):
         top, bottom, up, down = state.max_bound, state.min_bound, state.dwmin_up, state.dwmin_down
         assert top is not None and bottom is not None and up is not None and down is not None
         regular = (top > 0) & (bottom < 0)
-        down_spread = jnp.abs(1 + self.slope_down_dtod * jax.random.normal(fold(key, "slope_down"), shape))
-        up_spread = jnp.abs(1 + self.slope_up_dtod * jax.random.normal(fold(key, "slope_up"), shape))
+        normal = normals(key, ["slope_down", "slope_up", "reference"], shape)
+        down_spread = jnp.abs(1 + self.slope_down_dtod * normal["slope_down"])
+        up_spread = jnp.abs(1 + self.slope_up_dtod * normal["slope_up"])
         bottom = jnp.where(regular, bottom / down_spread, bottom)
         top = jnp.where(regular, top / up_spread, top)
-        reference = self.reference_mean + self.reference_std * jax.random.normal(fold(key, "reference"), shape)
+        reference = self.reference_mean + self.reference_std * normal["reference"]
         state = dataclasses.replace(state, max_bound=top, min_bound=bottom)
         if self.subtract_symmetry_point:
             slopes = up / jnp.where(regular, top, 1.0) - down / jnp.where(regular, bottom, 1.0)

@@ -138,13 +138,12 @@ def build(document: Mapping[str, Any], key: int | None = None) -> ExperimentFile
         raise ConfigError("model.layers is missing: give a list of layers")
     network = {"class": "AnalogSequential", "layers": [_layer(entry, tile, i) for i, entry in enumerate(layers)]}
     experiment = BasicTraining(model=from_document(network, nnx.Rngs(seed)), **settings)
+    chosen = {"key": seed, "max_elements_train": limit, **settings}
     resolved = {
-        "experiment": {**settings, "key": seed, "max_elements_train": limit},
+        "experiment": {name: chosen.get(name, getattr(experiment, name, None)) for name in _SETTINGS},
         "tile": tile,
         "model": {"layers": _copied(layers)},
     }
-    for name in ("batch_size", "loss_function", "epochs", "learning_rate"):
-        resolved["experiment"].setdefault(name, getattr(experiment, name))
     return ExperimentFile(experiment, seed, limit, _without_none(resolved))
 
 

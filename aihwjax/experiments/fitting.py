@@ -22,7 +22,7 @@ from aihwjax.experiments.fingerprint import describe
 from aihwjax.experiments.losses import per_example
 from aihwjax.experiments.metrics import EpochMetrics, Printer, Report
 from aihwjax.experiments.padding import inert
-from aihwjax.experiments.training import BasicTraining
+from aihwjax.experiments.training import BasicTraining, short
 from aihwjax.typing import Key
 
 
@@ -172,7 +172,7 @@ def _key(key: Key | int) -> Key:
             return jax.random.wrap_key_data(key)
     elif isinstance(key, int | np.integer) and not isinstance(key, bool):
         return jax.random.key(int(key))
-    raise ConfigError(f"key={key!r} is not allowed: give a whole number or a JAX key")
+    raise ConfigError(f"key={short(key)} is not allowed: give a whole number or a JAX key")
 
 
 def _check_fit(experiment: BasicTraining, splits: Splits) -> None:

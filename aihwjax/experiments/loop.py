@@ -120,7 +120,7 @@ def _train(
 
     def step(state: TrainState, batch: tuple[jax.Array, jax.Array]) -> tuple[TrainState, jax.Array]:
         number, rows = batch
-        x, y = _rows(data, rows)
+        x, y = _rows(data, rows, padded)
         real = rows < count if padded else None
         moving, optimizer_state, loss = advance(*state, fixed, derive(noise, number), x, y, real)
         return (moving, optimizer_state), loss
@@ -143,9 +143,12 @@ def _mean_loss(
     return jnp.where(real, losses, 0).sum() / real.sum()
 
 
-def _rows(data: Split, rows: jax.Array) -> Split:
-    """Return the examples at ``rows``; a row beyond the last one is empty."""
-    return Split(jnp.take(data.x, rows, axis=0, mode="fill", fill_value=0), jnp.take(data.y, rows, axis=0, mode="clip"))
+def _rows(data: Split, rows: jax.Array, padded: bool) -> Split:
+    """Return the examples at ``rows``; if ``padded``, a row beyond the last one is empty."""
+    if not padded:
+        return Split(*(array.at[rows].get(mode="promise_in_bounds") for array in data))
+    x = jnp.take(data.x, rows, axis=0, mode="fill", fill_value=0)
+    return Split(x, jnp.take(data.y, rows, axis=0, mode="clip"))
 
 
 def _validate(
@@ -157,14 +160,15 @@ def _validate(
     count = data.y.shape[0]
     size = min(max(program.batch_size, _VALIDATION_ROWS), count)
     batches = -(-count // size)
+    padded = batches * size > count
     noise = stream(fold(key, "validate"), NoiseEngine.COUNTER)
 
     def batch(correct: jax.Array, number: jax.Array) -> tuple[jax.Array, jax.Array]:
         rows = number * size + jnp.arange(size, dtype=jnp.uint32)
-        x, y = _rows(data, rows)
+        x, y = _rows(data, rows, padded)
         prediction = call(nnx.merge(graph, state), x, derive(noise, number))
         losses, hits = program.loss(prediction, y), hit(prediction, y)
-        if batches * size > count:
+        if padded:
             real = rows < count
             losses, hits = jnp.where(real, losses, 0), hits & real
         return correct + hits.sum(dtype=jnp.int32), losses.sum()

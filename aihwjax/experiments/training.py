@@ -57,15 +57,13 @@ class BasicTraining:
     def __post_init__(self) -> None:
         object.__setattr__(self, "dataset", as_dataset(self.dataset))
         if isinstance(self.model, type) or not isinstance(self.model, nnx.Module):
-            raise ModuleError(f"model={_short(self.model)} is not allowed: give a Flax NNX module instance")
+            raise ModuleError(f"model={short(self.model)} is not allowed: give a Flax NNX module instance")
         _whole("batch_size", self.batch_size, 1)
         _whole("epochs", self.epochs, 0)
         check_loss(self.loss_function)
         check_learning_rate(self.learning_rate)
         if self.optimizer is not None and not (hasattr(self.optimizer, "init") and hasattr(self.optimizer, "update")):
-            raise ConfigError(
-                f"optimizer={_short(self.optimizer)} is not allowed: give an optax transformation or None"
-            )
+            raise ConfigError(f"optimizer={short(self.optimizer)} is not allowed: give an optax transformation or None")
 
     def replace(self, **fields: Any) -> Self:
         """Return a copy with fields replaced.
@@ -109,6 +107,7 @@ def _whole(name: str, value: object, minimum: int) -> None:
         raise ConfigError(f"{name}={value!r} is not allowed: give a whole number of at least {minimum}")
 
 
-def _short(value: object) -> str:
+def short(value: object) -> str:
+    """Return a value as one short line, for an error."""
     text = " ".join(repr(value).split())
     return text if len(text) <= 60 else text[:57] + "..."

@@ -70,6 +70,7 @@ def value_and_grad(loss_fn: Callable[..., Any], has_aux: bool = False) -> Callab
             copy = nnx.merge(graph, params, rest, copy=True)
             for path, tile in analog_tiles(copy).items():
                 tile._tag = (recorder.token, path)
+            before = _values(copy)
             with slots.active(recorder):
                 result = loss_fn(copy, *args, **kwargs)
             if isinstance(result, tuple) is not has_aux:
@@ -78,7 +79,7 @@ def value_and_grad(loss_fn: Callable[..., Any], has_aux: bool = False) -> Callab
             loss, aux = result if has_aux else (result, None)
             if jnp.shape(loss) != ():
                 raise ModuleError(f"the loss has shape {jnp.shape(loss)}: give one number, for instance its mean")
-            return loss, (aux, nnx.state(copy, _LOOSE))
+            return loss, (aux, _changed(copy, before))
 
         def differentiated(params: ModelState, given: Slots) -> tuple[jax.Array, tuple[Any, ModelState]]:
             answers = slots.copied(given)
@@ -96,6 +97,16 @@ def value_and_grad(loss_fn: Callable[..., Any], has_aux: bool = False) -> Callab
         return ((loss, aux) if has_aux else loss), gradients
 
     return compute
+
+
+def _values(model: nnx.Module) -> dict[Any, Any]:
+    return {path: variable.get_raw_value() for path, variable in nnx.to_flat_state(nnx.state(model, _LOOSE))}
+
+
+def _changed(model: nnx.Module, before: dict[Any, Any]) -> ModelState:
+    """Return the variables that have another value than before."""
+    flat = nnx.to_flat_state(nnx.state(model, _LOOSE))
+    return nnx.from_flat_state([(p, v) for p, v in flat if v.get_raw_value() is not before.get(p)])
 
 
 def _rows(array: jax.Array) -> jax.Array:

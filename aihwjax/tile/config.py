@@ -64,6 +64,7 @@ def FloatingPointRPUConfig(**fields: Any) -> TileConfig:  # noqa: N802 (the refe
         **fields: Fields of :class:`TileConfig`; ``device`` defaults to a floating-point device and
             both directions to a perfect product.
     """
-    perfect = IOParameters(is_perfect=True)
+    # no output bound, so that no output counts as clipped under reference_quirks either
+    perfect = IOParameters(is_perfect=True, out_bound=0)
     defaults = {"device": FloatingPointDevice(), "forward": perfect, "backward": perfect}
     return TileConfig(**{**defaults, **fields})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -49,6 +50,12 @@ def init(config: TileConfig, key: Key, shape: tuple[int, int]) -> TileState:
     """
     if len(shape) != 2 or min(shape) < 1:
         raise ShapeError(f"shape={tuple(shape)} is not allowed: give (out, in) with both at least 1")
+    return _init(config, key, tuple(shape))
+
+
+# compiled as one program: op by op, each shape would compile dozens of small ones
+@partial(jax.jit, static_argnames="shape")
+def _init(config: TileConfig, key: Key, shape: tuple[int, int]) -> TileState:
     out_size, in_size = shape
     device = working_device(config)
     parts = device.init(random.fold(key, "device"), (out_size, in_size))

@@ -24,7 +24,7 @@ class FrozenIO:
     out_nonlinearity_factor: jax.Array | None = None
     """Slope factor of the calibrated compression, one number."""
     w_asymmetry: jax.Array | None = None
-    """Read-polarity factor of each crosspoint, ``(out, in)`` of the tile."""
+    """Read-polarity factor of each crosspoint, shaped like the weights of that direction."""
     out_noise_values: jax.Array | None = None
     """Standard deviation of the output noise of each row."""
 

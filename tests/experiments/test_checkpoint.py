@@ -36,9 +36,7 @@ def assert_same(first, second):
     assert untimed(metrics) == untimed(others)
 
 
-@pytest.mark.parametrize(
-    "fields", [{"config": small.ANALOG}, {"optimizer": optax.adam(0.01)}], ids=["analog", "adam"]
-)
+@pytest.mark.parametrize("fields", [{"config": small.ANALOG}, {"optimizer": optax.adam(0.01)}], ids=["analog", "adam"])
 def test_resumed_run_equals_an_undisturbed_one(tmp_path, fields):
     experiment = small.experiment(**fields, epochs=4)
     undisturbed = fit(experiment, key=3)

@@ -31,7 +31,9 @@ def run(folder: Path) -> str:
     return digest(to_arrays(nnx.state(model)))
 
 
-SCRIPT = "from pathlib import Path; from tests.experiments.test_kill import run; import sys; print(run(Path(sys.argv[1])))"
+SCRIPT = (
+    "from pathlib import Path; from tests.experiments.test_kill import run; import sys; print(run(Path(sys.argv[1])))"
+)
 
 
 def start(folder: Path) -> subprocess.Popen[str]:

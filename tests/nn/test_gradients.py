@@ -247,6 +247,13 @@ def test_state_of_ordinary_layers_moves_and_tiles_do_not() -> None:
     jax.tree.map(np.testing.assert_array_equal, before, nnx.state(model, nn.TileVariable))
 
 
+def test_a_gradient_of_a_model_that_nothing_changes_can_be_compiled_without_passing_the_model() -> None:
+    layer = linear(exact())
+    value, gradients = jax.jit(lambda x: nn.value_and_grad(plain)(layer, x, KEY))(X)
+    assert gradients.analog["tiles/0"][0].shape == (10, 4)
+    assert float(value) == pytest.approx(float(plain(layer, X, KEY)), rel=1e-5)
+
+
 def test_changing_a_number_compiles_nothing() -> None:
     traces = []
 

@@ -1,0 +1,132 @@
+"""The command line: exit codes, files, resumption, one-line errors."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from aihwjax import cli
+from aihwjax.experiments import load
+
+EXPERIMENT = """
+[experiment]
+dataset = "mnist10k"
+epochs = 2
+learning_rate = 0.1
+max_elements_train = 120
+
+[tile]
+class = "FloatingPointRPUConfig"
+
+[[model.layers]]
+class = "Flatten"
+
+[[model.layers]]
+class = "AnalogLinear"
+in_features = 784
+out_features = 10
+
+[[model.layers]]
+class = "LogSoftmax"
+"""
+
+
+@pytest.fixture
+def experiment(tmp_path):
+    path = tmp_path / "experiment.toml"
+    path.write_text(EXPERIMENT)
+    return str(path)
+
+
+def metrics(folder: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def untimed(entries):
+    return [{**entry, "time_epoch": 0} for entry in entries]
+
+
+def test_train_prints_a_table(experiment, capsys):
+    assert cli.main(["train", experiment]) == 0
+    out = capsys.readouterr().out
+    assert "accuracy" in out
+    assert "training loss" in out
+    assert out.count("%") == 2
+
+
+def test_train_writes_metrics_configuration_checkpoints_and_model(experiment, tmp_path, capsys):
+    folder = tmp_path / "out"
+    assert cli.main(["train", experiment, "--output", str(folder), "--quiet", "--key", "3"]) == 0
+    assert capsys.readouterr().out == ""
+    assert [entry["epoch"] for entry in metrics(folder)] == [0, 1]
+    assert sorted(path.name for path in folder.iterdir()) == ["checkpoints", "config.toml", "metrics.jsonl", "model"]
+    # the resolved file gives the same run, the model its result
+    again = tmp_path / "again"
+    assert cli.main(["train", str(folder / "config.toml"), "--output", str(again), "--quiet"]) == 0
+    assert untimed(metrics(again)) == untimed(metrics(folder))
+    x, key = np.ones((2, 1, 28, 28), np.float32), jax.random.key(0)
+    np.testing.assert_array_equal(load(folder / "model")(x, key=key), load(again / "model")(x, key=key))
+
+
+def test_train_resumes(experiment, tmp_path):
+    half, whole = tmp_path / "half", tmp_path / "whole"
+    for folder, epochs in ((half, "1"), (half, "3"), (whole, "3")):
+        assert cli.main(["train", experiment, "--output", str(folder), "--quiet", "--epochs", epochs]) == 0
+    assert untimed(metrics(half)) == untimed(metrics(whole))
+    assert "epochs = 3" in (half / "config.toml").read_text()
+
+
+def test_another_experiment_in_the_same_folder_is_refused(experiment, tmp_path, capsys):
+    folder = tmp_path / "out"
+    assert cli.main(["train", experiment, "--output", str(folder), "--quiet"]) == 0
+    before = (folder / "config.toml").read_text()
+    assert cli.main(["train", experiment, "--output", str(folder), "--quiet", "--set", "learning_rate=0.2"]) == 2
+    error = capsys.readouterr().err
+    assert "belongs to another experiment: learning_rate" in error
+    assert error.count("\n") == 1
+    assert (folder / "config.toml").read_text() == before
+    assert len(metrics(folder)) == 2
+
+
+BAD = [
+    (["trai"], ['"trai"', 'Did you mean "train"?']),
+    (["train"], ["CONFIG"]),
+    (["train", "nope.toml"], ["nope.toml", "No such file"]),
+    (["train", "CONFIG", "--epoch", "3"], ["--epoch", "--epochs"]),
+    (["train", "CONFIG", "--epochs", "two"], ["--epochs", '"two"']),
+    (["train", "CONFIG", "--epochs", "-1"], ["epochs=-1"]),
+    (["train", "CONFIG", "--set", "device.dw_mi=3"], ["dw_mi"]),
+    (["train", "CONFIG", "--set", "learning_rat=3"], ["did you mean 'learning_rate'?"]),
+    (["train", "CONFIG", "--device", "cudda"], ["device='cudda'", "cpu:0", "did you mean 'cuda'?"]),
+    (["train", "CONFIG", "--set", "model.layers.1.in_features=80"], ["layers/1", "(2, 784)", "(..., 80)"]),
+    (["train", "CONFIG", "--set", "model.layers.1.out_features=5"], ["label 9 is out of range", "0 to 4"]),
+    (["train", "CONFIG", "--set", "max_elements_train=-1"], ["max_elements_train=-1"]),
+    (["train", "CONFIG", "--output", "CONFIG"], ["cannot write into the folder", "experiment.toml"]),
+    (["fidelity", "nowhere"], ["folder='nowhere'"]),
+]
+
+
+@pytest.mark.parametrize(("arguments", "parts"), BAD, ids=[" ".join(row[0]) for row in BAD])
+def test_a_mistake_is_one_line_and_exit_code_2(experiment, tmp_path, monkeypatch, capsys, arguments, parts):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main([experiment if word == "CONFIG" else word for word in arguments]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1
+    assert captured.err.startswith("aihwjax: ")
+    for part in parts:
+        assert part in captured.err
+
+
+def test_help_is_fast_because_it_imports_no_jax():
+    code = "import sys; from aihwjax import cli; cli.main(['--help']); sys.exit('jax' in sys.modules)"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert "train" in result.stdout
+    assert "fidelity" in result.stdout
