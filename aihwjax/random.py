@@ -23,13 +23,14 @@ from __future__ import annotations
 import enum
 import zlib
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from aihwjax.typing import Key, Shape
+from aihwjax.typing import Key, Number, Shape
 
 _GOLDEN = 0x9E3779B9
 _U32 = jnp.uint32
@@ -50,26 +51,6 @@ def named(name: str) -> int:
 def fold(key: Key, name: str) -> Key:
     """Return the key of the noise source ``name``."""
     return jax.random.fold_in(key, named(name))
-
-
-def normals(key: Key, names: Sequence[str], shape: Shape) -> dict[str, jax.Array]:
-    """Return standard normals of each noise source, exact and quick to compile.
-
-    The same as ``jax.random.normal(fold(key, name), shape)`` for each name.
-    """
-    draws = jax.vmap(lambda own: jax.random.normal(own, shape, jnp.float32))(_fold_all(key, names))
-    return dict(zip(names, draws, strict=True))
-
-
-def uniforms(key: Key, names: Sequence[str], shape: Shape) -> dict[str, jax.Array]:
-    """Return uniforms in [0, 1) of each noise source, exact and quick to compile."""
-    draws = jax.vmap(lambda own: jax.random.uniform(own, shape, jnp.float32))(_fold_all(key, names))
-    return dict(zip(names, draws, strict=True))
-
-
-def _fold_all(key: Key, names: Sequence[str]) -> jax.Array:
-    labels = jnp.asarray([named(name) for name in names], jnp.uint32)
-    return jax.vmap(jax.random.fold_in, (None, 0))(key, labels)
 
 
 def mix(word: jax.Array) -> jax.Array:
@@ -156,6 +137,11 @@ class Stream(NamedTuple):
             return jax.random.uniform(self.key, shape, jnp.float32)
         return uniform_of(counter_bits(self.pair, index(shape)))
 
+    def exact_normal(self, shape: Shape) -> jax.Array:
+        """Standard normals by the inverse error function: exact tails, for what is drawn once."""
+        middle = (self.bits(shape) >> 8).astype(jnp.int32).astype(jnp.float32) + 0.5
+        return jnp.sqrt(2.0) * lax.erf_inv(middle * jnp.float32(2.0**-23) - 1.0)
+
     def bits(self, shape: Shape) -> jax.Array:
         """Random 32-bit words."""
         if self.pair is None:
@@ -191,3 +177,21 @@ def derive(source: Noise, label: str | int | jax.Array) -> Noise:
     if isinstance(source, Stream):
         return source.child(label)
     return jax.random.fold_in(source, named(label) if isinstance(label, str) else label)
+
+
+def normals(key: Noise, names: Sequence[str], shape: Shape) -> dict[str, jax.Array]:
+    """Return exact standard normals for each name: what a tile draws once, quick to compile."""
+    source = stream(key, NoiseEngine.COUNTER)
+    return {name: source.child(name).exact_normal(shape) for name in names}
+
+
+def uniforms(key: Noise, names: Sequence[str], shape: Shape) -> dict[str, jax.Array]:
+    """Return uniforms in [0, 1) for each name."""
+    source = stream(key, NoiseEngine.COUNTER)
+    return {name: source.child(name).uniform(shape) for name in names}
+
+
+@partial(jax.jit, static_argnames="shape")
+def uniform(key: Noise, shape: Shape, low: Number, high: Number) -> jax.Array:
+    """Return uniforms between ``low`` and ``high``: initial weights, quick to compile."""
+    return low + (high - low) * stream(key, NoiseEngine.COUNTER).uniform(shape)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import jax
@@ -22,3 +23,10 @@ def pytest_configure(config: pytest.Config) -> None:
 def key() -> jax.Array:
     """Return one fixed key; a test that needs several folds or splits it."""
     return jax.random.key(20250131)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _forget_programs() -> Iterator[None]:
+    """Drop compiled programs after each module: a worker that keeps them all grows to gigabytes."""
+    yield
+    jax.clear_caches()

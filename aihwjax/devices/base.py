@@ -24,8 +24,8 @@ import jax.numpy as jnp
 from aihwjax.config import Config, configclass, not_positive, number, part, zero
 from aihwjax.devices.drift import DriftParameter
 from aihwjax.devices.drifting import DriftState, drift_step
-from aihwjax.random import Stream, normals, uniforms
-from aihwjax.typing import Key, Number, Shape
+from aihwjax.random import Noise, Stream, normals, uniforms
+from aihwjax.typing import Number, Shape
 
 
 class Steps(NamedTuple):
@@ -83,7 +83,7 @@ class Device(Config):
         """Return the device that does the work (for a device that is a conversion of another)."""
         return self
 
-    def init(self, key: Key, shape: Shape) -> DeviceState:
+    def init(self, key: Noise, shape: Shape) -> DeviceState:
         """Draw the per-crosspoint parameters of a tile of ``shape`` (out, in)."""
         raise AssertionError
 
@@ -205,7 +205,7 @@ class PulsedDevice(Device):
     """Whether the pulse noise never depends on the weight."""
 
     # ------------------------------------------------------------ construction
-    def init(self, key: Key, shape: Shape) -> DeviceState:
+    def init(self, key: Noise, shape: Shape) -> DeviceState:
         if self.construction_seed != 0:
             key = jax.random.key(self.construction_seed)
 
@@ -266,7 +266,7 @@ class PulsedDevice(Device):
         )
         return self.sample_model(key, shape, state)
 
-    def sample_model(self, key: Key, shape: Shape, state: DeviceState) -> DeviceState:
+    def sample_model(self, key: Noise, shape: Shape, state: DeviceState) -> DeviceState:
         """Draw the parameters of the device model and add them to the shared ones."""
         return state
 

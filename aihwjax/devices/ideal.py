@@ -11,8 +11,8 @@ from aihwjax.config import configclass, not_positive, number, part, zero
 from aihwjax.devices.base import Device, DeviceState
 from aihwjax.devices.drift import DriftParameter
 from aihwjax.devices.drifting import DriftState, drift_step
-from aihwjax.random import Stream, fold
-from aihwjax.typing import Key, Number, Shape
+from aihwjax.random import Noise, Stream, normals
+from aihwjax.typing import Number, Shape
 
 
 @configclass
@@ -28,10 +28,10 @@ class ExactDevice(Device):
     drift: DriftParameter = part(DriftParameter)
     """Conductance drift."""
 
-    def init(self, key: Key, shape: Shape) -> DeviceState:
+    def init(self, key: Noise, shape: Shape) -> DeviceState:
         drift = None
         if not (isinstance(self.drift.nu, int | float) and self.drift.nu <= 0):
-            spread = self.drift.nu_dtod * jax.random.normal(fold(key, "drift_nu"), shape)
+            spread = self.drift.nu_dtod * normals(key, ["drift_nu"], shape)["drift_nu"]
             drift = DriftState.start(jnp.asarray(self.drift.nu) * (1 + spread), shape)
         return DeviceState(drift=drift)
 

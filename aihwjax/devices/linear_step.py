@@ -16,8 +16,8 @@ import jax.numpy as jnp
 from aihwjax.config import configclass, number
 from aihwjax.devices.base import DeviceState, StepLaw, Steps, WriteNoiseDevice, with_model
 from aihwjax.errors import ConfigError
-from aihwjax.random import normals
-from aihwjax.typing import Key, Number, Shape
+from aihwjax.random import Noise, normals
+from aihwjax.typing import Number, Shape
 
 
 def slope(gamma: Number | jax.Array, step: jax.Array, bound: jax.Array) -> jax.Array:
@@ -61,7 +61,7 @@ class LinearStepDevice(WriteNoiseDevice):
         super().validate()
         check_reverse(self.mult_noise, self.reverse_up, self.reverse_down, type(self).__name__)
 
-    def sample_model(self, key: Key, shape: Shape, state: DeviceState) -> DeviceState:
+    def sample_model(self, key: Noise, shape: Shape, state: DeviceState) -> DeviceState:
         normal = normals(key, ["gamma_up", "gamma_down"], shape)
         up = self.gamma_up + self.gamma_up_dtod * normal["gamma_up"]
         down = self.gamma_down + self.gamma_down_dtod * normal["gamma_down"]

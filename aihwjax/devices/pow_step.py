@@ -13,15 +13,15 @@ import jax.numpy as jnp
 
 from aihwjax.config import configclass, number
 from aihwjax.devices.base import DeviceState, StepLaw, Steps, WriteNoiseDevice, with_model
-from aihwjax.random import normals
-from aihwjax.typing import Key, Number, Shape
+from aihwjax.random import Noise, normals
+from aihwjax.typing import Number, Shape
 
 if TYPE_CHECKING:
     from aihwjax.devices.pow_step_reference import PowStepReferenceDevice
 
 
 def sample_exponents(
-    device: PowStepDevice | PowStepReferenceDevice, key: Key, shape: Shape
+    device: PowStepDevice | PowStepReferenceDevice, key: Noise, shape: Shape
 ) -> tuple[jax.Array, jax.Array]:
     """Draw the exponents of the up and the down step of each crosspoint."""
     mean = jnp.asarray(device.pow_gamma)
@@ -71,7 +71,7 @@ class PowStepDevice(WriteNoiseDevice):
     def granularity(self) -> Number:
         return self.dw_min * 0.5**self.pow_gamma
 
-    def sample_model(self, key: Key, shape: Shape, state: DeviceState) -> DeviceState:
+    def sample_model(self, key: Noise, shape: Shape, state: DeviceState) -> DeviceState:
         up, down = sample_exponents(self, key, shape)
         return with_model(state, gamma_up=up, gamma_down=down)
 

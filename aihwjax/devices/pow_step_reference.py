@@ -12,8 +12,8 @@ from jax import lax
 from aihwjax.config import configclass, number
 from aihwjax.devices.base import DeviceState, PulsedDevice, StepLaw, Steps, with_model
 from aihwjax.devices.pow_step import power_steps, sample_exponents
-from aihwjax.random import fold
-from aihwjax.typing import Key, Number, Shape
+from aihwjax.random import Noise, normals
+from aihwjax.typing import Number, Shape
 
 _MOST_ESTIMATION_STEPS = 10_000
 
@@ -48,10 +48,10 @@ class PowStepReferenceDevice(PulsedDevice):
     def granularity(self) -> Number:
         return self.dw_min * 0.5**self.pow_gamma
 
-    def sample_model(self, key: Key, shape: Shape, state: DeviceState) -> DeviceState:
+    def sample_model(self, key: Noise, shape: Shape, state: DeviceState) -> DeviceState:
         up, down = sample_exponents(self, key, shape)
         state = with_model(state, gamma_up=up, gamma_down=down)
-        reference = self.reference_mean + self.reference_std * jax.random.normal(fold(key, "reference"), shape)
+        reference = self.reference_mean + self.reference_std * normals(key, ["reference"], shape)["reference"]
         reference = jnp.broadcast_to(reference, shape)
         if self.subtract_symmetry_point:
             point = self._symmetry_point(state)

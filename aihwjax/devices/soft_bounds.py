@@ -15,7 +15,8 @@ import jax
 from aihwjax.config import configclass, number
 from aihwjax.devices.base import DeviceState, StepLaw, Steps, WriteNoiseDevice
 from aihwjax.devices.linear_step import add_slopes, check_reverse, linear_noise, linear_steps
-from aihwjax.typing import Key, Number, Shape
+from aihwjax.random import Noise
+from aihwjax.typing import Number, Shape
 
 
 @configclass
@@ -41,7 +42,7 @@ class SoftBoundsDevice(WriteNoiseDevice):
         super().validate()
         check_reverse(self.mult_noise, self.reverse_up, self.reverse_down, type(self).__name__)
 
-    def sample_model(self, key: Key, shape: Shape, state: DeviceState) -> DeviceState:
+    def sample_model(self, key: Noise, shape: Shape, state: DeviceState) -> DeviceState:
         return add_slopes(state, 1.0, 1.0, state.max_bound, state.min_bound, self)
 
     def meets_bounds(self) -> bool:

@@ -18,8 +18,8 @@ import jax.numpy as jnp
 
 from aihwjax.config import configclass, number
 from aihwjax.devices.base import DeviceState, StepLaw, Steps, WriteNoiseDevice, with_model
-from aihwjax.random import normals
-from aihwjax.typing import Key, Number, Shape
+from aihwjax.random import Noise, normals
+from aihwjax.typing import Number, Shape
 
 
 @configclass
@@ -45,7 +45,7 @@ class SoftBoundsReferenceDevice(WriteNoiseDevice):
 
     step_law: ClassVar[StepLaw] = "affine"
 
-    def sample_model(self, key: Key, shape: Shape, state: DeviceState) -> DeviceState:
+    def sample_model(self, key: Noise, shape: Shape, state: DeviceState) -> DeviceState:
         top, bottom, up, down = state.max_bound, state.min_bound, state.dwmin_up, state.dwmin_down
         assert top is not None and bottom is not None and up is not None and down is not None
         regular = (top > 0) & (bottom < 0)

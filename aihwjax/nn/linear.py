@@ -52,7 +52,7 @@ class AnalogLinear(AnalogLayer):
         limit = 1 / math.sqrt(in_features)
 
         def uniform(name: str, shape: tuple[int, ...]) -> jax.Array:
-            return jax.random.uniform(random.fold(key, name), shape, jnp.float32, -limit, limit)
+            return random.uniform(random.fold(key, name), shape, -limit, limit)
 
         self.set_weights(
             uniform("weights", (out_features, in_features)),

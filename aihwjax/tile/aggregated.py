@@ -34,6 +34,8 @@ Weights = tuple[jax.Array, ...]
 _MOST_WORDS = 8
 # On a CPU, visit single rows when fewer than one in so many fires
 _SPARSE_SHARE = 3
+# In larger batches nearly all rows fire
+_SPARSE_BATCH = 16
 # Pulse rows that the exact pass takes at once; a divisor of the bits of a word
 _BLOCK = 4
 # Batches below this are so often single pulse rows that these are applied one by one when coarse
@@ -101,10 +103,10 @@ def plan(device: PulsedDevice, state: DeviceState, trains: Trains, total: jax.Ar
         worst = jnp.maximum(slope / MEDIUM.slope, jnp.maximum(edge / MEDIUM.edge, travel / MEDIUM.travel))
         share = jnp.minimum(1 / jnp.maximum(pulses * worst, 1e-30), 1.0)
         chunk = jnp.floor(rows * share).astype(jnp.int32)
+        # pulses of one vector at a busy crosspoint come together, up to the length of a chunk
+        both = jnp.max(p, axis=1) * jnp.max(q, axis=1)
         together = jnp.maximum(jnp.minimum(weight, chunk.astype(jnp.float32)) - 1, 0.0)
-        pairs = jnp.sum(weight * together * jnp.mean(p**2, axis=1) * jnp.mean(q**2, axis=1))
-        singles = jnp.sum(weight * jnp.mean(p, axis=1) * jnp.mean(q, axis=1))
-        burst = 1 + pairs / jnp.maximum(singles, 1e-30)
+        burst = 1 + jnp.sum(weight * together * both**2) / jnp.maximum(jnp.sum(weight * both), 1e-30)
         return Plan(is_fine(pulses), jnp.where(chunk < _SHORTEST_CHUNK, 0, chunk), burst)
 
     # the number of pulse rows bounds the number of pulses: usually that settles it
@@ -146,7 +148,7 @@ def update(
         begin, current = carry
         words = bit_lines.pack(lines, begin, count, train_stream)
         rows = jnp.minimum(lines.total - begin, count * BITS)
-        passes = _Passes(device, state, x.shape[1])
+        passes = _Passes(device, state, x.shape[1], x.shape[0])
         chunk = jnp.where(decision.fine, rows, jnp.where(decision.chunk > 0, decision.chunk, single))
 
         def one_chunk(inner: tuple[jax.Array, Weights]) -> tuple[jax.Array, Weights]:
@@ -180,6 +182,7 @@ class _Passes(NamedTuple):
     device: PulsedDevice
     state: DeviceState
     in_size: int
+    batch: int
 
     def first(self, now: Weights, words: Words, stream: Stream, due: jax.Array) -> Weights:
         """First-order pass; on a CPU only over the rows that fire if these are few."""
@@ -192,7 +195,7 @@ class _Passes(NamedTuple):
             stored = first_order(device, state, now[0], up, down, normal)
             return _appear(device, now, stored, up + down > 0, own)
 
-        if stream.pair is None or self.device.write_noise() is not None:
+        if stream.pair is None or self.device.write_noise() is not None or self.batch > _SPARSE_BATCH:
             return _once(due, dense, now)
         firing = jnp.sum(jnp.any(rows.fires != 0, axis=0).astype(jnp.int32))
         few = lax.platform_dependent(
@@ -273,13 +276,13 @@ def _firing_rows(
     """First-order pass over the first ``count`` rows that fire; the same numbers as the dense pass."""
     out_size, in_size = now[0].shape
     noisy = device.present("dw_min_std")
-    fires = jnp.any(rows.fires != 0, axis=0).astype(jnp.int32)
-    # the k-th firing row is the first at which k + 1 rows have fired
-    fired = jnp.cumsum(fires)
+    number = lax.iota(jnp.int32, out_size)
+    fires = jnp.any(rows.fires != 0, axis=0)
     column = lax.iota(jnp.uint32, in_size)[None, :]
 
-    def one_row(i: jax.Array, current: Weights) -> Weights:
-        row = jnp.sum((fired <= i).astype(jnp.int32))
+    def one_row(_: jax.Array, carry: tuple[jax.Array, Weights]) -> tuple[jax.Array, Weights]:
+        last, current = carry
+        row = jnp.min(jnp.where(fires & (number > last), number, out_size - 1))
 
         def take(array: jax.Array) -> jax.Array:
             if array.shape != (out_size, in_size):
@@ -292,6 +295,6 @@ def _firing_rows(
         if noisy:
             normal = stream.normal_at(row.astype(jnp.uint32) * jnp.uint32(in_size) + column)
         changed = first_order(device, jax.tree.map(take, state), take(current[0]), up, down, normal)
-        return (lax.dynamic_update_slice(current[0], changed, (row, 0)),)
+        return row, (lax.dynamic_update_slice(current[0], changed, (row, 0)),)
 
-    return lax.fori_loop(0, count, one_row, now)
+    return lax.fori_loop(0, count, one_row, (jnp.asarray(-1, jnp.int32), now))[1]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 import numpy as np
 
 from aihwjax.random import Stream
@@ -38,7 +39,7 @@ def array_output(io: IOParameters, frozen: FrozenIO, weights: jax.Array, z: jax.
 
 def product(z: jax.Array, weights: jax.Array) -> jax.Array:
     """Return the exact product ``(n, out)`` of inputs ``(n, in)`` with weights ``(out, in)``."""
-    return jnp.dot(z, weights.T)
+    return lax.dot_general(z, weights, (((1,), (1,)), ((), ())))
 
 
 def ir_drop(io: IOParameters, weights: jax.Array, z: jax.Array) -> jax.Array:

@@ -18,7 +18,6 @@ from aihwjax.tile.config import TileConfig
 from aihwjax.tile.io import IOParameters, NoiseManagementType
 from aihwjax.tile.pulses import PulseType
 from aihwjax.tile.state import TileState
-from aihwjax.typing import Key
 
 _INITIAL_RANGE = 0.1
 
@@ -37,7 +36,7 @@ def working_device(config: TileConfig) -> Device:
     return device
 
 
-def init(config: TileConfig, key: Key, shape: tuple[int, int]) -> TileState:
+def init(config: TileConfig, key: Noise, shape: tuple[int, int]) -> TileState:
     """Make a tile: draw its devices and frozen values, and set weights uniform in (-0.1, 0.1).
 
     Args:
@@ -55,10 +54,11 @@ def init(config: TileConfig, key: Key, shape: tuple[int, int]) -> TileState:
 
 # compiled as one program: op by op, each shape would compile dozens of small ones
 @partial(jax.jit, static_argnames="shape")
-def _init(config: TileConfig, key: Key, shape: tuple[int, int]) -> TileState:
+def _init(config: TileConfig, key: Noise, shape: tuple[int, int]) -> TileState:
     out_size, in_size = shape
+    source = random.stream(key, random.NoiseEngine.COUNTER)
     device = working_device(config)
-    parts = device.init(random.fold(key, "device"), (out_size, in_size))
+    parts = device.init(source.child("device"), (out_size, in_size))
     if isinstance(device, PulsedDevice):
         parts = dataclasses.replace(parts, coarseness=device.coarseness(parts))
     quirks = config.reference_quirks
@@ -66,14 +66,12 @@ def _init(config: TileConfig, key: Key, shape: tuple[int, int]) -> TileState:
     state = TileState(
         weights=jnp.zeros(shape, jnp.float32),
         device=parts,
-        forward=mvm.freeze(config.forward, random.fold(key, "forward"), out_size, in_size, quirks),
-        backward=mvm.freeze(config.backward, random.fold(key, "backward"), in_size, out_size, quirks),
+        forward=mvm.freeze(config.forward, source.child("forward"), out_size, in_size, quirks),
+        backward=mvm.freeze(config.backward, source.child("backward"), in_size, out_size, quirks),
         running_abs_max=jnp.full((2,), -1.0, jnp.float32) if averaged else None,
     )
-    start = jax.random.uniform(
-        random.fold(key, "weights"), shape, jnp.float32, -_INITIAL_RANGE, _INITIAL_RANGE
-    )
-    return set_weights(config, state, start, random.fold(key, "set"))
+    start = random.uniform(source.child("weights"), shape, -_INITIAL_RANGE, _INITIAL_RANGE)
+    return set_weights(config, state, start, source.child("set"))
 
 
 def _averages(io: IOParameters) -> bool:

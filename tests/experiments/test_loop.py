@@ -168,14 +168,14 @@ def test_batch_statistics_see_no_empty_rows():
 def test_numbers_do_not_recompile():
     base = small.experiment(small.ANALOG, epochs=1)
     run_local(base)
-    programs = loop.epoch._cache_size()
+    programs = loop.train_epoch._cache_size()
     other = SingleRPUConfig(device=ConstantStepDevice(dw_min=0.02, w_max=0.5))
     run_local(base.replace(learning_rate=0.3, epochs=2), key=5)
     run_local(base.replace(model=small.model(other, seed=4)))
-    assert loop.epoch._cache_size() == programs
+    assert loop.train_epoch._cache_size() == programs
     exact = small.experiment(epochs=1, batch_size=9)
     run_local(exact)
-    assert loop.epoch._cache_size() == programs + 1
+    assert loop.train_epoch._cache_size() == programs + 1
 
 
 def test_a_users_loss_trains_like_the_librarys():
