@@ -139,8 +139,9 @@ class Stream(NamedTuple):
 
     def exact_normal(self, shape: Shape) -> jax.Array:
         """Standard normals by the inverse error function: exact tails, for what is drawn once."""
-        middle = (self.bits(shape) >> 8).astype(jnp.int32).astype(jnp.float32) + 0.5
-        return jnp.sqrt(2.0) * lax.erf_inv(middle * jnp.float32(2.0**-23) - 1.0)
+        # 23 bits and a half are exact in single precision; with 24 the largest rounds to 1, whose normal is infinite
+        middle = (self.bits(shape) >> 9).astype(jnp.int32).astype(jnp.float32) + 0.5
+        return jnp.sqrt(2.0) * lax.erf_inv(middle * jnp.float32(2.0**-22) - 1.0)
 
     def bits(self, shape: Shape) -> jax.Array:
         """Random 32-bit words."""
@@ -194,4 +195,4 @@ def uniforms(key: Noise, names: Sequence[str], shape: Shape) -> dict[str, jax.Ar
 @partial(jax.jit, static_argnames="shape")
 def uniform(key: Noise, shape: Shape, low: Number, high: Number) -> jax.Array:
     """Return uniforms between ``low`` and ``high``: initial weights, quick to compile."""
-    return low + (high - low) * stream(key, NoiseEngine.COUNTER).uniform(shape)
+    return stream(key, NoiseEngine.COUNTER).uniform(shape) * (high - low) + low

@@ -130,3 +130,12 @@ def test_a_stream_serves_the_other_engine() -> None:
     assert exact.pair is None
     assert not np.array_equal(exact.normal((5,)), other.normal((5,)))
     assert random.stream(exact, NoiseEngine.COUNTER).pair is not None
+
+
+def test_exact_normals_of_the_extreme_words_are_finite_and_symmetric(monkeypatch: pytest.MonkeyPatch) -> None:
+    words = jnp.asarray([0, 2**32 - 1], jnp.uint32)
+    source = random.stream(jax.random.key(0), NoiseEngine.COUNTER)
+    monkeypatch.setattr(random.Stream, "bits", lambda self, shape: words)
+    low, high = np.asarray(source.exact_normal((2,)))
+    assert 5 < high < 6
+    assert low == pytest.approx(-high, abs=1e-6)

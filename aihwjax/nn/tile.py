@@ -135,12 +135,13 @@ class AnalogTile(Readable):
             read: Vectors of the backward product ``(n, out)``, if it averages.
         """
         config, state = self.config.get_value(), self.state.get_value()
+        new = state
         if _averages(config.forward):
-            rows = tile_inputs(x, self._range(), self.analog_bias, config.reference_quirks)
-            state = tile.observe(config, state, rows)
+            new = tile.observe(config, new, tile_inputs(x, self._range(), self.analog_bias, config.reference_quirks))
         if read is not None:
-            state = tile.observe(config, state, read, backward=True)
-        self.state.set_value(state)
+            new = tile.observe(config, new, read, backward=True)
+        if new is not state:
+            self.state.set_value(new)
 
     def end_of_batch(self, key: Noise) -> None:
         """Run what follows every mini-batch: diffusion and decay, if configured."""
