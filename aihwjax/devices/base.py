@@ -209,7 +209,7 @@ class PulsedDevice(Device):
         if self.construction_seed != 0:
             key = jax.random.key(self.construction_seed)
 
-        drifts = not (isinstance(self.drift.nu, int | float) and self.drift.nu <= 0)
+        drifts = self.drift.present("nu")
         sources = ["w_max", "w_min", "dw_min", "up_down", "reset"]
         sources += ["diffusion"] * self.diffuses() + ["lifetime"] * self.decays() + ["drift_nu"] * drifts
         normal = normals(key, sources, shape)

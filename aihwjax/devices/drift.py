@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aihwjax.config import Config, configclass, number, zero
+from aihwjax.config import Config, configclass, not_positive, number, zero
 from aihwjax.typing import Number
 
 
@@ -10,7 +10,7 @@ from aihwjax.typing import Number
 class DriftParameter(Config):
     """Power-law drift of the conductance in time; off while ``nu`` is 0 or below."""
 
-    nu: Number = number(0.0)
+    nu: Number = number(0.0, off=not_positive)
     """Mean drift exponent."""
     t_0: Number = number(1.0, above=0)
     """Unit of time."""

@@ -30,7 +30,7 @@ class ExactDevice(Device):
 
     def init(self, key: Noise, shape: Shape) -> DeviceState:
         drift = None
-        if not (isinstance(self.drift.nu, int | float) and self.drift.nu <= 0):
+        if self.drift.present("nu"):
             spread = self.drift.nu_dtod * normals(key, ["drift_nu"], shape)["drift_nu"]
             drift = DriftState.start(jnp.asarray(self.drift.nu) * (1 + spread), shape)
         return DeviceState(drift=drift)

@@ -118,3 +118,8 @@ def test_write_noise_appears_and_does_not_persist(key: jax.Array) -> None:
     pulsed = tile.update(quiet_config, quiet, x, d, 0.1, key)
     assert np.array_equal(pulsed.weights[:3], quiet.weights[:3]), "only pulsed crosspoints are written"
     assert float((pulsed.weights - pulsed.device.persistent)[3].std()) == pytest.approx(0.02, rel=5 / np.sqrt(100))
+
+
+def test_a_tile_without_drift_carries_no_drift_state(key: jax.Array) -> None:
+    for device in (aj.ConstantStepDevice(), aj.IdealDevice()):
+        assert tile.init(aj.SingleRPUConfig(device=device), key, SHAPE).device.drift is None
