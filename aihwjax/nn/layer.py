@@ -13,6 +13,7 @@ from aihwjax.nn.mapping import parts
 from aihwjax.nn.text import Readable
 from aihwjax.nn.tile import AnalogTile, device_name
 from aihwjax.random import Noise
+from aihwjax.tile.checks import require_finite
 from aihwjax.tile.config import SingleRPUConfig, TileConfig
 from aihwjax.typing import Key, Number
 
@@ -97,12 +98,14 @@ class AnalogLayer(Readable):
         Raises:
             ModuleError: If there is no key.
             ShapeError: If the last axis of ``x`` is not the number of inputs.
+            NonFiniteError: If ``x`` has NaN or infinity (not checked inside a traced function).
         """
         if key is None:
             raise ModuleError(f"{self._name()} needs a key: call it as layer(x, key=jax.random.key(0))")
         shape = jnp.shape(x)
         if not shape or shape[-1] != self.in_features:
             raise ShapeError(f"{self._name()}: x has shape {shape}, give (..., {self.in_features})")
+        require_finite(f"{self._name()}: x", x)
         return jnp.asarray(x, jnp.float32), key
 
     # ----------------------------------------------------------------- weights

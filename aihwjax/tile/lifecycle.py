@@ -14,6 +14,7 @@ from aihwjax.devices.ideal import IdealDevice
 from aihwjax.errors import ShapeError
 from aihwjax.random import Noise
 from aihwjax.tile import mvm
+from aihwjax.tile.checks import require_finite
 from aihwjax.tile.config import TileConfig
 from aihwjax.tile.io import IOParameters, NoiseManagementType
 from aihwjax.tile.pulses import PulseType
@@ -85,11 +86,13 @@ def set_weights(config: TileConfig, state: TileState, weights: jax.Array, key: N
 
     Raises:
         ShapeError: If the weights do not have the tile's shape.
+        NonFiniteError: If a weight is NaN or infinite.
     """
     if jnp.shape(weights) != state.weights.shape:
         raise ShapeError(
             f"weights have shape {jnp.shape(weights)}: give {state.weights.shape}, (out, in) of the tile"
         )
+    require_finite("weights", weights)
     stream = random.stream(key, config.noise_engine)
     device, apparent = working_device(config).set_weights(
         state.device, jnp.asarray(weights, jnp.float32), stream

@@ -11,6 +11,7 @@ from aihwjax import random
 from aihwjax.errors import ShapeError
 from aihwjax.random import Noise
 from aihwjax.tile import mvm
+from aihwjax.tile.checks import require_finite
 from aihwjax.tile.config import TileConfig
 from aihwjax.tile.io import NoiseManagementType
 from aihwjax.tile.state import TileState
@@ -19,6 +20,7 @@ from aihwjax.tile.state import TileState
 def _rows(array: jax.Array, size: int, name: str, what: str) -> jax.Array:
     if jnp.ndim(array) < 1 or jnp.shape(array)[-1] != size:
         raise ShapeError(f"{name} has shape {jnp.shape(array)}: give (..., {size}), the tile's number of {what}")
+    require_finite(name, array)
     return jnp.reshape(jnp.asarray(array, jnp.float32), (-1, size))
 
 
@@ -69,6 +71,7 @@ def forward(config: TileConfig, state: TileState, x: jax.Array, key: Noise) -> j
 
     Raises:
         ShapeError: If the last axis of ``x`` is not the tile's input size.
+        NonFiniteError: If ``x`` has NaN or infinity (not checked inside a traced function).
     """
     return forward_with_mask(config, state, x, key)[0]
 
@@ -87,6 +90,7 @@ def backward(config: TileConfig, state: TileState, d: jax.Array, key: Noise) -> 
 
     Raises:
         ShapeError: If the last axis of ``d`` is not the tile's output size.
+        NonFiniteError: If ``d`` has NaN or infinity (not checked inside a traced function).
     """
     out_size, in_size = state.shape
     rows = _rows(d, out_size, "d", "outputs")

@@ -13,6 +13,7 @@ from aihwjax.devices.base import PulsedDevice
 from aihwjax.errors import ConfigError, ShapeError
 from aihwjax.random import Noise, Stream
 from aihwjax.tile import aggregated, counted_pulses, sequential
+from aihwjax.tile.checks import require_finite
 from aihwjax.tile.config import TileConfig
 from aihwjax.tile.lifecycle import working_device
 from aihwjax.tile.pulses import PulseType, UpdateMode
@@ -42,6 +43,7 @@ def update(
     Raises:
         ShapeError: If x and d do not fit the tile or each other.
         ConfigError: If the learning rate is a negative number.
+        NonFiniteError: If x or d has NaN or infinity (not checked inside a traced function).
     """
     out_size, in_size = state.shape
     if isinstance(learning_rate, int | float) and not learning_rate >= 0:
@@ -51,6 +53,8 @@ def update(
     if jnp.ndim(d) < 1 or jnp.shape(d) != (*jnp.shape(x)[:-1], out_size):
         expected = (*jnp.shape(x)[:-1], out_size)
         raise ShapeError(f"d has shape {jnp.shape(d)}: give {expected}, one gradient for each vector of x")
+    require_finite("x", x)
+    require_finite("d", d)
     x = jnp.reshape(jnp.asarray(x, jnp.float32), (-1, in_size))
     d = jnp.reshape(jnp.asarray(d, jnp.float32), (-1, out_size))
     if x.shape[0] == 0:

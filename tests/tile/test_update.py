@@ -215,3 +215,20 @@ def test_bad_arguments(key: jax.Array) -> None:
     with pytest.raises(aj.ShapeError, match=r"shape=\(0, 3\)"):
         tile.init(config, key, (0, 3))
     assert np.array_equal(tile.update(config, state, x[:0], d[:0], 0.1, key).weights, state.weights)
+
+
+def test_values_that_are_not_finite_are_refused(key: jax.Array) -> None:
+    config = aj.SingleRPUConfig()
+    state = tile.init(config, key, SHAPE)
+    x, d = batch(2)
+    calls = {
+        "x": lambda bad: tile.forward(config, state, x.at[0, 0].set(bad), key),
+        "d": lambda bad: tile.backward(config, state, d.at[0, 0].set(bad), key),
+        "x ": lambda bad: tile.update(config, state, x.at[0, 0].set(bad), d, 0.1, key),
+        "d ": lambda bad: tile.update(config, state, x, d.at[0, 0].set(bad), 0.1, key),
+        "weights": lambda bad: tile.set_weights(config, state, state.weights.at[0, 0].set(bad), key),
+    }
+    for name, call in calls.items():
+        for bad in (jnp.nan, jnp.inf):
+            with pytest.raises(aj.NonFiniteError, match=rf"^{name.strip()} has 1 NaN or infinite of \d+ values"):
+                call(bad)
