@@ -71,26 +71,41 @@ class Plan(NamedTuple):
     """Mean number of pulses at a crosspoint that come together with one sign."""
 
 
+class Coarseness(NamedTuple):
+    """What one pulse contributes to each of the :class:`Limits`."""
+
+    slope: jax.Array
+    edge: jax.Array
+    travel: jax.Array
+
+    def is_fine(self, pulses: jax.Array, longest: jax.Array) -> jax.Array:
+        """Whether ``pulses`` pulses, in trains of at most ``longest`` slots, may be applied at first order."""
+        first = (pulses * self.slope < FINE.slope) & (pulses * self.travel < FINE.travel)
+        return first & (pulses * self.edge * longest < FINE.edge)
+
+
+def coarseness(device: PulsedDevice, state: DeviceState, vectors: int) -> Coarseness:
+    """Return how coarse a device is for an update by a number of vectors."""
+    assert state.coarseness is not None
+    slope, step = state.coarseness[0], state.coarseness[1]
+    noise = jnp.asarray(device.dw_min_std) ** 2
+    edge, travel = step * step * (1.0 + noise), step
+    if vectors == 1:  # all pulses of a vector at a crosspoint have one sign: only noise turns back
+        edge, travel = step * step * noise, jnp.zeros_like(step)
+    if not device.meets_bounds():
+        travel = jnp.zeros_like(step)
+    return Coarseness(slope, edge, travel)
+
+
 def plan(device: PulsedDevice, state: DeviceState, trains: Trains, total: jax.Array) -> Plan:
     """Decide how many pulse rows may be applied together.
 
     The number of pulses at the busiest crosspoint follows from the line probabilities; with the
     device's mean slope and its step over half range it tells how far a pass would be wrong.
     """
-    assert state.coarseness is not None
-    slope, step = state.coarseness[0], state.coarseness[1]
-    noise = device.dw_min_std**2
-    edge, travel = step * step * (1.0 + noise), step
-    if trains.length.shape[0] == 1:  # all pulses of a vector at a crosspoint have one sign: only noise turns back
-        edge, travel = step * step * noise, jnp.zeros_like(step)
-    if not device.meets_bounds():
-        travel = jnp.zeros_like(step)
+    pulse = coarseness(device, state, trains.length.shape[0])
     longest = jnp.max(trains.length).astype(jnp.float32)
     rows = total.astype(jnp.float32)
-
-    def is_fine(pulses: jax.Array) -> jax.Array:
-        first = (pulses * slope < FINE.slope) & (pulses * travel < FINE.travel)
-        return first & (pulses * edge * longest < FINE.edge)
 
     def easy() -> Plan:
         return Plan(jnp.asarray(True), total, jnp.asarray(1.0))
@@ -100,17 +115,18 @@ def plan(device: PulsedDevice, state: DeviceState, trains: Trains, total: jax.Ar
         p, q = jnp.minimum(trains.columns, 1.0), jnp.minimum(trains.rows, 1.0)
         mean_p, mean_q = weight @ p, weight @ q
         pulses = jnp.maximum(jnp.max(mean_p) * jnp.max(mean_q) / jnp.maximum(rows, 1.0), 1e-30)
-        worst = jnp.maximum(slope / MEDIUM.slope, jnp.maximum(edge / MEDIUM.edge, travel / MEDIUM.travel))
+        edges = jnp.maximum(pulse.edge / MEDIUM.edge, pulse.travel / MEDIUM.travel)
+        worst = jnp.maximum(pulse.slope / MEDIUM.slope, edges)
         share = jnp.minimum(1 / jnp.maximum(pulses * worst, 1e-30), 1.0)
         chunk = jnp.floor(rows * share).astype(jnp.int32)
         # pulses of one vector at a busy crosspoint come together, up to the length of a chunk
         both = jnp.max(p, axis=1) * jnp.max(q, axis=1)
         together = jnp.maximum(jnp.minimum(weight, chunk.astype(jnp.float32)) - 1, 0.0)
         burst = 1 + jnp.sum(weight * together * both**2) / jnp.maximum(jnp.sum(weight * both), 1e-30)
-        return Plan(is_fine(pulses), jnp.where(chunk < _SHORTEST_CHUNK, 0, chunk), burst)
+        return Plan(pulse.is_fine(pulses, longest), jnp.where(chunk < _SHORTEST_CHUNK, 0, chunk), burst)
 
     # the number of pulse rows bounds the number of pulses: usually that settles it
-    return lax.cond(is_fine(rows), easy, careful)
+    return lax.cond(pulse.is_fine(rows, longest), easy, careful)
 
 
 def update(

@@ -12,14 +12,11 @@ from jax import lax
 
 from aihwjax.devices.base import DeviceState, PulsedDevice
 from aihwjax.random import Stream
+from aihwjax.tile.aggregated import coarseness
 from aihwjax.tile.pulse_pass import first_order
 from aihwjax.tile.pulses import PulseType
 from aihwjax.tile.sequential import Weights, one_pulse, restore
 from aihwjax.tile.trains import Trains
-
-# Largest error of a pass that takes all steps at its first weight (see aggregated.py)
-_FINE_SLOPE = 0.02
-_FINE_EDGE = 1e-3
 
 
 def signed_counts(
@@ -92,9 +89,7 @@ def update(
         fresh = stored + sigma * stream.child("write").normal(weights.shape)
         return stored, jnp.where(up + down > 0, fresh, weights)
 
-    assert state.coarseness is not None
     busiest = jnp.max(up + down).astype(jnp.float32)
     longest = jnp.max(trains.length).astype(jnp.float32)
-    slope, edge = state.coarseness[0], state.coarseness[1] ** 2 * (1.0 + device.dw_min_std**2)
-    fine = (busiest * slope < _FINE_SLOPE) & (busiest * edge * longest < _FINE_EDGE)
+    fine = coarseness(device, state, n).is_fine(busiest, longest)
     return restore(state, *lax.cond(fine, together, by_pulse))
