@@ -118,9 +118,10 @@ def plan(device: PulsedDevice, state: DeviceState, trains: Trains, total: jax.Ar
         edges = jnp.maximum(pulse.edge / MEDIUM.edge, pulse.travel / MEDIUM.travel)
         worst = jnp.maximum(pulse.slope / MEDIUM.slope, edges)
         share = jnp.minimum(1 / jnp.maximum(pulses * worst, 1e-30), 1.0)
-        chunk = jnp.floor(rows * share).astype(jnp.int32)
-        # pulses of one vector at a busy crosspoint come together, up to the length of a chunk
-        both = jnp.max(p, axis=1) * jnp.max(q, axis=1)
+        # pulses of one vector at a busy crosspoint come together: a chunk may be all of the busiest vector
+        both = jnp.where(trains.length > 0, jnp.max(p, axis=1) * jnp.max(q, axis=1), 0.0)
+        most = MEDIUM.slope / jnp.maximum(pulse.slope * jnp.max(both), 1e-30)
+        chunk = jnp.floor(jnp.minimum(rows * share, most)).astype(jnp.int32)
         together = jnp.maximum(jnp.minimum(weight, chunk.astype(jnp.float32)) - 1, 0.0)
         burst = 1 + jnp.sum(weight * together * both**2) / jnp.maximum(jnp.sum(weight * both), 1e-30)
         return Plan(pulse.is_fine(pulses, longest), jnp.where(chunk < _SHORTEST_CHUNK, 0, chunk), burst)
