@@ -17,7 +17,6 @@ from __future__ import annotations
 import dataclasses
 import enum
 import json
-import math
 import tomllib
 import typing
 from collections.abc import Callable, Mapping
@@ -288,11 +287,6 @@ def _clean_enum(where: str, value: Any, kind: type[enum.Enum]) -> enum.Enum:
     names = [member.name for member in kind]
     hint = nearest(value, names) if isinstance(value, str) else ""
     raise ConfigError(f"{where}={value!r} is not allowed: give one of {', '.join(names)}{hint}")
-
-
-def finite(value: Any) -> bool:
-    """Whether a plain number is finite (arrays and traced values count as finite)."""
-    return not _is_plain(value) or math.isfinite(value)
 
 
 # --------------------------------------------------------------------------- replace

@@ -12,7 +12,6 @@ All decisions are run-time numbers: nothing recompiles. See the page "physics: u
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 
@@ -25,6 +24,7 @@ from aihwjax.random import Stream
 from aihwjax.tile import bit_lines
 from aihwjax.tile.bit_lines import BITS, Words
 from aihwjax.tile.pulse_pass import Draws, first_order, in_order, many_pulses
+from aihwjax.tile.sequential import restore
 from aihwjax.tile.trains import Trains
 
 _T = TypeVar("_T")
@@ -185,9 +185,7 @@ def update(
         return begin + count * BITS, current
 
     _, final = lax.while_loop(lambda carry: carry[0] < lines.total, one_group, (zero, start))
-    if device.write_noise() is None:
-        return state, final[0]
-    return dataclasses.replace(state, persistent=final[0]), final[1]
+    return restore(state, final[0], final[-1])
 
 
 class _Passes(NamedTuple):

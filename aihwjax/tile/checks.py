@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from aihwjax.errors import NonFiniteError
@@ -21,6 +20,8 @@ def require_finite(name: str, array: jax.Array | np.ndarray) -> None:
     """
     if isinstance(array, jax.core.Tracer):
         return
-    wrong = int(jnp.size(array)) - int(jnp.isfinite(array).sum())
-    if wrong:
-        raise NonFiniteError(f"{name} has {wrong} NaN or infinite of {jnp.size(array)} values: give finite numbers")
+    # NumPy, because a JAX operation on a constant inside a traced function would be traced too
+    finite = np.isfinite(np.asarray(array))
+    if not finite.all():
+        wrong = finite.size - int(finite.sum())
+        raise NonFiniteError(f"{name} has {wrong} NaN or infinite of {finite.size} values: give finite numbers")
