@@ -1,6 +1,7 @@
 # The public names of aihwjax, written by hand, in the order of the layers.
 # The stub is read by type checkers and, at run time, by lazy_loader.
 
+from . import compounds as compounds
 from . import config as config
 from . import devices as devices
 from . import errors as errors
@@ -8,8 +9,21 @@ from . import experiments as experiments
 from . import fidelity as fidelity
 from . import nn as nn
 from . import optim as optim
+from . import plot as plot
+from . import presets as presets
 from . import random as random
 from . import tile as tile
+from .compounds import BufferedTransferCompound as BufferedTransferCompound
+from .compounds import ChoppedTransferCompound as ChoppedTransferCompound
+from .compounds import DifferenceUnitCell as DifferenceUnitCell
+from .compounds import DynamicTransferCompound as DynamicTransferCompound
+from .compounds import MixedPrecisionCompound as MixedPrecisionCompound
+from .compounds import OneSidedUnitCell as OneSidedUnitCell
+from .compounds import ReferenceUnitCell as ReferenceUnitCell
+from .compounds import TransferCompound as TransferCompound
+from .compounds import UnitCell as UnitCell
+from .compounds import VectorUnitCell as VectorUnitCell
+from .compounds import VectorUnitCellUpdatePolicy as VectorUnitCellUpdatePolicy
 from .devices import ConstantStepDevice as ConstantStepDevice
 from .devices import DriftParameter as DriftParameter
 from .devices import ExpStepDevice as ExpStepDevice
@@ -43,17 +57,27 @@ from .experiments.data import FashionMNIST as FashionMNIST
 from .experiments.storing import load as load
 from .optim import analog_sgd as analog_sgd
 from .random import NoiseEngine as NoiseEngine
+from .tile.clipping import WeightClipParameter as WeightClipParameter
+from .tile.clipping import WeightClipType as WeightClipType
+from .tile.config import DigitalRankUpdateRPUConfig as DigitalRankUpdateRPUConfig
 from .tile.config import FloatingPointRPUConfig as FloatingPointRPUConfig
+from .tile.config import InferenceRPUConfig as InferenceRPUConfig
 from .tile.config import SingleRPUConfig as SingleRPUConfig
 from .tile.config import TileConfig as TileConfig
+from .tile.config import TorchInferenceRPUConfig as TorchInferenceRPUConfig
+from .tile.config import UnitCellRPUConfig as UnitCellRPUConfig
 from .tile.io import AnalogMVType as AnalogMVType
 from .tile.io import BoundManagementType as BoundManagementType
 from .tile.io import IOParameters as IOParameters
 from .tile.io import NoiseManagementType as NoiseManagementType
 from .tile.io import WeightNoiseType as WeightNoiseType
+from .tile.modifier import WeightModifierParameter as WeightModifierParameter
+from .tile.modifier import WeightModifierType as WeightModifierType
 from .tile.periphery import InputRangeParameter as InputRangeParameter
 from .tile.periphery import MappingParameter as MappingParameter
 from .tile.periphery import PrePostProcessingParameter as PrePostProcessingParameter
 from .tile.pulses import PulseType as PulseType
 from .tile.pulses import UpdateMode as UpdateMode
 from .tile.pulses import UpdateParameters as UpdateParameters
+from .tile.remapping import WeightRemapParameter as WeightRemapParameter
+from .tile.remapping import WeightRemapType as WeightRemapType

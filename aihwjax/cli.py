@@ -1,4 +1,4 @@
-"""The command line: ``aihwjax train`` and ``aihwjax fidelity``.
+"""The command line: ``aihwjax train``, ``presets``, ``plot`` and ``fidelity``.
 
 Exit codes: 0 success, 1 a golden case failed, 2 a mistake of the user (one line on stderr), 130
 interrupted. JAX is imported by the commands only, so that ``--help`` is fast.
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Self
 
 from cyclopts import App, CycloptsError, Parameter
 
+from aihwjax.commands.plot import app as plot
 from aihwjax.errors import AihwjaxError
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from aihwjax.experiments.metrics import EpochMetrics
 
 app = App(name="aihwjax", help="Simulate and train neural networks on analog in-memory computing hardware.")
+app.command(plot)
 
 _PLAIN = Parameter(negative=())
 
@@ -86,6 +88,7 @@ def fidelity(
     /,
     *,
     json: Path | None = None,
+    html: Path | None = None,
     family: Annotated[tuple[str, ...], _PLAIN] = (),
     mode: Annotated[tuple[str, ...], _PLAIN] = ("aggregated",),
     jobs: int | None = None,
@@ -96,6 +99,7 @@ def fidelity(
     Args:
         folder: Folder of golden cases.
         json: File for one record a case.
+        html: File for a report with pictures of both statistics of every case.
         family: Only these families of cases, such as update or mvm; may be repeated.
         mode: Update mode, aggregated or sequential; may be repeated.
         jobs: Processes; by default one a processor.
@@ -105,11 +109,40 @@ def fidelity(
 
     from aihwjax import fidelity as comparison
 
-    records = comparison.run(folder, families=family or None, pattern=case, modes=mode, jobs=jobs)
+    if html is not None:
+        comparison.check_installed()
+    chosen = family or None
+    records = comparison.run(folder, families=chosen, pattern=case, modes=mode, jobs=jobs, keep=html is not None)
     if json is not None:
         comparison.write_json(records, json)
-    Console().print(comparison.table(records))
+    if html is not None:
+        comparison.write_html(records, html)
+    console = Console()
+    console.print(comparison.table(records))
+    console.print(comparison.family_table(records))
     return 0 if all(record.passed for record in records) else 1
+
+
+@app.command
+def presets(
+    pattern: str | None = None,
+    /,
+    *,
+    family: str | None = None,
+    device: str | None = None,
+    toml: Annotated[bool, _PLAIN] = False,
+) -> None:
+    """List the presets, or show one of them.
+
+    Args:
+        pattern: Name of the preset to show, or a text to look for.
+        family: Only this family, such as tiki-taka.
+        device: Only presets with such a device, such as reram or ExpStep.
+        toml: Print the preset as TOML, to be pasted below [tile] in an experiment's file.
+    """
+    from aihwjax.commands.presets import show
+
+    show(pattern, family, device, toml)
 
 
 def _train(described: ExperimentFile, output: Path | None, data: Path | None, quiet: bool) -> None:

@@ -220,7 +220,17 @@ def _is_child(field: dataclasses.Field[Any], hint: Any) -> bool:
     if "number" in field.metadata:
         return True
     options = typing.get_args(hint) if typing.get_origin(hint) in (UnionType, typing.Union) else (hint,)
+    if _element(hint) is not None:
+        return True
     return any(isinstance(option, type) and issubclass(option, Config) for option in options) or hint is Any
+
+
+def _element(hint: Any) -> type[Config] | None:
+    """Return the class of the entries of a field that is a tuple of configurations."""
+    if typing.get_origin(hint) is not tuple:
+        return None
+    kind = typing.get_args(hint)[0]
+    return kind if isinstance(kind, type) and issubclass(kind, Config) else None
 
 
 def _fields(cls: type) -> dict[str, dataclasses.Field[Any]]:
@@ -261,6 +271,11 @@ def _clean_number(where: str, value: Any, info: _NumberInfo) -> Any:
 
 
 def _clean_choice(where: str, value: Any, hint: Any) -> Any:
+    element = _element(hint)
+    if element is not None:
+        if not isinstance(value, list | tuple):
+            raise ConfigError(f"{where}={value!r} is not allowed: give a list of {element.__name__}")
+        return tuple(_clean_choice(f"{where}[{i}]", entry, element) for i, entry in enumerate(value))
     options = typing.get_args(hint) if typing.get_origin(hint) in (UnionType, typing.Union) else (hint,)
     for option in options:
         if option is Any or (option is NoneType and value is None):
@@ -324,12 +339,33 @@ def replace(config: Any, changes: Mapping[str, Any]) -> Any:
             fields[name] = change.value
         else:
             child = getattr(config, name)
+            if isinstance(child, tuple) and all(isinstance(entry, Config) for entry in child):
+                fields[name] = _replace_entries(child, change, f"{type(config).__name__}.{name}")
+                continue
             if not isinstance(child, Config):
                 raise ConfigError(
                     f"{type(config).__name__}.{name} has no fields, so {name}.{next(iter(change))} does not exist"
                 )
             fields[name] = replace(child, change)
     return dataclasses.replace(config, **fields)
+
+
+def _replace_entries(entries: tuple[Any, ...], changes: Mapping[str, Any], where: str) -> tuple[Any, ...]:
+    """Return a tuple of configurations with the fields of numbered entries replaced."""
+    grouped: dict[str, Any] = {}
+    for path, value in changes.items():
+        head, _, rest = path.partition(".")
+        if head not in {str(i) for i in range(len(entries))}:
+            raise ConfigError(f"{where} has no entry {head!r}: give 0 to {len(entries) - 1}")
+        if rest:
+            grouped.setdefault(head, {})[rest] = value
+        else:
+            grouped[head] = _Leaf(value)
+    changed = list(entries)
+    for head, change in grouped.items():
+        index = int(head)
+        changed[index] = change.value if isinstance(change, _Leaf) else replace(entries[index], change)
+    return tuple(changed)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -340,12 +376,28 @@ class _Leaf:
 # --------------------------------------------------------------------- serialisation
 def to_dict(config: Config) -> dict[str, Any]:
     """Return a nested dictionary of plain values, with the class name under ``"class"``."""
-    result: dict[str, Any] = {_TAG: type(config).__name__}
-    for field in dataclasses.fields(config):  # type: ignore[arg-type]
-        value = getattr(config, field.name)
-        if value is not None:
-            result[field.name] = _plain(value)
-    return result
+    values = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}  # type: ignore[arg-type]
+    return _document(type(config), values)
+
+
+def defaults(cls: type[Config]) -> dict[str, Any]:
+    """Return the default of every field of a class, also of a class that needs more than its defaults."""
+    found = {}
+    for field in dataclasses.fields(cls):  # type: ignore[arg-type]
+        if field.default is not dataclasses.MISSING:
+            found[field.name] = field.default
+        elif field.default_factory is not dataclasses.MISSING:
+            found[field.name] = field.default_factory()
+    return found
+
+
+def default_dict(cls: type[Config]) -> dict[str, Any]:
+    """Return what :func:`to_dict` would return of a class's defaults; see :func:`defaults`."""
+    return _document(cls, defaults(cls))
+
+
+def _document(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    return {_TAG: cls.__name__, **{name: _plain(value) for name, value in values.items() if value is not None}}
 
 
 def _plain(value: Any) -> Any:
@@ -449,4 +501,9 @@ def difference(first: Any, second: Any, path: str = "") -> list[str]:
             where = f"{path}.{field.name}" if path else field.name
             lines += difference(getattr(first, field.name), getattr(second, field.name), where)
         return lines
+    if isinstance(first, tuple) and first and all(isinstance(entry, Config) for entry in first):
+        if len(first) != len(second):
+            return [f"{path}: {len(first)} entries -> {len(second)}"]
+        pairs = enumerate(zip(first, second, strict=True))
+        return [line for i, (a, b) in pairs for line in difference(a, b, f"{path}.{i}")]
     return [] if np.array_equal(first, second) else [f"{path}: {_plain(first)!r} -> {_plain(second)!r}"]

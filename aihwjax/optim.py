@@ -56,9 +56,9 @@ class AnalogSGD:
     def update(self, model: nnx.Module, gradients: Gradients, state: OptimizerState, key: Noise) -> OptimizerState:
         """Take one step; changes ``model`` and returns the optimizer's new state.
 
-        In this order: the digital parameters, the pulsed update of each tile that was called, and what
-        follows every mini-batch (diffusion, decay) on all tiles. A learning rate of 0 freezes the
-        pulses but not the last part.
+        In this order: the digital parameters and the exact step of inference tiles, the update of each
+        other tile that was called, and what follows every mini-batch (diffusion, decay, clip, remap,
+        modifier) on all tiles. A learning rate of 0 freezes the updates but not the last part.
 
         Args:
             model: The model; all of its changes are made in place, as usual in NNX.
@@ -70,18 +70,26 @@ class AnalogSGD:
             ModuleError: If the gradients belong to another model.
         """
         rate = self.learning_rate(state.step) if callable(self.learning_rate) else self.learning_rate
-        digital = self._step_digital(model, gradients.digital, state.digital, rate)
         tiles = analog_tiles(model)
         for path in gradients.analog:
             if path not in tiles:
                 raise ModuleError(f"the gradients are for a tile {path!r} that the model lacks{nearest(path, tiles)}")
         noise = random.stream(key, noise_engine(model))
         frozen = isinstance(rate, int | float) and rate == 0
+        called = {} if frozen else {path: tile for path, tile in tiles.items() if path in gradients.analog}
+
+        def update(inference: bool) -> None:
+            for path, tile in called.items():
+                if tile.config.get_value().inference is inference:
+                    own = random.derive(random.derive(noise, path), "update")
+                    tile.update(*gradients.analog[path], rate, own)
+
+        # an inference tile uses the input range of its products, others the one that has been stepped (trap 9)
+        update(inference=True)
+        digital = self._step_digital(model, gradients.digital, state.digital, rate)
+        update(inference=False)
         for path, tile in tiles.items():
-            own = random.derive(noise, path)
-            if path in gradients.analog and not frozen:
-                tile.update(*gradients.analog[path], rate, random.derive(own, "update"))
-            tile.end_of_batch(random.derive(own, "end_of_batch"))
+            tile.end_of_batch(random.derive(random.derive(noise, path), "end_of_batch"))
         return OptimizerState(state.step + 1, digital)
 
     def _step_digital(

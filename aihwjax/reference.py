@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 # The device modules are imported for their registration: a device is looked up by its name.
+import aihwjax.compounds
 import aihwjax.devices.constant_step
 import aihwjax.devices.exp_step
 import aihwjax.devices.floating_point
@@ -31,7 +32,7 @@ import aihwjax.devices.soft_bounds_reference  # noqa: F401
 from aihwjax.config import Config, registered
 from aihwjax.devices.base import Device
 from aihwjax.errors import ConfigError, nearest
-from aihwjax.tile.config import FloatingPointRPUConfig, TileConfig
+from aihwjax.tile.config import FloatingPointRPUConfig, TileConfig, inference_parts
 
 Value: TypeAlias = bool | int | float | str | None
 """What an entry of a flat dictionary can be."""
@@ -60,10 +61,17 @@ PRESET_PARTS = {
 }
 """Presets of parts of a tile and the class each is derived from (spec: presets, section 1)."""
 
-_OTHER_NAMES = {"SimpleDriftParameter": "DriftParameter"}
+_OTHER_NAMES = {
+    "SimpleDriftParameter": "DriftParameter",
+    "PCMPresetUnitCell": "OneSidedUnitCell",
+    "DifferenceUnitCell": "OneSidedUnitCell",
+}
 _ALIASES = {**PRESET_DEVICES, **PRESET_PARTS, **_OTHER_NAMES}
 
 _TILES = {"SingleRPUConfig", "UnitCellRPUConfig", "DigitalRankUpdateRPUConfig", "FloatingPointRPUConfig"}
+_INFERENCE = {"InferenceRPUConfig": False, "TorchInferenceRPUConfig": True}
+"""Configurations of inference tiles, and whether they are on the torch tile."""
+_TILES |= set(_INFERENCE)
 _FAMILIES = ("TikiTaka", "TTv2", "ChoppedTTv2", "AGAD", "MixedPrecision", "")
 _PRESETS = {
     f"{family}{device.removesuffix('Device')}"
@@ -108,6 +116,8 @@ def from_reference(flat: Mapping[str, Value]) -> TileConfig:
     values = _fields(TileConfig, fields, path="")
     if tag not in _TILES | _PRESETS:
         raise ConfigError(f"unknown tile configuration class {tag!r}{nearest(str(tag), _TILES | _PRESETS)}")
+    if tag in _INFERENCE:
+        values = {"torch_tile": _INFERENCE[str(tag)], **inference_parts(), **values}
     build = FloatingPointRPUConfig if tag == "FloatingPointRPUConfig" else TileConfig
     return build(**{**values, "reference_quirks": True})
 
@@ -132,7 +142,7 @@ def _nested(flat: Mapping[str, Value]) -> _Tree:
 def _fields(cls: type[Config], tree: _Tree, path: str) -> dict[str, Any]:
     """Return the keyword arguments of ``cls`` that a group describes."""
     hints = typing.get_type_hints(cls)
-    known = {field.name for field in dataclasses.fields(cls)} - {"reference_quirks"}  # type: ignore[arg-type]
+    known = {field.name for field in dataclasses.fields(cls)} - {"reference_quirks", "torch_tile"}  # type: ignore[arg-type]
     values: dict[str, Any] = {}
     for name, value in tree.items():
         where = f"{path}.{name}" if path else name

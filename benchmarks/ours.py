@@ -15,18 +15,19 @@ import numpy as np
 from flax import nnx
 from jax import lax
 
-from aihwjax import nn
+from aihwjax import nn, presets
 from aihwjax.devices.constant_step import ConstantStepDevice
 from aihwjax.devices.soft_bounds import SoftBoundsDevice
 from aihwjax.experiments import BasicTraining, EpochMetrics, fit, loop
 from aihwjax.random import NoiseEngine, derive, stream
-from aihwjax.tile.config import SingleRPUConfig, TileConfig
+from aihwjax.tile.config import InferenceRPUConfig, SingleRPUConfig, TileConfig
+from aihwjax.tile.modifier import WeightModifierParameter, WeightModifierType
 from aihwjax.tile.periphery import MappingParameter
 from aihwjax.typing import Key
 from benchmarks import compilations
 from benchmarks.digital import permutation
 from benchmarks.measure import Sample, timed
-from benchmarks.problem import Digits, Problem, Task
+from benchmarks.problem import HARDWARE_AWARE, MODIFIER_STD, PRESETS, Digits, Problem, Task
 
 _DEVICES = {"ConstantStep": ConstantStepDevice, "SoftBounds": SoftBoundsDevice}
 
@@ -51,8 +52,13 @@ def settings(problem: Problem) -> list[OurSetting]:
 
 
 def tile_config(device: str, single_tile: bool = True) -> TileConfig:
-    """Return the default configuration of a tile with the device called ``device``."""
+    """Return the preset, or the default configuration of a tile with the device or kind, called ``device``."""
     mapping = MappingParameter(max_input_size=0, max_output_size=0) if single_tile else MappingParameter()
+    if device == HARDWARE_AWARE:
+        modifier = WeightModifierParameter(type=WeightModifierType.ADD_NORMAL, std_dev=MODIFIER_STD)
+        return InferenceRPUConfig(mapping=mapping, modifier=modifier)
+    if device in PRESETS:
+        return presets.by_name(device)(mapping=mapping)
     return SingleRPUConfig(device=_DEVICES[device](), mapping=mapping)
 
 

@@ -15,7 +15,7 @@ from typing import Any, Self
 import numpy as np
 
 from benchmarks.measure import Sample
-from benchmarks.problem import Problem
+from benchmarks.problem import HARDWARE_AWARE, MODIFIER_STD, Problem
 
 WORKER = Path(__file__).with_name("peer_worker.py")
 
@@ -102,7 +102,8 @@ class PeerWorker:
             path = Path(folder) / "digits.npz"
             np.savez(path, allow_pickle=False, **arrays)
             plain = {**dataclasses.asdict(problem), "task": problem.task.value}
-            request = {**plain, "single_tile": single_tile, "data": str(path)}
+            modifier_std = MODIFIER_STD if problem.device == HARDWARE_AWARE else None
+            request = {**plain, "single_tile": single_tile, "modifier_std": modifier_std, "data": str(path)}
             return self._ask({"op": "prepare", "name": name, **request})["prepare_s"]
 
     def measure(self, name: str, epochs: int) -> Sample:

@@ -3,9 +3,11 @@
 It imports only torch, numpy and aihwkit, so it runs where this library is not installed.
 
 Requests:
-    ``{"op": "prepare", "name", "data", "task", "device", "batch", "layers", "learning_rate", "single_tile"}``
+    ``{"op": "prepare", "name", "data", "task", "device", "batch", "layers", "learning_rate", "single_tile",
+    "modifier_std"}``
         builds a network on the arrays of ``data``, an ``.npz`` with ``images`` and ``labels``; for the task
-        ``update`` one tile, with ``gradients`` at its outputs for labels. Answers ``{"prepare_s"}``.
+        ``update`` one tile, with ``gradients`` at its outputs for labels. With ``modifier_std`` its tiles are
+        inference tiles with additive weight noise in training, whatever the device. Answers ``{"prepare_s"}``.
     ``{"op": "measure", "name", "epochs"}``
         goes on with the network called ``name`` over its data, freshly permuted in each epoch; answers
         ``{"examples", "seconds", "cpu_s", "loss", "peak_rss_mib"}``.
@@ -29,7 +31,19 @@ import numpy as np
 import torch
 from aihwkit.nn import AnalogLinear, AnalogSequential
 from aihwkit.optim import AnalogSGD
-from aihwkit.simulator import configs
+from aihwkit.simulator import configs, presets
+
+
+def tile_config(request: dict) -> configs.SingleRPUConfig | configs.InferenceRPUConfig:
+    """Return the default configuration of a tile with the device or preset that ``prepare`` asks for."""
+    if request["device"].endswith("Preset"):
+        return getattr(presets, request["device"])()
+    if request.get("modifier_std") is None:
+        return configs.SingleRPUConfig(device=getattr(configs, request["device"] + "Device")())
+    modifier = configs.WeightModifierParameter(
+        type=configs.WeightModifierType.ADD_NORMAL, std_dev=request["modifier_std"]
+    )
+    return configs.InferenceRPUConfig(modifier=modifier)
 
 
 class Run:
@@ -42,8 +56,7 @@ class Run:
         self.batch = request["batch"]
         self.task = request["task"]
         torch.manual_seed(0)
-        device = getattr(configs, request["device"] + "Device")()
-        rpu_config = configs.SingleRPUConfig(device=device)
+        rpu_config = tile_config(request)
         if request["single_tile"]:
             rpu_config.mapping.max_input_size = 0
             rpu_config.mapping.max_output_size = 0

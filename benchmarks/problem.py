@@ -11,6 +11,24 @@ import numpy as np
 DEVICES = ("ConstantStep", "SoftBounds")
 """Devices that are measured, by the first part of their class name; both with default parameters."""
 
+PRESETS = (
+    "TikiTakaEcRamPreset",
+    "TTv2EcRamPreset",
+    "ChoppedTTv2EcRamPreset",
+    "AGADEcRamPreset",
+    "MixedPrecisionReRamSBPreset",
+)
+"""Presets of the training algorithms that are measured; one of each algorithm."""
+
+SLOW_PRESETS = PRESETS[1:4]
+"""Those that transfer after every vector, which takes the reference milliseconds an example."""
+
+HARDWARE_AWARE = "Inference"
+"""In place of a device: an inference tile with default converters, whose training reads noisy weights."""
+
+MODIFIER_STD = 0.1
+"""Standard deviation of that noise, relative to the largest weight of a tile."""
+
 BATCHES = (64, 8, 1)
 """Examples in a step that are measured."""
 
@@ -33,7 +51,7 @@ class Problem:
     task: Task = Task.TRAIN
     """What is measured."""
     device: str = "ConstantStep"
-    """Device of every crosspoint, a member of :data:`DEVICES`."""
+    """Device of every crosspoint, a member of :data:`DEVICES` or :data:`PRESETS`, or :data:`HARDWARE_AWARE`."""
     batch: int = 64
     """Examples in a step."""
     layers: tuple[int, ...] = (784, 256, 128, 10)

@@ -9,7 +9,7 @@ from pathlib import Path
 from benchmarks import digital, ours
 from benchmarks.measure import Figure, Runner, interleave
 from benchmarks.peer import Peer
-from benchmarks.problem import Digits, Problem, digits
+from benchmarks.problem import SLOW_PRESETS, Digits, Problem, digits
 from benchmarks.record import Record
 
 
@@ -35,10 +35,18 @@ class Work:
     """Epochs."""
 
 
-def work(batch: int, quick: bool) -> Work:
-    """Return the work at a batch size: some seconds for the slowest runner."""
+def work(batch: int, quick: bool, slow: bool = False) -> Work:
+    """Return the work at a batch size: some seconds for the slowest runner.
+
+    Args:
+        batch: Examples in a step.
+        quick: Only to see that everything runs.
+        slow: Whether the reference takes milliseconds an example.
+    """
     if quick:
         return Work(4 * batch, 1)
+    if slow:
+        return Work(20 * batch, 1)
     return {64: Work(8000, 3), 8: Work(8000, 2)}.get(batch, Work(4000, 1))
 
 
@@ -73,7 +81,7 @@ def compare(problem: Problem, data: Digits, peer: Peer | None, options: Options)
         peer: The running reference, if it takes part.
         options: Rounds and sizes.
     """
-    size = work(problem.batch, options.quick)
+    size = work(problem.batch, options.quick, problem.device in SLOW_PRESETS)
     part = data.cut(size.examples)
     plain = digital.best(problem, part, size.epochs)
     analog = ours.runners(problem, part)

@@ -73,7 +73,7 @@ def stages(config: TileConfig) -> dict[str, Step]:
 
     def planned(state: TileState, x: jax.Array, d: jax.Array, stream: Stream) -> trains.Trains:
         rate = jnp.float32(_RATE)
-        return trains.plan(config.update, device.granularity(), x, d, rate, stream, config.reference_quirks)
+        return trains.plan(config.update, device.weight_granularity(), x, d, rate, stream, config.reference_quirks)
 
     def plan(state: TileState, x: jax.Array, d: jax.Array, stream: Stream) -> tuple[TileState, jax.Array]:
         train = planned(state, x, d, stream)
@@ -141,7 +141,8 @@ def character(config: TileConfig, state: TileState, data: Pairs) -> dict[str, fl
     def one(_: None, pair: Pairs) -> tuple[None, tuple[jax.Array, ...]]:
         stream = random.stream(jax.random.key(0), NoiseEngine.COUNTER)
         rate = jnp.float32(_RATE)
-        train = trains.plan(config.update, device.granularity(), pair.x, pair.d, rate, stream, config.reference_quirks)
+        granularity, quirks = device.weight_granularity(), config.reference_quirks
+        train = trains.plan(config.update, granularity, pair.x, pair.d, rate, stream, quirks)
         lines = bit_lines.lay_out(train, pair.x, pair.d)
         decision = aggregated.plan(device, state.device, train, lines.total)
         chance = jnp.minimum(train.rows, 1.0)

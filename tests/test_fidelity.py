@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
+import sys
 from collections.abc import Callable
+from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 import rich.console
 
-from aihwjax import fidelity
-from aihwjax.errors import ConfigError, DataError
+from aihwjax import cli, fidelity
+from aihwjax.errors import ConfigError, DataError, MissingExtraError
 from aihwjax.fidelity.agreement import QUANTILES, Statistics, Values, compare, ratio, statistics
 from aihwjax.fidelity.cases import TileCase, TrainingCase
+from aihwjax.fidelity.evidence import differences, record_evidence
+from aihwjax.fidelity.pictures import pictures
 from aihwjax.fidelity.program import compiled
 from aihwjax.fidelity.training import compare_runs
 from aihwjax.reference import from_reference
@@ -281,6 +286,142 @@ def test_run_gives_one_record_a_case_and_mode(folder: Path, tmp_path: Path) -> N
     assert entries[0]["worst"] < 1
     assert entries[2]["worst"] is None
     assert list((tmp_path / "deep").iterdir()) == [tmp_path / "deep" / "out.json"]
+
+
+def test_families_are_added_up(folder: Path) -> None:
+    records = fidelity.run(folder, jobs=1, repeats=4)
+    (family,) = fidelity.families(records)
+    assert family[:3] == ("own", 2, 1)
+    assert family.worst == np.inf
+    assert family.seconds == pytest.approx(sum(record.seconds for record in records))
+    console = rich.console.Console(width=160, record=True)
+    console.print(fidelity.family_table(records))
+    assert "own" in console.export_text()
+
+
+# --------------------------------------------------------------------------- report
+class Page(HTMLParser):
+    """Collects what a page holds and checks that its elements are nested."""
+
+    VOID: ClassVar[set[str]] = {"meta", "input", "path", "link", "img", "br"}
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str]] = []
+        self.words = ""
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += [(name, value or "") for name, value in attrs]
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.words += data
+
+
+def evidence_of(records: dict[str, tuple[Statistics, Values]], pooled: bool = False) -> fidelity.Evidence:
+    return fidelity.Evidence(
+        records=tuple(
+            record_evidence(name, compare(theirs, ours, pooled=pooled), theirs, ours, pooled)
+            for name, (theirs, ours) in records.items()
+        )
+    )
+
+
+def test_report_holds_every_case_and_no_address(folder: Path) -> None:
+    records = fidelity.run(folder, jobs=1, repeats=4, keep=True)
+    text = fidelity.html(records)
+    page = Page(text)
+    for record in records:
+        assert record.name in page.words
+    assert "1 of 2 cases agree" in page.words
+    assert "unknown device class" in page.words
+    assert "w: mean" in page.words
+    assert page.tags.count("details") == 2
+    assert page.tags.count("svg") == 3
+    assert not {"script", "link", "img"} & set(page.tags)
+    assert "://" not in text
+    assert all(value.startswith("#") for name, value in page.attributes if name in ("href", "src"))
+
+
+def test_report_escapes_what_files_say() -> None:
+    name = 'own/<em>&"case'
+    evidence = evidence_of({"<i>w": (reference(normal(0)), normal(1))})
+    evidence = dataclasses.replace(evidence, config=("device: <script>",))
+    page = Page(fidelity.html([fidelity.Record(name, "own", True, 0.5, 1.0, None, "<u>", evidence)]))
+    assert not {"em", "i", "u", "script"} & set(page.tags)
+    for text in (name, "<i>w: mean", "device: <script>", "<u>"):
+        assert text in page.words
+
+
+def test_pictures_show_where_ours_leave_the_band() -> None:
+    ours = normal(1, std=0.005) + 0.02 * (np.arange(192).reshape(SHAPE) == 7)
+    shapes = pictures(evidence_of({"w": (reference(normal(0, std=0.005)), ours)}))
+    mean, spread, deviations = shapes
+    assert [picture.title for picture in shapes] == ["w: mean", "w: spread", "w: deviation over allowed"]
+    assert sum(shape.path.count("M") for shape in mean.shapes if shape.kind == "dots beyond") == 1
+    assert not any(shape.kind == "dots beyond" for shape in spread.shapes)
+    assert sum(len(shape.path) for shape in deviations.shapes) < 4000
+
+
+def test_pooled_records_are_drawn_as_one_series_and_hidden_ones_alone() -> None:
+    def pooled(seed: int) -> tuple[Statistics, Values]:
+        draws = np.random.default_rng(seed).standard_normal((2, 5000))
+        return reference(draws[0], pooled=True), draws[1]
+
+    evidence = evidence_of({"up_1": pooled(0), "up_2": pooled(1), "hidden/max_bound": pooled(2)}, pooled=True)
+    series, hidden = pictures(evidence)
+    assert [label for _, label in series.x_ticks] == ["up_1", "up_2"]
+    assert hidden.title == "max_bound"
+    assert evidence.records[0].our_quantiles == pytest.approx(np.quantile(pooled(0)[1], QUANTILES), rel=1e-4)
+
+
+def test_runs_are_drawn_by_epoch() -> None:
+    evidence = fidelity.Evidence(runs=(("valid_loss", runs(0, 0.8), runs(1, 0.8)),))
+    (picture,) = pictures(evidence)
+    assert picture.title == "valid loss"
+    assert [label for _, label in picture.x_ticks] == ["1", "2", "3"]
+    assert [shape.kind for shape in picture.shapes].count("dots mine small") == 5
+
+
+def test_configuration_is_told_by_its_differences() -> None:
+    config = from_reference(
+        {"__class__": "SingleRPUConfig", "device.__class__": "SoftBoundsDevice", "device.dw_min": 0.005}
+    )
+    assert [line for line in differences(config) if line.startswith("device")] == [
+        "device: SoftBoundsDevice",
+        "device.dw_min = 0.005",
+    ]
+    assert "reference_quirks = True" in differences(config)
+
+
+def test_command_writes_report_and_records(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files = ["--json", str(folder / "out.json"), "--html", str(folder / "out.html")]
+    assert cli.main(["fidelity", str(folder), "--jobs", "1", *files]) == 1
+    assert "Families" in capsys.readouterr().out
+    assert set(json.loads((folder / "out.json").read_text())[0]) == {
+        "name", "family", "passed", "worst", "seconds", "mode", "message"
+    }  # fmt: skip
+    assert "own/good" in Page((folder / "out.html").read_text()).words
+
+
+def test_report_without_its_library_names_the_extra(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    with pytest.raises(MissingExtraError, match=r'pip install "aihwjax\[report\]"'):
+        fidelity.html([])
+    assert cli.main(["fidelity", str(folder), "--html", str(folder / "out.html")]) == 2
 
 
 @pytest.mark.slow

@@ -3,7 +3,7 @@
 A device is a frozen configuration and a few pure functions. A new pulsed model subclasses
 :class:`PulsedDevice` (or :class:`WriteNoiseDevice`) for the shared fields and supplies
 
-* ``granularity``: the mean step that the update divides the learning rate by,
+* ``weight_granularity``: the mean step that the update divides the learning rate by,
 * ``sample_model``: its own per-crosspoint parameters, if any,
 * ``steps``: the size of an up and a down step at a weight,
 * ``pulse_noise``: the standard deviation of one pulse, if not multiplicative,
@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +26,9 @@ from aihwjax.devices.drift import DriftParameter
 from aihwjax.devices.drifting import DriftState, drift_step
 from aihwjax.random import Noise, Stream, normals, uniforms
 from aihwjax.typing import Number, Shape
+
+if TYPE_CHECKING:
+    from aihwjax.tile.pulses import UpdateMode, UpdateParameters
 
 
 class Steps(NamedTuple):
@@ -87,7 +90,7 @@ class Device(Config):
         """Draw the per-crosspoint parameters of a tile of ``shape`` (out, in)."""
         raise AssertionError
 
-    def granularity(self) -> Number:
+    def weight_granularity(self) -> Number:
         """Return the mean step size that sets the number of pulses, in weight units."""
         raise AssertionError
 
@@ -127,6 +130,35 @@ class Device(Config):
         """Clip to the device's bounds and to plus and minus ``limit`` if given."""
         raise AssertionError
 
+    def update(
+        self,
+        state: DeviceState,
+        weights: jax.Array,
+        x: jax.Array,
+        d: jax.Array,
+        learning_rate: Number | jax.Array,
+        parameters: UpdateParameters,
+        mode: UpdateMode,
+        stream: Stream,
+    ) -> tuple[DeviceState, jax.Array]:
+        """Update by a mini-batch; devices that are pulsed one by one are updated by the tile instead.
+
+        Args:
+            state: State of the device.
+            weights: Apparent weights ``(out, in)``.
+            x: Inputs ``(n, in)``.
+            d: Output gradients ``(n, out)``.
+            learning_rate: At least 0; 0 changes nothing.
+            parameters: How pulses are made.
+            mode: Whether pulses may be applied together.
+            stream: Randomness.
+        """
+        raise AssertionError
+
+    def with_update_index(self, state: DeviceState, index: Number) -> DeviceState:
+        """Return the state with another device of a unit cell in turn; other devices ignore it."""
+        return state
+
     def decays(self) -> bool:
         """Whether the end of a batch decays the weights."""
         raise AssertionError
@@ -135,8 +167,8 @@ class Device(Config):
         """Whether the end of a batch diffuses the weights."""
         raise AssertionError
 
-    def hidden_parameters(self, state: DeviceState) -> dict[str, jax.Array]:
-        """Return the per-crosspoint parameters under the reference's names."""
+    def hidden_parameters(self, state: DeviceState, weights: jax.Array) -> dict[str, jax.Array]:
+        """Return the per-crosspoint parameters and hidden weights under the reference's names."""
         return {}
 
 
@@ -264,14 +296,15 @@ class PulsedDevice(Device):
             reset_bias=bias,
             drift=drift,
         )
-        return self.sample_model(key, shape, state)
+        state = self.sample_model(key, shape, state)
+        return dataclasses.replace(state, coarseness=self.coarseness(state))
 
     def sample_model(self, key: Noise, shape: Shape, state: DeviceState) -> DeviceState:
         """Draw the parameters of the device model and add them to the shared ones."""
         return state
 
     # ------------------------------------------------------------------ pulses
-    def granularity(self) -> Number:
+    def weight_granularity(self) -> Number:
         return self.dw_min
 
     def steps(self, state: DeviceState, weights: jax.Array) -> Steps:
@@ -328,6 +361,10 @@ class PulsedDevice(Device):
             slope += jnp.mean(jnp.abs(slopes.up) + jnp.abs(slopes.down)) / 2
             step += jnp.mean((jnp.abs(sizes.up) + jnp.abs(sizes.down)) / span)
         return jnp.stack([slope, step]) / len(places)
+
+    def inverted(self) -> Self:
+        """Return the device with the shapes of its up and down steps exchanged, for a mirrored weight."""
+        return self.replace(up_down=-self.up_down)
 
     # ------------------------------------------------------------- write noise
     def write_noise(self) -> Number | None:
@@ -405,7 +442,7 @@ class PulsedDevice(Device):
             stored = jnp.clip(stored, -limit, limit)
         return self.store(state, bounded(state, stored), stream)
 
-    def hidden_parameters(self, state: DeviceState) -> dict[str, jax.Array]:
+    def hidden_parameters(self, state: DeviceState, weights: jax.Array) -> dict[str, jax.Array]:
         assert state.max_bound is not None
         shape = state.max_bound.shape
 

@@ -10,7 +10,7 @@ With ``dw_min_std_add`` or ``dw_min_std_slope`` the noise of a pulse has the sta
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import jax
 import jax.numpy as jnp
@@ -47,7 +47,7 @@ class ExpStepDevice(WriteNoiseDevice):
 
     step_law: ClassVar[StepLaw] = "nonlinear"
 
-    def granularity(self) -> Number:
+    def weight_granularity(self) -> Number:
         down = 1 - jnp.maximum(self.up_down, 0.0)
         down = down * jnp.maximum(1 - self.A_down * jnp.exp(-self.gamma_down * self.b), 0.0)
         mean = down
@@ -56,6 +56,16 @@ class ExpStepDevice(WriteNoiseDevice):
             up = up * jnp.maximum(1 - self.A_up * jnp.exp(self.gamma_up * self.b), 0.0)
             mean = (up + down) / 2
         return jnp.where(mean > 0, self.dw_min * mean, self.dw_min)
+
+    def inverted(self) -> Self:
+        return self.replace(
+            up_down=-self.up_down,
+            A_up=self.A_down,
+            A_down=self.A_up,
+            gamma_up=self.gamma_down,
+            gamma_down=self.gamma_up,
+            b=-self.b,
+        )
 
     def steps(self, state: DeviceState, weights: jax.Array) -> Steps:
         top, bottom = state.max_bound, state.min_bound

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +14,9 @@ from aihwjax.devices.drift import DriftParameter
 from aihwjax.devices.drifting import DriftState, drift_step
 from aihwjax.random import Noise, Stream, normals
 from aihwjax.typing import Number, Shape
+
+if TYPE_CHECKING:
+    from aihwjax.tile.pulses import UpdateMode, UpdateParameters
 
 
 @configclass
@@ -35,13 +39,26 @@ class ExactDevice(Device):
             drift = DriftState.start(jnp.asarray(self.drift.nu) * (1 + spread), shape)
         return DeviceState(drift=drift)
 
-    def granularity(self) -> Number:
+    def weight_granularity(self) -> Number:
         return 1.0
 
     def set_weights(
         self, state: DeviceState, weights: jax.Array, stream: Stream
     ) -> tuple[DeviceState, jax.Array]:
         return state, weights
+
+    def update(
+        self,
+        state: DeviceState,
+        weights: jax.Array,
+        x: jax.Array,
+        d: jax.Array,
+        learning_rate: Number | jax.Array,
+        parameters: UpdateParameters,
+        mode: UpdateMode,
+        stream: Stream,
+    ) -> tuple[DeviceState, jax.Array]:
+        return state, weights - learning_rate * (d.T @ x)
 
     def decays(self) -> bool:
         return self.present("lifetime")

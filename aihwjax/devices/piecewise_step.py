@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import jax
 import jax.numpy as jnp
@@ -61,8 +61,13 @@ class PiecewiseStepDevice(WriteNoiseDevice):
                 " factor at the middle of the range, which sets the granularity"
             )
 
-    def granularity(self) -> Number:
+    def weight_granularity(self) -> Number:
         return self.dw_min * self.piecewise_up[len(self.piecewise_up) // 2]
+
+    def inverted(self) -> Self:
+        return self.replace(
+            up_down=-self.up_down, piecewise_up=self.piecewise_down[::-1], piecewise_down=self.piecewise_up[::-1]
+        )
 
     def steps(self, state: DeviceState, weights: jax.Array) -> Steps:
         top, bottom = state.max_bound, state.min_bound

@@ -68,7 +68,7 @@ class PowStepDevice(WriteNoiseDevice):
 
     step_law: ClassVar[StepLaw] = "nonlinear"
 
-    def granularity(self) -> Number:
+    def weight_granularity(self) -> Number:
         return self.dw_min * 0.5**self.pow_gamma
 
     def sample_model(self, key: Noise, shape: Shape, state: DeviceState) -> DeviceState:

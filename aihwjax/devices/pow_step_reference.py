@@ -45,7 +45,7 @@ class PowStepReferenceDevice(PulsedDevice):
 
     step_law: ClassVar[StepLaw] = "nonlinear"
 
-    def granularity(self) -> Number:
+    def weight_granularity(self) -> Number:
         return self.dw_min * 0.5**self.pow_gamma
 
     def sample_model(self, key: Noise, shape: Shape, state: DeviceState) -> DeviceState:

@@ -77,5 +77,5 @@ class SoftBoundsPmaxDevice(SoftBoundsDevice):
         }
         return SoftBoundsDevice(**{**shared_fields(self), **own, **computed})
 
-    def granularity(self) -> Number:
-        return self.resolved().granularity()
+    def weight_granularity(self) -> Number:
+        return self.resolved().weight_granularity()

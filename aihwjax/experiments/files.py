@@ -24,7 +24,12 @@
 
 Every analog layer has the configuration of the section ``tile``; fields that are not given have
 their defaults. A layer's own ``tile`` table changes fields for this layer. ``class`` of the
-section names a tile configuration function; of a part, a configuration class.
+section names a tile configuration function; of a part, a configuration class. Instead of a class,
+the section and every part can name a preset, whose fields the other entries change::
+
+    [tile]
+    preset = "TikiTakaEcRamPreset"
+    update.desired_bl = 10
 """
 
 from __future__ import annotations
@@ -147,6 +152,19 @@ def build(document: Mapping[str, Any], key: int | None = None) -> ExperimentFile
     return ExperimentFile(experiment, seed, limit, _without_none(resolved))
 
 
+def build_tile(document: Mapping[str, Any]) -> TileConfig:
+    """Build the configuration of a document's section ``tile``; the other sections may be missing.
+
+    Args:
+        document: From :func:`read`.
+
+    Raises:
+        ConfigError: If a section, field or class is unknown (with the nearest name), or a value is not allowed.
+    """
+    _check_names(document, _SECTIONS, "the experiment")
+    return configs.from_dict(_tile(_table(document, "tile")), path="tile")
+
+
 def to_toml(document: Mapping[str, Any]) -> str:
     """Return a document as TOML text."""
     import tomli_w
@@ -170,7 +188,7 @@ def tile_functions() -> dict[str, Any]:
 def merged(base: Mapping[str, Any], changes: Mapping[str, Any], path: str) -> dict[str, Any]:
     """Return a configuration document with some entries changed.
 
-    A part whose class changes starts from that class's defaults.
+    A part whose class changes starts from that class's defaults, one that names a preset from the preset.
 
     Args:
         base: From :func:`aihwjax.config.to_dict`.
@@ -178,32 +196,64 @@ def merged(base: Mapping[str, Any], changes: Mapping[str, Any], path: str) -> di
         path: Where they are, for errors.
 
     Raises:
-        ConfigError: If a field or class is unknown (with the nearest name).
+        ConfigError: If a field, class or preset is unknown (with the nearest name).
     """
+    if "preset" in changes:
+        base, changes = _from_preset(changes, path)
     name = changes.get("class", base["class"])
     if name != base["class"]:
-        base = configs.to_dict(configs.registered(str(name))())
+        base = configs.default_dict(configs.registered(str(name)))
+    known = ["class", *(field.name for field in dataclasses.fields(configs.registered(str(name))))]  # type: ignore[arg-type]
     result = dict(base)
     for field, value in changes.items():
         where = f"{path}.{field}"
-        if field not in base:
-            raise ConfigError(f"{where} is not a field of {name}{nearest(field, base)}")
-        inner = base[field]
+        if field not in known:
+            raise ConfigError(f"{where} is not a field of {name}{nearest(field, known)}")
+        inner = base.get(field)
         if isinstance(value, Mapping) and isinstance(inner, Mapping):
             value = merged(inner, value, where)
         elif isinstance(inner, Mapping):
             raise ConfigError(f"{where}={value!r} is not allowed: give a table with fields of {inner['class']}")
+        elif isinstance(value, Mapping):
+            value = _entry(value, where)
+        elif isinstance(value, list):
+            value = [_entry(entry, f"{where}[{i}]") for i, entry in enumerate(value)]
         result[field] = value
     return result
 
 
+def _entry(entry: Any, path: str) -> Any:
+    """Return an entry of a list, with its preset put in place."""
+    return merged({}, entry, path) if isinstance(entry, Mapping) and "preset" in entry else entry
+
+
+def _from_preset(table: Mapping[str, Any], path: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the document of the preset that a table names, and the table's other entries."""
+    from aihwjax import presets
+
+    name = table["preset"]
+    if "class" in table:
+        raise ConfigError(f"{path} has both class={table['class']!r} and preset={name!r}: give one of them")
+    try:
+        build = presets.by_name(str(name))
+    except ConfigError as error:
+        raise ConfigError(f"{path}.preset={name!r} is not allowed: {error}") from None
+    return configs.to_dict(build()), {field: value for field, value in table.items() if field != "preset"}
+
+
 def _tile(table: Mapping[str, Any]) -> dict[str, Any]:
-    functions = tile_functions()
-    name = table.get("class", "TileConfig")
-    if name not in functions:
-        raise ConfigError(f"tile.class={name!r} is not a tile configuration{nearest(str(name), functions)}")
-    changes = {field: value for field, value in table.items() if field != "class"}
-    document = merged(configs.to_dict(functions[name]()), changes, "tile")
+    if "preset" in table:
+        base, changes = _from_preset(table, "tile")
+        if base["class"] != TileConfig.__name__:
+            raise ConfigError(f"tile.preset={table['preset']!r} is no tile: it is a {base['class']}")
+    else:
+        functions = tile_functions()
+        name = table.get("class", "TileConfig")
+        if name not in functions:
+            raise ConfigError(f"tile.class={name!r} is not a tile configuration{nearest(str(name), functions)}")
+        base = configs.to_dict(functions[name]())
+        changes = {field: value for field, value in table.items() if field != "class"}
+    document = merged(base, changes, "tile")
     return configs.to_dict(configs.from_dict(document, path="tile"))
 
 
@@ -251,9 +301,9 @@ def _section(name: str) -> str:
     fields = [field.name for field in dataclasses.fields(TileConfig)]
     if name in _SETTINGS:
         return "experiment"
-    if name in fields or name == "class":
+    if name in fields or name in ("class", "preset"):
         return "tile"
-    known = (*_SECTIONS, *_SETTINGS, *fields)
+    known = (*_SECTIONS, *_SETTINGS, *fields, "preset")
     raise ConfigError(f"--set {name!r} is not known: a path starts with a section or its field{nearest(name, known)}")
 
 

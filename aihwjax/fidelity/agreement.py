@@ -117,18 +117,30 @@ def ratio(deviation: Values, allowed: Values) -> Values:
     return result
 
 
+def allowed_deviations(reference: Statistics, ours: Statistics, pooled: bool) -> tuple[Values, Values]:
+    """Return how far the mean and the spread of each element may differ.
+
+    Args:
+        reference: The reference's statistics of a record.
+        ours: Ours.
+        pooled: Whether the record is pooled over crosspoints.
+    """
+    m, s = np.asarray(reference.mean, np.float64), np.asarray(reference.std, np.float64)
+    scale = np.maximum(1, np.abs(m))
+    typical = s if pooled or s.ndim == 0 else np.sqrt(np.mean(s**2, axis=-1, keepdims=True))
+    mean_error = np.sqrt(s**2 / reference.n + ours.std**2 / ours.n)
+    spread_error = _half(reference.variance_error, s) + _half(ours.variance_error, ours.std)
+    floor = 0.02 * s + 1e-5 * scale
+    return 5 * mean_error + 0.01 * typical + floor, 5 * spread_error + 0.05 * typical + floor
+
+
 def _half(error: Values, std: Values) -> Values:
     return np.divide(np.sqrt(error), 2 * std, out=np.zeros_like(error), where=std > 0)
 
 
 def _elements(reference: Statistics, ours: Statistics, pooled: bool) -> Verdict:
     m, s = np.asarray(reference.mean, np.float64), np.asarray(reference.std, np.float64)
-    scale = np.maximum(1, np.abs(m))
-    typical = s if pooled or s.ndim == 0 else np.sqrt(np.mean(s**2, axis=-1, keepdims=True))
-    mean_error = np.sqrt(s**2 / reference.n + ours.std**2 / ours.n)
-    spread_error = _half(reference.variance_error, s) + _half(ours.variance_error, ours.std)
-    allowed_mean = 5 * mean_error + 0.02 * s + 0.01 * typical + 1e-5 * scale
-    allowed_spread = 5 * spread_error + 0.02 * s + 0.05 * typical + 1e-5 * scale
+    allowed_mean, allowed_spread = allowed_deviations(reference, ours, pooled)
     of_mean = ratio(m - ours.mean, allowed_mean)
     of_spread = ratio(s - ours.std, allowed_spread)
     worst = np.maximum(of_mean, of_spread)

@@ -8,6 +8,7 @@ is scanned, so that eleven bursts of pulses compile as one.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -184,7 +185,8 @@ def _hidden(config: TileConfig, state: TileState, key: Key, keep: Numbers) -> _R
 
 
 def _read(backward: bool) -> Callable[..., _Result]:
-    product = tile.backward if backward else tile.forward
+    # a tile of the reference is in training mode (matters with a weight modifier only)
+    product = partial(tile.backward if backward else tile.forward, training=True)
 
     def read(config: TileConfig, state: TileState, key: Key, options: Numbers, x: jax.Array) -> _Result:
         (pair,) = options

@@ -6,14 +6,15 @@ import dataclasses
 import json
 import math
 import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+    from aihwjax.fidelity.evidence import Evidence
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,40 @@ class Record:
     """Update mode, ``"aggregated"`` or ``"sequential"``; ``None`` if the case has no pulsed update."""
     message: str = ""
     """What disagrees, or why the case did not run; empty if it passed."""
+    evidence: Evidence | None = dataclasses.field(default=None, repr=False, compare=False)
+    """Both statistics, if they were to be kept; for the report, not in the JSON file."""
+
+
+class Family(NamedTuple):
+    """Outcome of all cases of a family."""
+
+    name: str
+    """Name of the family."""
+    cases: int
+    """Number of records."""
+    agree: int
+    """How many of them passed."""
+    worst: float
+    """Largest deviation over what the rule allows; infinite if a case did not run."""
+    seconds: float
+    """Time of all cases, added up over processes."""
+
+
+def families(records: Sequence[Record]) -> list[Family]:
+    """Return the outcome of each family, in the order of the records."""
+    groups: dict[str, list[Record]] = {}
+    for record in records:
+        groups.setdefault(record.family, []).append(record)
+    return [
+        Family(
+            name,
+            len(group),
+            sum(record.passed for record in group),
+            max(record.worst for record in group),
+            sum(record.seconds for record in group),
+        )
+        for name, group in groups.items()
+    ]
 
 
 def write_json(records: Sequence[Record], path: str | Path) -> None:
@@ -41,23 +76,30 @@ def write_json(records: Sequence[Record], path: str | Path) -> None:
 
     The file appears complete or not at all.
     """
-    path = Path(path)
     entries = []
     for record in records:
-        entry = dataclasses.asdict(record)
+        fields = [field.name for field in dataclasses.fields(record) if field.name != "evidence"]
+        entry = {name: getattr(record, name) for name in fields}
         entry["worst"] = round(record.worst, 4) if math.isfinite(record.worst) else None
         entry["seconds"] = round(record.seconds, 2)
         entries.append(entry)
+    write_whole(Path(path), json.dumps(entries, indent=1) + "\n")
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file that appears complete or not at all; its folder is made if needed.
+
+    Args:
+        path: The file.
+        text: Its content.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with os.fdopen(handle, "w") as file:
-            json.dump(entries, file, indent=1)
-            file.write("\n")
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def summary(records: Sequence[Record]) -> str:
@@ -83,4 +125,20 @@ def table(records: Sequence[Record]) -> Table:
             f"{record.seconds:.1f}",
             Text(record.message),
         )
+    return result
+
+
+def family_table(records: Sequence[Record]) -> Table:
+    """Return the outcome of each family as a table for the terminal."""
+    from rich.table import Table
+    from rich.text import Text
+
+    result = Table("family", "cases", "agree", "worst", "seconds", title="Families", caption=summary(records))
+    for column in result.columns[1:]:
+        column.justify = "right"
+    for family in families(records):
+        colour = "green" if family.agree == family.cases else "bold red"
+        agree = Text(str(family.agree), colour)
+        worst, seconds = f"{family.worst:.2f}", f"{family.seconds:.1f}"
+        result.add_row(Text(family.name), str(family.cases), agree, worst, seconds)
     return result

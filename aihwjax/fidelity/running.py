@@ -15,6 +15,7 @@ import numpy as np
 from aihwjax.errors import AihwjaxError, ConfigError, nearest
 from aihwjax.fidelity.agreement import Values, Verdict, combined, compare
 from aihwjax.fidelity.cases import Case, TileCase, load
+from aihwjax.fidelity.evidence import Evidence, differences, record_evidence
 from aihwjax.fidelity.program import compiled
 from aihwjax.fidelity.records import Record
 from aihwjax.fidelity.sampling import sample, tiles_of
@@ -35,6 +36,7 @@ def run(
     jobs: int | None = None,
     repeats: int | None = None,
     on_record: Callable[[Record], None] | None = None,
+    keep: bool = False,
 ) -> list[Record]:
     """Compare the library with recorded statistics of the reference.
 
@@ -48,6 +50,7 @@ def run(
         repeats: Tiles behind a record that is not pooled, or seeds of a training case; the default
             is at least that of the reference.
         on_record: Called with each record as it is done.
+        keep: Whether records keep both statistics (``Record.evidence``), which a report draws.
 
     Returns:
         One record a case and mode, in the order of the files. A case that the library cannot run
@@ -68,7 +71,8 @@ def run(
     groups = _groups(tasks)
     jobs = min(jobs or _processors(), len(groups))
     done: dict[tuple[str, str | None], Record] = {}
-    for record in _serial(groups, repeats) if jobs == 1 else _parallel(groups, repeats, jobs):
+    results = _serial(groups, repeats, keep) if jobs == 1 else _parallel(groups, repeats, keep, jobs)
+    for record in results:
         done[record.name, record.mode] = record
         if on_record is not None:
             on_record(record)
@@ -80,7 +84,9 @@ def has_update(case: Case) -> bool:
     return not isinstance(case, TileCase) or any(step[0] == "update" for step in case.steps)
 
 
-def evaluate(case: Case, mode: str | None = None, repeats: int | None = None, seed: int = 0) -> Record:
+def evaluate(
+    case: Case, mode: str | None = None, repeats: int | None = None, seed: int = 0, keep: bool = False
+) -> Record:
     """Run one case and compare; whatever goes wrong becomes the record's message.
 
     Args:
@@ -88,29 +94,44 @@ def evaluate(case: Case, mode: str | None = None, repeats: int | None = None, se
         mode: Update mode; the library's default if not given.
         repeats: Tiles or seeds; see :func:`run`.
         seed: Seed of all noise.
+        keep: Whether the record keeps both statistics.
     """
     start = time.perf_counter()
+    evidence = None
     try:
-        verdict = _verdict(case, mode, repeats, seed)
+        verdict, evidence = _verdict(case, mode, repeats, seed, keep)
     except AihwjaxError as error:
         verdict = Verdict(False, np.inf, str(error))
     except Exception as error:  # a case must not end the run
         text = str(error).splitlines() or [""]
         verdict = Verdict(False, np.inf, f"{type(error).__name__}: {text[0]}")
     seconds = time.perf_counter() - start
-    return Record(case.name, case.family, verdict.passed, verdict.worst, seconds, mode, verdict.message)
+    return Record(case.name, case.family, verdict.passed, verdict.worst, seconds, mode, verdict.message, evidence)
 
 
-def _verdict(case: Case, mode: str | None, repeats: int | None, seed: int) -> Verdict:
+def _verdict(
+    case: Case, mode: str | None, repeats: int | None, seed: int, keep: bool
+) -> tuple[Verdict, Evidence | None]:
     config = from_reference(case.config)
     if mode is not None:
         config = config.replace(update_mode=UpdateMode[mode.upper()])
     if not isinstance(case, TileCase):
-        from aihwjax.fidelity.training import train_and_compare
+        from aihwjax.fidelity.training import compare_seeds, train_seeds
 
-        return train_and_compare(case, config, repeats, seed)
+        ours = train_seeds(case, config, repeats, seed)
+        runs = tuple((name, np.asarray(case.runs[name]), ours[name]) for name in case.runs)
+        return compare_seeds(case, ours), Evidence(differences(config), runs=runs) if keep else None
     samples = sample(case, config, tiles_of(case, repeats), seed)
-    return judge(case, samples)
+    verdicts = _judged(case, samples)
+    evidence = None
+    if keep:
+        parts = (
+            record_evidence(record, verdicts[record], case.stats[record], samples[record], case.pooled)
+            for record in case.stats
+            if record in samples and samples[record].shape[1:] == np.shape(case.stats[record].mean)
+        )
+        evidence = Evidence(differences(config), tuple(parts))
+    return _together(verdicts), evidence
 
 
 def judge(case: TileCase, samples: dict[str, Values]) -> Verdict:
@@ -120,18 +141,29 @@ def judge(case: TileCase, samples: dict[str, Values]) -> Verdict:
         case: The case with the reference's statistics.
         samples: Record to values, as from :func:`~aihwjax.fidelity.sampling.sample`.
     """
+    return _together(_judged(case, samples))
+
+
+def _judged(case: TileCase, samples: dict[str, Values]) -> dict[str, Verdict]:
+    """Return the verdict on each record."""
     starts = _starts(case)
-    verdicts = []
+    verdicts = {}
     for record, statistics in case.stats.items():
         if record not in samples:
-            verdict = Verdict(False, np.inf, "not there")
+            verdicts[record] = Verdict(False, np.inf, "not there")
         else:
-            verdict = compare(statistics, samples[record], start=starts.get(record), pooled=case.pooled)
-        message = f"{record}: {verdict.message}" if verdict.message else ""
-        verdicts.append(Verdict(verdict.passed, verdict.worst, message))
+            verdicts[record] = compare(statistics, samples[record], start=starts.get(record), pooled=case.pooled)
     for record in sorted(set(samples) - set(case.stats)):
-        verdicts.append(Verdict(False, np.inf, f"{record}: the reference has no such record"))
-    return combined(verdicts)
+        verdicts[record] = Verdict(False, np.inf, "the reference has no such record")
+    return verdicts
+
+
+def _together(verdicts: dict[str, Verdict]) -> Verdict:
+    def led(record: str, verdict: Verdict) -> Verdict:
+        message = f"{record}: {verdict.message}" if verdict.message else ""
+        return Verdict(verdict.passed, verdict.worst, message)
+
+    return combined(led(record, verdict) for record, verdict in verdicts.items())
 
 
 def _starts(case: TileCase) -> dict[str, Values]:
@@ -169,14 +201,14 @@ def _structure(case: Case, mode: str | None) -> object:
         return case.name, mode
 
 
-def _serial(groups: Sequence[Sequence[_Task]], repeats: int | None) -> Iterator[Record]:
+def _serial(groups: Sequence[Sequence[_Task]], repeats: int | None, keep: bool) -> Iterator[Record]:
     for group in groups:
         for case, mode in group:
-            yield evaluate(case, mode, repeats)
+            yield evaluate(case, mode, repeats, keep=keep)
 
 
-def _evaluate_group(group: Sequence[_Task], repeats: int | None) -> list[Record]:
-    return [evaluate(case, mode, repeats) for case, mode in group]
+def _evaluate_group(group: Sequence[_Task], repeats: int | None, keep: bool) -> list[Record]:
+    return [evaluate(case, mode, repeats, keep=keep) for case, mode in group]
 
 
 def _one_thread() -> None:
@@ -186,10 +218,10 @@ def _one_thread() -> None:
     jax.config.update("jax_platforms", "cpu")
 
 
-def _parallel(groups: Sequence[Sequence[_Task]], repeats: int | None, jobs: int) -> Iterator[Record]:
+def _parallel(groups: Sequence[Sequence[_Task]], repeats: int | None, keep: bool, jobs: int) -> Iterator[Record]:
     context = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(jobs, context, _one_thread) as pool:
-        pending = {pool.submit(_evaluate_group, group, repeats): group for group in groups}
+        pending = {pool.submit(_evaluate_group, group, repeats, keep): group for group in groups}
         for future in concurrent.futures.as_completed(pending):
             group = pending[future]
             try:

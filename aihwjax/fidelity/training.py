@@ -19,8 +19,8 @@ from aihwjax.tile.config import TileConfig
 _ACTIVATIONS: Mapping[str, type[nnx.Module]] = {"sigmoid": nn.Sigmoid, "tanh": nn.Tanh, "relu": nn.ReLU}
 
 
-def train_and_compare(case: TrainingCase, config: TileConfig, seeds: int | None, seed: int) -> Verdict:
-    """Train with several seeds and compare loss and accuracy of the last epoch.
+def train_seeds(case: TrainingCase, config: TileConfig, seeds: int | None, seed: int) -> dict[str, Values]:
+    """Train with several seeds.
 
     Args:
         case: What to train and what the reference got.
@@ -28,12 +28,24 @@ def train_and_compare(case: TrainingCase, config: TileConfig, seeds: int | None,
         seeds: How many; as many as the reference if not given.
         seed: Added to each seed.
 
+    Returns:
+        The metrics that the reference recorded, each ``(seed, epoch)``.
+
     Raises:
         DataError: If the experiment's data set or activation is unknown.
     """
     count = seeds or len(next(iter(case.runs.values())))
     runs = [train(case, config, 1000 * seed + number) for number in range(count)]
-    ours = {name: np.asarray([[epoch[name] for epoch in run] for run in runs]) for name in case.runs}
+    return {name: np.asarray([[epoch[name] for epoch in run] for run in runs]) for name in case.runs}
+
+
+def compare_seeds(case: TrainingCase, ours: Mapping[str, Values]) -> Verdict:
+    """Compare loss and accuracy of the last epoch.
+
+    Args:
+        case: What the reference got.
+        ours: From :func:`train_seeds`.
+    """
     return combined(compare_runs(name, case.runs[name], ours[name]) for name in case.runs)
 
 

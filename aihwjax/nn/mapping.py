@@ -58,6 +58,8 @@ def scale_down(
     largest = jnp.abs(weights).max(axis=1) if columnwise else jnp.abs(weights).max()[None]
     off = jnp.asarray(omega) <= 0
     fresh = jnp.where(largest > 0, largest / jnp.where(off, 1.0, omega), 1.0)
+    if scales is not None and scales.shape[0] > fresh.shape[0]:
+        fresh = jnp.broadcast_to(fresh, scales.shape)  # one number fills the scales of all outputs
     kept = jnp.ones_like(fresh) if scales is None else jnp.broadcast_to(scales, fresh.shape)
     analog = jnp.where(off, weights, weights / fresh[:, None])
     return analog, jnp.where(off, kept, fresh)

@@ -19,8 +19,8 @@ from aihwjax.tile.config import TileConfig
 from aihwjax.tile.state import TileState
 
 # compiled once for each kind of tile and shape: fast outside of jit, and the two traces of a gradient share them
-_forward_product = jax.jit(tile.forward_with_mask)
-_backward_product = jax.jit(tile.backward)
+_forward_product = jax.jit(tile.forward_with_mask, static_argnames="training")
+_backward_product = jax.jit(tile.backward, static_argnames="training")
 
 
 class _Saved(NamedTuple):
@@ -73,7 +73,8 @@ def tile_product(
         state: The tile.
         input_range: The input range, one number, or ``None``.
         x: Inputs ``(..., in)``, float32.
-        slot: Zeros that receive x and d, or ``None``.
+        slot: Zeros that receive x and d, or ``None``. A product with a slot belongs to training: it reads
+            the weights with the configured weight modifier.
         key: Source of the noise of both directions.
 
     Returns:
@@ -92,7 +93,9 @@ def _forward(
     key: Noise,
 ) -> tuple[jax.Array, _Saved]:
     rows = tile_inputs(x, input_range, analog_bias, config.reference_quirks)
-    y, clipped = _forward_product(config, state, rows, random.derive(key, "forward"))
+    y, clipped = _forward_product(
+        config, state, rows, random.derive(key, "forward"), training=slot is not None
+    )
     if input_range is not None:
         y = y * input_range
     if state.mapping_scales is not None:
@@ -107,10 +110,14 @@ def _backward(
     read = d if state.mapping_scales is None else d * state.mapping_scales
     if clipped is not None:
         read = jnp.where(clipped, 0.0, read)
-    delta = _backward_product(config, state, read, random.derive(key, "backward"))
+    delta = _backward_product(
+        config, state, read, random.derive(key, "backward"), training=slot is not None
+    )
     if analog_bias:
         delta = delta[..., :-1]
     slope = None if input_range is None else range_gradient(config, input_range, x, delta, clipped)
+    if input_range is not None and config.torch_tile:  # others pass it straight through (spec: tile_ops, section 5)
+        delta = jnp.where(jnp.abs(x) > input_range, 0.0, delta)
     if slot is not None:  # the update gets d before the mask (spec: tile_ops, section 5)
         slot = Slot(x, d, None if slot.read is None else read)
     return None, None, slope, delta, slot, None

@@ -144,8 +144,17 @@ class AnalogTile(Readable):
             self.state.set_value(new)
 
     def end_of_batch(self, key: Noise) -> None:
-        """Run what follows every mini-batch: diffusion and decay, if configured."""
-        self.state.set_value(tile.end_of_batch(self.config.get_value(), self.state.get_value(), key))
+        """Run what follows every mini-batch: diffusion, decay, clip, remap and modifier, if configured.
+
+        A remap folds the learned output scale into the mapping scale; it starts again at 1
+        (spec: tile_ops, section 9).
+        """
+        config, state = self.config.get_value(), self.state.get_value()
+        if config.remap.acts() and self.out_scaling is not None and state.mapping_scales is not None:
+            learned = self.out_scaling.get_value()
+            state = dataclasses.replace(state, mapping_scales=state.mapping_scales * learned)
+            self.out_scaling.set_value(jnp.ones_like(learned))
+        self.state.set_value(tile.end_of_batch(config, state, key))
 
     # ----------------------------------------------------------------- weights
     def set_weights(

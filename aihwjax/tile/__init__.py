@@ -1,7 +1,8 @@
 """The tile: a crossbar of devices with its converters, as pure functions on a :class:`TileState`."""
 
-from aihwjax.tile.lifecycle import get_weights, hidden_parameters, init, set_weights
-from aihwjax.tile.maintenance import clip, decay, diffuse, drift, end_of_batch, reset
+from aihwjax.tile.lifecycle import get_weights, hidden_parameters, init, set_hidden_update_index, set_weights
+from aihwjax.tile.maintenance import clip, decay, diffuse, drift, end_of_batch, remap, reset
+from aihwjax.tile.modified_copy import modify
 from aihwjax.tile.product import backward, forward, forward_with_mask, observe
 from aihwjax.tile.state import FrozenIO, TileState
 from aihwjax.tile.updating import update
@@ -20,8 +21,11 @@ __all__ = [
     "get_weights",
     "hidden_parameters",
     "init",
+    "modify",
     "observe",
+    "remap",
     "reset",
+    "set_hidden_update_index",
     "set_weights",
     "update",
 ]

@@ -22,9 +22,10 @@ from jax import lax
 from aihwjax.devices.base import DeviceState, PulsedDevice
 from aihwjax.random import Stream
 from aihwjax.tile import bit_lines
-from aihwjax.tile.bit_lines import BITS, Words
+from aihwjax.tile.bit_lines import BITS, Route, Words
 from aihwjax.tile.pulse_pass import Draws, first_order, in_order, many_pulses
 from aihwjax.tile.sequential import restore
+from aihwjax.tile.span import Span
 from aihwjax.tile.trains import Trains
 
 _T = TypeVar("_T")
@@ -137,7 +138,10 @@ def update(
     trains: Trains,
     x: jax.Array,
     d: jax.Array,
-    stream: Stream,
+    line_stream: Stream,
+    pulse_stream: Stream,
+    route: Route = Route.BOTH,
+    span: Span | None = None,
 ) -> tuple[DeviceState, jax.Array]:
     """Apply the pulses of a mini-batch and return the new device state and apparent weights.
 
@@ -148,12 +152,16 @@ def update(
         trains: Train lengths and probabilities.
         x: Inputs ``(n, in)``; only their signs matter here.
         d: Output gradients ``(n, out)``; only their signs matter here.
-        stream: Randomness of trains and pulses.
+        line_stream: Randomness of the trains.
+        pulse_stream: Randomness of the pulses.
+        route: Which coincidences reach the device.
+        span: Block of lines that ``state`` and ``weights`` are of; all of the tile if not given.
     """
+    if span is not None:
+        trains = trains.only(span.vectors(x.shape[0]))
     lines = bit_lines.lay_out(trains, x, d)
     decision = plan(device, state, trains, lines.total)
     count = min(-(-x.shape[0] // BITS), _MOST_WORDS)
-    train_stream, pulse_stream = stream.child("trains"), stream.child("pulses")
     small = x.shape[0] < _SMALL_BATCH
     single = 1 if small else _BLOCK
     start: Weights = (device.stored(state, weights),)
@@ -163,9 +171,11 @@ def update(
 
     def one_group(carry: tuple[jax.Array, Weights]) -> tuple[jax.Array, Weights]:
         begin, current = carry
-        words = bit_lines.pack(lines, begin, count, train_stream)
+        words, in_size = bit_lines.pack(lines, begin, count, line_stream), x.shape[1]
+        if span is not None:
+            words, in_size = span.words(words, in_size, lines, begin)
         rows = jnp.minimum(lines.total - begin, count * BITS)
-        passes = _Passes(device, state, x.shape[1], x.shape[0])
+        passes = _Passes(device, state, in_size, x.shape[0], route)
         chunk = jnp.where(decision.fine, rows, jnp.where(decision.chunk > 0, decision.chunk, single))
 
         def one_chunk(inner: tuple[jax.Array, Weights]) -> tuple[jax.Array, Weights]:
@@ -198,6 +208,7 @@ class _Passes(NamedTuple):
     state: DeviceState
     in_size: int
     batch: int
+    route: Route
 
     def first(self, now: Weights, words: Words, stream: Stream, due: jax.Array) -> Weights:
         """First-order pass; on a CPU only over the rows that fire if these are few."""
@@ -205,7 +216,7 @@ class _Passes(NamedTuple):
 
         def dense(due: jax.Array, now: Weights) -> Weights:
             (device, state), own, across, along = _stay(((self.device, self.state), stream, columns, rows), due)
-            up, down = bit_lines.count(across, along)
+            up, down = bit_lines.count(across, along, self.route)
             normal = own.normal(up.shape) if device.present("dw_min_std") else None
             stored = first_order(device, state, now[0], up, down, normal)
             return _appear(device, now, stored, up + down > 0, own)
@@ -219,7 +230,7 @@ class _Passes(NamedTuple):
             default=lambda fired: fired < 0,
         )
         sparse = jnp.where(due & few, firing, 0)
-        now = _firing_rows(self.device, self.state, now, columns, rows, stream, sparse)
+        now = self._firing_rows(now, columns, rows, stream, sparse)
         return _once(due & ~few, dense, now)
 
     def many(self, now: Weights, words: Words, stream: Stream, burst: jax.Array, due: jax.Array) -> Weights:
@@ -228,7 +239,7 @@ class _Passes(NamedTuple):
 
         def dense(due: jax.Array, now: Weights) -> Weights:
             (device, state), own, across, along = _stay(((self.device, self.state), stream, columns, rows), due)
-            up, down = bit_lines.count(across, along)
+            up, down = bit_lines.count(across, along, self.route)
             exponential = None
             if device.meets_bounds():
                 exponential = -jnp.log1p(-own.child("reflection").uniform(up.shape))
@@ -247,7 +258,7 @@ class _Passes(NamedTuple):
         def dense(due: jax.Array, now: Weights) -> Weights:
             (device, state), own, across, along = _stay(((self.device, self.state), stream, columns, rows), due)
             fires = along.fires[0][:, None] & across.fires[0][None, :]
-            ups = along.negative[0][:, None] ^ across.negative[0][None, :]
+            fires, ups = self.route.lead(fires, along.negative[0][:, None] ^ across.negative[0][None, :])
 
             def normals(k: int) -> jax.Array:
                 return own.child(k).normal(fires.shape)
@@ -257,6 +268,35 @@ class _Passes(NamedTuple):
             return _appear(device, now, stored, pulsed, own)
 
         return _once(due, dense, now)
+
+    def _firing_rows(
+        self, now: Weights, columns: Words, rows: Words, stream: Stream, count: jax.Array
+    ) -> Weights:
+        """First-order pass over the first ``count`` rows that fire; the same numbers as the dense pass."""
+        device, state, (out_size, in_size) = self.device, self.state, now[0].shape
+        noisy = device.present("dw_min_std")
+        number = lax.iota(jnp.int32, out_size)
+        fires = jnp.any(rows.fires != 0, axis=0)
+        column = lax.iota(jnp.uint32, in_size)[None, :]
+
+        def one_row(_: jax.Array, carry: tuple[jax.Array, Weights]) -> tuple[jax.Array, Weights]:
+            last, current = carry
+            row = jnp.min(jnp.where(fires & (number > last), number, out_size - 1))
+
+            def take(array: jax.Array) -> jax.Array:
+                if array.shape != (out_size, in_size):
+                    return array
+                return lax.dynamic_slice(array, (row, 0), (1, in_size))
+
+            lines = Words(*(lax.dynamic_slice(w, (0, row), (w.shape[0], 1)) for w in rows))
+            up, down = bit_lines.count(columns, lines, self.route)
+            normal = None
+            if noisy:
+                normal = stream.normal_at(row.astype(jnp.uint32) * jnp.uint32(in_size) + column)
+            changed = first_order(device, jax.tree.map(take, state), take(current[0]), up, down, normal)
+            return row, (lax.dynamic_update_slice(current[0], changed, (row, 0)),)
+
+        return lax.fori_loop(0, count, one_row, (jnp.asarray(-1, jnp.int32), now))[1]
 
 
 def _once(due: jax.Array, body: Callable[[jax.Array, Weights], Weights], now: Weights) -> Weights:
@@ -277,39 +317,3 @@ def _appear(device: PulsedDevice, now: Weights, stored: jax.Array, pulsed: jax.A
         return (stored,)
     fresh = stored + sigma * stream.child("write").normal(stored.shape)
     return stored, jnp.where(pulsed, fresh, now[1])
-
-
-def _firing_rows(
-    device: PulsedDevice,
-    state: DeviceState,
-    now: Weights,
-    columns: Words,
-    rows: Words,
-    stream: Stream,
-    count: jax.Array,
-) -> Weights:
-    """First-order pass over the first ``count`` rows that fire; the same numbers as the dense pass."""
-    out_size, in_size = now[0].shape
-    noisy = device.present("dw_min_std")
-    number = lax.iota(jnp.int32, out_size)
-    fires = jnp.any(rows.fires != 0, axis=0)
-    column = lax.iota(jnp.uint32, in_size)[None, :]
-
-    def one_row(_: jax.Array, carry: tuple[jax.Array, Weights]) -> tuple[jax.Array, Weights]:
-        last, current = carry
-        row = jnp.min(jnp.where(fires & (number > last), number, out_size - 1))
-
-        def take(array: jax.Array) -> jax.Array:
-            if array.shape != (out_size, in_size):
-                return array
-            return lax.dynamic_slice(array, (row, 0), (1, in_size))
-
-        lines = Words(*(lax.dynamic_slice(w, (0, row), (w.shape[0], 1)) for w in rows))
-        up, down = bit_lines.count(columns, lines)
-        normal = None
-        if noisy:
-            normal = stream.normal_at(row.astype(jnp.uint32) * jnp.uint32(in_size) + column)
-        changed = first_order(device, jax.tree.map(take, state), take(current[0]), up, down, normal)
-        return row, (lax.dynamic_update_slice(current[0], changed, (row, 0)),)
-
-    return lax.fori_loop(0, count, one_row, (jnp.asarray(-1, jnp.int32), now))[1]

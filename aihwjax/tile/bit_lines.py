@@ -8,6 +8,7 @@ the correlations that shared lines bring.
 
 from __future__ import annotations
 
+import enum
 from typing import NamedTuple
 
 import jax
@@ -23,6 +24,29 @@ _UNROLL = 8
 _SHORT_UNROLL = 2
 _HALF = BITS // 2
 _U32 = jnp.uint32
+
+
+class Route(enum.Enum):
+    """Which coincidences reach a device, and in which direction they pulse it."""
+
+    BOTH = "both"
+    """All: up where the signs of x and d differ, down where they agree."""
+    UP = "up"
+    """Only those where the signs differ, as up pulses."""
+    DOWN_AS_UP = "down as up"
+    """Only those where the signs agree, as up pulses."""
+
+    def lead(self, fires: jax.Array, differ: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Return where pulses arrive and where they go up, both as words or both as bool.
+
+        Args:
+            fires: Where row and column fire together.
+            differ: Where the signs of x and d differ.
+        """
+        if self is Route.BOTH:
+            return fires, differ
+        arrives = fires & differ if self is Route.UP else fires & ~differ
+        return arrives, arrives
 
 
 class Lines(NamedTuple):
@@ -57,11 +81,11 @@ class Words(NamedTuple):
     def only(self, first: jax.Array, last: jax.Array) -> Words:
         """Keep the pulse rows ``first`` to ``last - 1``, counted from the first bit."""
         word = lax.broadcasted_iota(jnp.int32, (self.fires.shape[0], 1), 0) * BITS
-        mask = _below(last - word) & ~_below(first - word)
+        mask = below(last - word) & ~below(first - word)
         return Words(self.fires & mask, self.negative & mask)
 
 
-def _below(count: jax.Array) -> jax.Array:
+def below(count: jax.Array) -> jax.Array:
     """Word with the lowest ``count`` bits set; any integer is allowed."""
     clipped = jnp.clip(count, 0, BITS)
     shift = jnp.minimum(clipped, BITS - 1).astype(jnp.uint32)
@@ -139,7 +163,7 @@ def pack(lines: Lines, first: jax.Array, count: int, stream: Stream) -> Words:
     return Words((low & mask) | (high << _HALF), (low >> _HALF) | (high & ~mask))
 
 
-def count(columns: Words, rows: Words) -> tuple[jax.Array, jax.Array]:
+def count(columns: Words, rows: Words, route: Route = Route.BOTH) -> tuple[jax.Array, jax.Array]:
     """Count coincidences at every crosspoint: up and down pulses, each ``(out, in)`` int32.
 
     A pulse goes up where the signs of x and d differ (spec: update, section 1).
@@ -147,7 +171,7 @@ def count(columns: Words, rows: Words) -> tuple[jax.Array, jax.Array]:
     total = up = None
     for w in range(columns.fires.shape[0]):
         both = rows.fires[w][:, None] & columns.fires[w][None, :]
-        differ = rows.negative[w][:, None] ^ columns.negative[w][None, :]
+        both, differ = route.lead(both, rows.negative[w][:, None] ^ columns.negative[w][None, :])
         ups = lax.population_count(both & differ)
         alls = lax.population_count(both)
         total = alls if total is None else total + alls

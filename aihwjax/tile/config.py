@@ -8,10 +8,15 @@ from aihwjax.config import Config, configclass, part
 from aihwjax.devices.base import Device
 from aihwjax.devices.constant_step import ConstantStepDevice
 from aihwjax.devices.floating_point import FloatingPointDevice
+from aihwjax.devices.ideal import ExactDevice, IdealDevice
+from aihwjax.errors import ConfigError
 from aihwjax.random import NoiseEngine
+from aihwjax.tile.clipping import WeightClipParameter, WeightClipType
 from aihwjax.tile.io import IOParameters
+from aihwjax.tile.modifier import WeightModifierParameter, WeightModifierType
 from aihwjax.tile.periphery import MappingParameter, PrePostProcessingParameter
-from aihwjax.tile.pulses import UpdateMode, UpdateParameters
+from aihwjax.tile.pulses import PulseType, UpdateMode, UpdateParameters
+from aihwjax.tile.remapping import WeightRemapParameter, WeightRemapType
 
 
 @configclass
@@ -34,18 +39,54 @@ class TileConfig(Config):
     """Scales, bias and tile sizes."""
     pre_post: PrePostProcessingParameter = part(PrePostProcessingParameter)
     """Digital input range."""
+    clip: WeightClipParameter = part(WeightClipParameter)
+    """Clip of the weights after each mini-batch."""
+    remap: WeightRemapParameter = part(WeightRemapParameter)
+    """Remap of the weights after each mini-batch; inference tiles only."""
+    modifier: WeightModifierParameter = part(WeightModifierParameter)
+    """Noise on the weights that training reads; inference tiles only."""
     update_mode: UpdateMode = UpdateMode.AGGREGATED
     """Whether pulses are applied together where the physics allows, or one by one."""
     noise_engine: NoiseEngine = NoiseEngine.COUNTER
     """Random numbers of the hot path: fast counter hash, or exact threefry."""
+    torch_tile: bool = False
+    """Follow the reference's torch tile where its tiles differ; set by :func:`TorchInferenceRPUConfig`."""
     reference_quirks: bool = False
     """Reproduce the reference's well-defined bugs (docs: reference bugs)."""
 
+    @property
+    def exact(self) -> bool:
+        """Whether updates are exact: devices without pulses and bounds, as on inference tiles."""
+        without_pulses = self.update.pulse_type is PulseType.NONE and self.device.pulsed
+        return isinstance(self.device, ExactDevice) or without_pulses
+
+    @property
+    def inference(self) -> bool:
+        """Whether this is an inference tile: its weights belong to the step of the digital parameters."""
+        return self.update.pulse_type is PulseType.NONE and isinstance(self.device, IdealDevice)
+
     def validate(self) -> None:
-        """Tell the device whether the quirks are on."""
+        """Tell the device whether the quirks are on; refuse what needs an inference tile elsewhere."""
+        if not self.exact:
+            self._refuse_hardware_aware()
         if self.device.reference_quirks is not self.reference_quirks:
             device = self.device.replace(reference_quirks=self.reference_quirks)
             object.__setattr__(self, "device", device)
+
+    def _refuse_hardware_aware(self) -> None:
+        """Refuse on training devices what the reference has on inference tiles only (spec: tile_ops, section 8)."""
+        device = type(self.device).__name__
+        for name, value, allowed in (
+            ("clip", self.clip.type, (WeightClipType.NONE, WeightClipType.FIXED_VALUE)),
+            ("remap", self.remap.type, (WeightRemapType.NONE,)),
+            ("modifier", self.modifier.type, (WeightModifierType.NONE,)),
+        ):
+            if value not in allowed:
+                names = " or ".join(each.name for each in allowed)
+                raise ConfigError(
+                    f"{name}.type={value.name} is not allowed with the device {device}: give {names}, "
+                    "or take InferenceRPUConfig"
+                )
 
 
 def SingleRPUConfig(**fields: Any) -> TileConfig:  # noqa: N802 (the reference's name)
@@ -54,6 +95,36 @@ def SingleRPUConfig(**fields: Any) -> TileConfig:  # noqa: N802 (the reference's
     Args:
         **fields: Fields of :class:`TileConfig`; ``device`` defaults to a constant-step device.
     """
+    return TileConfig(**fields)
+
+
+def UnitCellRPUConfig(**fields: Any) -> TileConfig:  # noqa: N802 (the reference's name)
+    """Several devices at each crosspoint.
+
+    Args:
+        **fields: Fields of :class:`TileConfig`; ``device`` is a unit cell or a transfer compound.
+
+    Raises:
+        ConfigError: If there is no device.
+    """
+    return _compound("UnitCellRPUConfig", "a unit cell such as VectorUnitCell or TransferCompound", fields)
+
+
+def DigitalRankUpdateRPUConfig(**fields: Any) -> TileConfig:  # noqa: N802 (the reference's name)
+    """Gradients summed in digital, written to the device in whole steps.
+
+    Args:
+        **fields: Fields of :class:`TileConfig`; ``device`` is a mixed-precision compound.
+
+    Raises:
+        ConfigError: If there is no device.
+    """
+    return _compound("DigitalRankUpdateRPUConfig", "a MixedPrecisionCompound", fields)
+
+
+def _compound(name: str, allowed: str, fields: dict[str, Any]) -> TileConfig:
+    if fields.get("device") is None:
+        raise ConfigError(f"{name} needs the argument 'device': give {allowed}")
     return TileConfig(**fields)
 
 
@@ -68,3 +139,60 @@ def FloatingPointRPUConfig(**fields: Any) -> TileConfig:  # noqa: N802 (the refe
     perfect = IOParameters(is_perfect=True, out_bound=0)
     defaults = {"device": FloatingPointDevice(), "forward": perfect, "backward": perfect}
     return TileConfig(**{**defaults, **fields})
+
+
+def InferenceRPUConfig(**fields: Any) -> TileConfig:  # noqa: N802 (the reference's name)
+    """An inference chip: analog forward products, trained with exact gradients (hardware-aware training).
+
+    The backward product is perfect, weights are exact numbers, and an update is plain gradient descent.
+    ``clip``, ``remap`` and ``modifier`` make training aware of the chip (spec: inference, section 1).
+
+    Example:
+        >>> import aihwjax as aj
+        >>> config = aj.InferenceRPUConfig(modifier=aj.WeightModifierParameter(type="ADD_NORMAL", std_dev=0.1))
+        >>> config.backward.is_perfect
+        True
+
+    Args:
+        **fields: Fields of :class:`TileConfig` except ``device``, ``backward`` and ``update``.
+
+    Raises:
+        ConfigError: If one of these three is given.
+    """
+    return _inference("InferenceRPUConfig", fields, torch_tile=False)
+
+
+def TorchInferenceRPUConfig(**fields: Any) -> TileConfig:  # noqa: N802 (the reference's name)
+    """Like :func:`InferenceRPUConfig`, with the rules of the reference's torch tile where the two differ.
+
+    The noise of ``MULT_NORMAL`` is not relative to the largest weight, and newly written weights get a
+    modified copy at once. Features that the torch tile lacks (``pdrop``, ``AVERAGE_CHANNEL_MAX``, ...)
+    work here.
+
+    Args:
+        **fields: Fields of :class:`TileConfig` except ``device``, ``backward`` and ``update``.
+
+    Raises:
+        ConfigError: If one of these three is given.
+    """
+    return _inference("TorchInferenceRPUConfig", fields, torch_tile=True)
+
+
+def inference_parts() -> dict[str, Any]:
+    """Return the fields that make a tile an inference tile."""
+    return {
+        "device": IdealDevice(),
+        "backward": IOParameters(is_perfect=True),
+        "update": UpdateParameters(pulse_type=PulseType.NONE),
+    }
+
+
+def _inference(name: str, fields: dict[str, Any], torch_tile: bool) -> TileConfig:
+    pinned = inference_parts()
+    for field in pinned:
+        if field in fields:
+            raise ConfigError(
+                f"{name} has no argument {field!r}: an inference tile has an ideal device, a perfect backward product "
+                "and exact updates; give it to SingleRPUConfig, or change it with config.replace"
+            )
+    return TileConfig(**{"torch_tile": torch_tile, **pinned, **fields})

@@ -13,9 +13,11 @@ from jax import lax
 from aihwjax.devices.base import DeviceState, PulsedDevice
 from aihwjax.random import Stream
 from aihwjax.tile.aggregated import coarseness
+from aihwjax.tile.bit_lines import Route
 from aihwjax.tile.pulse_pass import first_order
 from aihwjax.tile.pulses import PulseType
 from aihwjax.tile.sequential import Weights, one_pulse, restore
+from aihwjax.tile.span import Span
 from aihwjax.tile.trains import Trains
 
 
@@ -46,6 +48,8 @@ def update(
     d: jax.Array,
     aggregated: bool,
     stream: Stream,
+    route: Route = Route.BOTH,
+    span: Span | None = None,
 ) -> tuple[DeviceState, jax.Array]:
     """Apply the pulses of a mini-batch and return the new device state and apparent weights.
 
@@ -53,11 +57,21 @@ def update(
     busiest crosspoint, else (and always when sequential) pulse by pulse.
     """
     n = x.shape[0]
+    if span is not None:
+        trains = trains.only(span.vectors(n))
+
+    def arriving(vector: jax.Array) -> jax.Array:
+        counts = signed_counts(pulse_type, trains, x, d, vector)
+        counts = counts if span is None else span.matrix(counts, vector)
+        if route is Route.BOTH:
+            return counts
+        return -jnp.maximum(-counts if route is Route.UP else counts, 0)
+
     start = (device.stored(state, weights), weights)
 
     def by_pulse() -> Weights:
         def one_vector(vector: jax.Array, now: Weights) -> Weights:
-            counts = signed_counts(pulse_type, trains, x, d, vector)
+            counts = arriving(vector)
             size = jnp.abs(counts)
             own = stream.child(vector)
 
@@ -73,7 +87,7 @@ def update(
         return restore(state, *by_pulse())
 
     def add(vector: jax.Array, sums: Weights) -> Weights:
-        counts = signed_counts(pulse_type, trains, x, d, vector)
+        counts = arriving(vector)
         return sums[0] + jnp.maximum(-counts, 0), sums[1] + jnp.maximum(counts, 0)
 
     zeros = jnp.zeros(weights.shape, jnp.int32)

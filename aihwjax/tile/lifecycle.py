@@ -17,16 +17,23 @@ from aihwjax.tile import mvm
 from aihwjax.tile.checks import require_finite
 from aihwjax.tile.config import TileConfig
 from aihwjax.tile.io import IOParameters, NoiseManagementType
+from aihwjax.tile.modified_copy import follow
 from aihwjax.tile.pulses import PulseType
 from aihwjax.tile.state import TileState
+from aihwjax.typing import Number
 
 _INITIAL_RANGE = 0.1
 
 
 def working_device(config: TileConfig) -> Device:
-    """Return the device that does the work: conversions resolved, pulse type ``NONE`` without pulses."""
+    """Return the device that does the work: conversions resolved, pulse type ``NONE`` without pulses.
+
+    A compound under pulse type ``NONE`` is plain gradient descent (spec: compounds, section 1.2).
+    """
     device = config.device.resolved()
-    if config.update.pulse_type is PulseType.NONE and isinstance(device, PulsedDevice):
+    if config.update.pulse_type is PulseType.NONE and device.pulsed:
+        if not isinstance(device, PulsedDevice):
+            return IdealDevice(reference_quirks=device.reference_quirks)
         return IdealDevice(
             diffusion=device.diffusion,
             lifetime=device.lifetime,
@@ -60,16 +67,17 @@ def _init(config: TileConfig, key: Noise, shape: tuple[int, int]) -> TileState:
     source = random.stream(key, random.NoiseEngine.COUNTER)
     device = working_device(config)
     parts = device.init(source.child("device"), (out_size, in_size))
-    if isinstance(device, PulsedDevice):
-        parts = dataclasses.replace(parts, coarseness=device.coarseness(parts))
     quirks = config.reference_quirks
     averaged = _averages(config.forward) or _averages(config.backward)
+    blank = jnp.zeros(shape, jnp.float32)
     state = TileState(
-        weights=jnp.zeros(shape, jnp.float32),
+        weights=blank,
         device=parts,
         forward=mvm.freeze(config.forward, source.child("forward"), out_size, in_size, quirks),
         backward=mvm.freeze(config.backward, source.child("backward"), in_size, out_size, quirks),
         running_abs_max=jnp.full((2,), -1.0, jnp.float32) if averaged else None,
+        mapping_scales=jnp.ones((out_size,), jnp.float32) if config.remap.acts() else None,
+        modified=blank if config.modifier.acts() else None,
     )
     start = random.uniform(source.child("weights"), shape, -_INITIAL_RANGE, _INITIAL_RANGE)
     return set_weights(config, state, start, source.child("set"))
@@ -97,7 +105,7 @@ def set_weights(config: TileConfig, state: TileState, weights: jax.Array, key: N
     device, apparent = working_device(config).set_weights(
         state.device, jnp.asarray(weights, jnp.float32), stream
     )
-    return dataclasses.replace(state, device=device, weights=apparent)
+    return follow(config, state, dataclasses.replace(state, device=device, weights=apparent), key)
 
 
 def get_weights(config: TileConfig, state: TileState) -> jax.Array:
@@ -110,4 +118,16 @@ def hidden_parameters(config: TileConfig, state: TileState) -> dict[str, jax.Arr
 
     Empty for devices without pulses and under pulse type ``NONE`` (spec: devices, section 5).
     """
-    return working_device(config).hidden_parameters(state.device)
+    return working_device(config).hidden_parameters(state.device, state.weights)
+
+
+def set_hidden_update_index(config: TileConfig, state: TileState, index: Number) -> TileState:
+    """Choose which device of a unit cell is in turn: the one that ``SINGLE_FIXED`` pulses and writes.
+
+    Other devices ignore it, as in the reference (spec: compounds, section 3).
+
+    Raises:
+        ConfigError: If the cell has no such device.
+    """
+    device = working_device(config).with_update_index(state.device, index)
+    return dataclasses.replace(state, device=device)

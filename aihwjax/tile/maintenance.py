@@ -1,6 +1,6 @@
-"""What happens to the weights between updates (spec: devices, section 4).
+"""What happens to the weights between updates (spec: devices, section 4; tile_ops, sections 8 to 13).
 
-Each function returns a new state. Mapping scales are never touched.
+Each function returns a new state. Mapping scales are touched by the remap alone.
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ from aihwjax import random
 from aihwjax.devices.base import DeviceState
 from aihwjax.errors import ConfigError
 from aihwjax.random import Noise, Stream
+from aihwjax.tile import clipping, remapping
 from aihwjax.tile.config import TileConfig
 from aihwjax.tile.lifecycle import working_device
+from aihwjax.tile.modified_copy import follow, modify
 from aihwjax.tile.state import TileState
 from aihwjax.typing import Number
 
@@ -26,7 +28,7 @@ _Action = Callable[[DeviceState, jax.Array, Stream], tuple[DeviceState, jax.Arra
 def _apply(config: TileConfig, state: TileState, key: Noise, action: _Action) -> TileState:
     stream = random.stream(key, config.noise_engine)
     device, weights = action(state.device, state.weights, stream)
-    return dataclasses.replace(state, device=device, weights=weights)
+    return follow(config, state, dataclasses.replace(state, device=device, weights=weights), key)
 
 
 def decay(config: TileConfig, state: TileState, alpha: Number, key: Noise) -> TileState:
@@ -85,16 +87,53 @@ def reset(
 
 
 def clip(config: TileConfig, state: TileState, key: Noise, limit: Number | None = None) -> TileState:
-    """Clip the weights to the device's bounds, and to plus and minus ``limit`` if given."""
+    """Clip the weights to the device's bounds, as ``config.clip`` says, and to ``limit`` if given.
+
+    Args:
+        config: The tile's configuration.
+        state: The tile.
+        key: Source of write noise.
+        limit: Largest magnitude of a weight.
+    """
     device = working_device(config)
+    value = clipping.clip_value(
+        config.clip, state.weights, torch_tile=config.torch_tile, quirks=config.reference_quirks
+    )
+    if value is not None:
+        limit = value if limit is None else jnp.minimum(value, limit)
     return _apply(config, state, key, lambda d, w, s: device.clip_weights(d, w, limit, s))
 
 
+def remap(config: TileConfig, state: TileState, key: Noise) -> TileState:
+    """Let the weights fill the range of the devices and the mapping scales make up for it, if configured.
+
+    Args:
+        config: The tile's configuration.
+        state: The tile.
+        key: Source of a new modified copy, where one is drawn at once.
+
+    Raises:
+        ConfigError: If the remap was switched on after the tile was built.
+    """
+    if not config.remap.acts():
+        return state
+    if state.mapping_scales is None or state.mapping_scales.shape != (state.shape[0],):
+        raise ConfigError(
+            f"remap.type={config.remap.type.name} is not allowed on this tile: "
+            "it needs one mapping scale for each output, so build the tile with it"
+        )
+    weights, scales = remapping.remapped(config.remap, state.weights, state.mapping_scales)
+    return follow(config, state, dataclasses.replace(state, weights=weights, mapping_scales=scales), key)
+
+
 def end_of_batch(config: TileConfig, state: TileState, key: Noise) -> TileState:
-    """Run what follows every mini-batch: diffusion, then decay, each only if configured."""
+    """Run what follows every mini-batch: diffusion, decay, clip, remap, modifier, each only if configured."""
     device = working_device(config)
     if device.diffuses():
         state = diffuse(config, state, random.derive(key, "diffuse"))
     if device.decays():
         state = decay(config, state, 1.0, random.derive(key, "decay"))
-    return state
+    if config.clip.type is not clipping.WeightClipType.NONE:
+        state = clip(config, state, random.derive(key, "clip"))
+    state = remap(config, state, random.derive(key, "remap"))
+    return modify(config, state, random.derive(key, "modify"))

@@ -33,8 +33,15 @@ def _running(config: TileConfig, state: TileState, backward: bool) -> jax.Array 
     return None if state.running_abs_max is None else state.running_abs_max[_slot(config, backward)]
 
 
+def _read_weights(config: TileConfig, state: TileState, training: bool) -> jax.Array:
+    """Return the weights that a product reads: in training the modified copy, if there is one."""
+    if state.modified is not None and (training or config.modifier.enable_during_test):
+        return state.modified
+    return state.weights
+
+
 def forward_with_mask(
-    config: TileConfig, state: TileState, x: jax.Array, key: Noise
+    config: TileConfig, state: TileState, x: jax.Array, key: Noise, *, training: bool = False
 ) -> tuple[jax.Array, jax.Array | None]:
     """Like :func:`forward`, and also return which outputs were clipped, ``(..., out)`` bool.
 
@@ -45,7 +52,7 @@ def forward_with_mask(
     y, clipped = mvm.analog_product(
         config.forward,
         state.forward,
-        state.weights,
+        _read_weights(config, state, training),
         rows,
         random.stream(key, config.noise_engine),
         bound_managed=True,
@@ -57,7 +64,7 @@ def forward_with_mask(
     return y.reshape(shape), None if clipped is None else clipped.reshape(shape)
 
 
-def forward(config: TileConfig, state: TileState, x: jax.Array, key: Noise) -> jax.Array:
+def forward(config: TileConfig, state: TileState, x: jax.Array, key: Noise, *, training: bool = False) -> jax.Array:
     """Multiply inputs by the weights as the analog tile does.
 
     Args:
@@ -65,6 +72,7 @@ def forward(config: TileConfig, state: TileState, x: jax.Array, key: Noise) -> j
         state: The tile.
         x: Inputs ``(..., in)``; every vector is managed by itself.
         key: Source of the noise.
+        training: Whether to read the weights as training does, with the configured weight modifier.
 
     Returns:
         Outputs ``(..., out)``.
@@ -73,10 +81,10 @@ def forward(config: TileConfig, state: TileState, x: jax.Array, key: Noise) -> j
         ShapeError: If the last axis of ``x`` is not the tile's input size.
         NonFiniteError: If ``x`` has NaN or infinity (not checked inside a traced function).
     """
-    return forward_with_mask(config, state, x, key)[0]
+    return forward_with_mask(config, state, x, key, training=training)[0]
 
 
-def backward(config: TileConfig, state: TileState, d: jax.Array, key: Noise) -> jax.Array:
+def backward(config: TileConfig, state: TileState, d: jax.Array, key: Noise, *, training: bool = True) -> jax.Array:
     """Multiply output gradients by the transposed weights; there is no bound management.
 
     Args:
@@ -84,6 +92,8 @@ def backward(config: TileConfig, state: TileState, d: jax.Array, key: Noise) -> 
         state: The tile.
         d: Gradients ``(..., out)``.
         key: Source of the noise.
+        training: Whether to read the weights as training does, with the configured weight modifier. The
+            reference always does, also after a forward product of evaluation (spec: tile_ops, trap 6).
 
     Returns:
         Input gradients ``(..., in)``.
@@ -97,7 +107,7 @@ def backward(config: TileConfig, state: TileState, d: jax.Array, key: Noise) -> 
     g, _ = mvm.analog_product(
         config.backward,
         state.backward,
-        state.weights.T,
+        _read_weights(config, state, training or config.reference_quirks).T,
         rows,
         random.stream(key, config.noise_engine),
         bound_managed=False,

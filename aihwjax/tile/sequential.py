@@ -11,6 +11,8 @@ from jax import lax
 from aihwjax.devices.base import DeviceState, PulsedDevice
 from aihwjax.random import Stream
 from aihwjax.tile import bit_lines
+from aihwjax.tile.bit_lines import Route
+from aihwjax.tile.span import Span
 from aihwjax.tile.trains import Trains
 
 Weights = tuple[jax.Array, jax.Array]
@@ -56,7 +58,10 @@ def update(
     trains: Trains,
     x: jax.Array,
     d: jax.Array,
-    stream: Stream,
+    line_stream: Stream,
+    pulse_stream: Stream,
+    route: Route = Route.BOTH,
+    span: Span | None = None,
 ) -> tuple[DeviceState, jax.Array]:
     """Apply the pulses of a mini-batch one slot after the other.
 
@@ -64,16 +69,20 @@ def update(
     of a slot can be applied together (spec: update, section 5). Arguments as in
     :func:`aihwjax.tile.aggregated.update`.
     """
+    if span is not None:
+        trains = trains.only(span.vectors(x.shape[0]))
     lines = bit_lines.lay_out(trains, x, d)
     in_size = x.shape[1]
-    train_stream, pulse_stream = stream.child("trains"), stream.child("pulses")
 
     def one_slot(carry: tuple[jax.Array, Weights]) -> tuple[jax.Array, Weights]:
         row, now = carry
-        fires, negative = bit_lines.pulse_row(lines, row, train_stream)
-        both = fires[in_size:, None] & fires[None, :in_size]
-        differ = negative[in_size:, None] ^ negative[None, :in_size]
-        now = one_pulse(device, state, now, both & differ, both & ~differ, pulse_stream.child(row))
+        fires, negative = bit_lines.pulse_row(lines, row, line_stream)
+        columns, rows, falls, drops = fires[:in_size], fires[in_size:], negative[:in_size], negative[in_size:]
+        if span is not None:
+            vector, _ = bit_lines.locate(lines, row)
+            (columns, rows), (falls, drops) = span.row(fires, in_size, vector), span.row(negative, in_size, vector)
+        both, up = route.lead(rows[:, None] & columns[None, :], drops[:, None] ^ falls[None, :])
+        now = one_pulse(device, state, now, both & up, both & ~up, pulse_stream.child(row))
         return row + 1, now
 
     start = (jnp.asarray(0, jnp.int32), (device.stored(state, weights), weights))

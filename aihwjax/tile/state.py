@@ -46,6 +46,8 @@ class TileState:
     """Running noise-management values (forward, backward), below 0 while unset; ``AVERAGE_ABS_MAX`` only."""
     mapping_scales: jax.Array | None = None
     """Digital scale on the outputs, ``(1,)`` or ``(out,)``; ``None`` means 1."""
+    modified: jax.Array | None = None
+    """Weights that products of training read; ``None`` without a weight modifier: then they read ``weights``."""
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -22,13 +22,17 @@ class Trains(NamedTuple):
     rows: jax.Array
     """Firing probability of each row in a slot, ``(n, out)``."""
 
+    def only(self, vectors: jax.Array) -> Trains:
+        """Silence all but the marked ``vectors``, ``(n,)`` bool."""
+        return self._replace(length=jnp.where(vectors, self.length, 0))
+
 
 def plan(
     parameters: UpdateParameters,
     granularity: Number,
     x: jax.Array,
     d: jax.Array,
-    learning_rate: Number,
+    learning_rate: Number | jax.Array,
     stream: Stream,
     quirks: bool,
 ) -> Trains:
@@ -39,7 +43,7 @@ def plan(
         granularity: Mean step of the device.
         x: Inputs ``(n, in)``.
         d: Output gradients ``(n, out)``.
-        learning_rate: At least 0; at 0 nothing fires.
+        learning_rate: At least 0, one number or one for each vector, ``(n,)``; at 0 nothing fires.
         stream: Randomness of the stochastic rounding.
         quirks: Reproduce the reference's handling of resolutions above 1.
     """

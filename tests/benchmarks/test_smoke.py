@@ -60,7 +60,9 @@ def test_digital_layouts_are_the_same_training():
     assert first == pytest.approx(second, rel=1e-5)
 
 
-@pytest.mark.parametrize(("task", "device"), [(Task.TRAIN, "ConstantStep"), (Task.FORWARD, "SoftBounds")])
+@pytest.mark.parametrize(
+    ("task", "device"), [(Task.TRAIN, "ConstantStep"), (Task.TRAIN, "Inference"), (Task.FORWARD, "SoftBounds")]
+)
 def test_our_runners_count_their_work(task, device):
     data = random_digits(16, 4, 16)
     for name, runner in ours.runners(small(task, device), data).items():

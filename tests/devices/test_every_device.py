@@ -90,7 +90,7 @@ def test_weights_move_against_the_gradient_and_rest_without_one(name: str, key: 
     start = tile.set_weights(config, tile.init(config, key, shape), jnp.zeros(shape), key)
     x = jnp.stack([jnp.ones((4, 16)), jnp.ones((4, 16)), jnp.zeros((4, 16))])
     d = jnp.stack([jnp.ones((4, 16)), -jnp.ones((4, 16)), jnp.ones((4, 16))])
-    learning_rate = 0.5 * config.device.granularity()
+    learning_rate = 0.5 * config.device.weight_granularity()
     program = jax.jit(lambda config, state, x, d: tile.update(config, state, x, d, learning_rate, key))
     positive, negative, idle = (program(config, start, x[i], d[i]).weights - start.weights for i in range(3))
     assert float(jnp.mean(positive)) < 0 < float(jnp.mean(negative))

@@ -48,13 +48,13 @@ def one_pulse_config(device: aj.devices.PulsedDevice, mode: aj.UpdateMode) -> aj
 def test_trace(case: tuple, mode: aj.UpdateMode, key: jax.Array) -> None:
     _, kind, fields, granularity, text = case
     device = kind(**{**QUIET, **fields}, reference_quirks=True)
-    assert float(device.granularity()) == pytest.approx(granularity, rel=1e-4)
+    assert float(device.weight_granularity()) == pytest.approx(granularity, rel=1e-4)
     config = one_pulse_config(device, mode)
     state = tile.set_weights(config, tile.init(config, key, (1, 1)), jnp.full((1, 1), 0.2), key)
     pulse = jax.jit(tile.update)
     trace = []
     for d in (-1.0, -1.0, -1.0, 1.0, 1.0, 1.0):
-        state = pulse(config, state, jnp.ones((1, 1)), jnp.full((1, 1), d), device.granularity(), key)
+        state = pulse(config, state, jnp.ones((1, 1)), jnp.full((1, 1), d), device.weight_granularity(), key)
         trace.append(float(state.weights[0, 0]))
     assert np.allclose(trace, [float(word) for word in text.split()], atol=2e-6)
 
@@ -84,7 +84,7 @@ def test_pmax_device_follows_its_pulse_curve(key: jax.Array) -> None:
         for d, start in ((-1.0, -1.0), (1.0, 1.0)):
             state = tile.set_weights(config, tile.init(config, key, (1, 1)), jnp.full((1, 1), start), key)
             x, ds = jnp.ones((1000, 1)), jnp.full((1000, 1), d)
-            state = tile.update(config, state, x, ds, config.device.granularity(), key)
+            state = tile.update(config, state, x, ds, config.device.weight_granularity(), key)
             ends[quirks, d] = float(state.weights[0, 0])
     assert ends[False, -1.0] == pytest.approx(1.0, abs=2e-3)
     assert ends[False, 1.0] == pytest.approx(-1.0, abs=2e-3)

@@ -16,7 +16,7 @@ import pytest
 from aihwjax.fidelity import Case, evaluate, families_in, load
 from tests.golden import data
 
-FAMILIES = ("device_parameters", "pulse_response", "update", "joint", "mvm", "tile_ops", "training")
+FAMILIES = ("device_parameters", "pulse_response", "update", "joint", "mvm", "tile_ops", "modifier", "training")
 """Families that the library is meant to pass."""
 
 NOT_YET = ("TikiTaka", "TTv2", "AGAD", "MixedPrecision")
@@ -37,6 +37,9 @@ QUICK = {
     "tile_ops/drift",
     "tile_ops/drift-k",
     "tile_ops/write_noise-set_weights",
+    "modifier/discretize",
+    "modifier/add_normal-last",
+    "modifier/clip-gaussian-cap",
 }
 """Cases that run on every test run; one of each kind."""
 
@@ -118,6 +121,11 @@ class TestMaintenance(Agreement):
     """Decay, diffusion, drift, reset, end of batch, writing."""
 
 
+@golden("modifier", modes=[None])
+class TestModifier(Agreement):
+    """Weights as training reads them."""
+
+
 @golden("training", "*-b64")
 class TestTraining(Agreement):
     """Networks trained with mini-batches of 64."""
@@ -131,7 +139,7 @@ class TestTrainingInSmallBatches(Agreement):
 def test_the_copy_in_the_repository_is_complete() -> None:
     counts = {family: len(load(data.FOLDER, [family])) for family in FAMILIES}
     expected = {"device_parameters": 57, "pulse_response": 57, "update": 38, "joint": 12, "mvm": 41, "tile_ops": 14}
-    assert counts == {**expected, "training": 18}
+    assert counts == {**expected, "modifier": 25, "training": 18}
 
 
 def test_the_quick_cases_are_there() -> None:

@@ -20,10 +20,10 @@ def both(device: aj.devices.Device, **fields: object) -> dict[bool, aj.TileConfi
 def test_granularity_of_the_exponential_step() -> None:
     """Devices, bug 2: the reference averages the down step with itself."""
     configs = both(aj.ExpStepDevice(up_down=0.2))
-    assert float(configs[True].device.granularity()) == pytest.approx(0.00078674, rel=1e-4)
+    assert float(configs[True].device.weight_granularity()) == pytest.approx(0.00078674, rel=1e-4)
     up = 1 - 0.00081 * np.exp(12.44625 * 0.2425)
     down = 0.8 * (1 - 0.36833 * np.exp(-12.78785 * 0.2425))
-    assert float(configs[False].device.granularity()) == pytest.approx(0.001 * (up + down) / 2, rel=1e-5)
+    assert float(configs[False].device.weight_granularity()) == pytest.approx(0.001 * (up + down) / 2, rel=1e-5)
 
 
 @pytest.mark.parametrize(("reference", "weight", "d", "lost"), [(0.3, 0.6, -1.0, -0.9), (-0.3, -0.6, 1.0, -0.3)])
@@ -36,7 +36,7 @@ def test_power_reference_outside_its_bounds(
     update = aj.UpdateParameters(pulse_type="DETERMINISTIC_IMPLICIT", desired_bl=1, update_bl_management=False)
     for quirks, config in both(device, update=update, update_mode=mode).items():
         state = tile.set_weights(config, tile.init(config, key, (1, 1)), jnp.full((1, 1), weight), key)
-        rate = config.device.granularity()
+        rate = config.device.weight_granularity()
         after = float(tile.update(config, state, jnp.ones((1, 1)), jnp.full((1, 1), d), rate, key).weights[0, 0])
         # without the bug v is at its bound, where a step outwards has size 0
         assert after == pytest.approx(lost if quirks else np.sign(weight) * 0.6 - reference, abs=1e-5)

@@ -1,0 +1,409 @@
+"""The schedule of a transfer compound within a mini-batch, without a step for each vector.
+
+The vectors of a mini-batch act in order, and after some of them slices of one device are read and
+written to the next. Crosspoints don't interact, so most of it can be done for all vectors at once:
+
+* a *run* takes as many reads as come before the slices start over (each slice is read at most
+  once), before a slower device's transfer is due, or before the mini-batch ends;
+* one pass over the fast device applies all pulses of the run, except that a slice that is read
+  gets only those of the vectors before its read;
+* then the slices are read, transferred and written, a block at a time, and get the pulses of the
+  vectors after their read.
+
+The result is that of the vector-by-vector process. Where the fast device is itself a unit cell, a
+run is one transfer.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from aihwjax.compounds import reading, writing
+from aihwjax.compounds.blocks import Slices, drawn_slice, slice_count
+from aihwjax.compounds.cells import CellState, lead
+from aihwjax.devices.base import DeviceState, PulsedDevice
+from aihwjax.random import Stream
+from aihwjax.tile import pulsing
+from aihwjax.tile.pulsing import Pulses
+from aihwjax.tile.span import Span
+from aihwjax.tile.state import FrozenIO
+from aihwjax.typing import Number
+
+if TYPE_CHECKING:
+    from aihwjax.compounds.transfer import TransferBase
+
+# Slices that are read and written together
+_BLOCK = 32
+Memory = dict[str, jax.Array]
+_After = Callable[[jax.Array], jax.Array]
+_INT = jnp.int32
+
+
+class Change(NamedTuple):
+    """Something that changes in a device: its apparent weights and the part of the state that pulses change."""
+
+    weights: jax.Array
+    state: CellState | jax.Array | None
+    """Persistent weights of a pulsed device, if it has any; the whole state of a cell."""
+
+
+class Reads(NamedTuple):
+    """What was read from a block of a device, and what is known about it."""
+
+    values: jax.Array
+    """What was read, in the orientation of the block."""
+    slices: Slices
+    """The block."""
+    live: jax.Array
+    """Which slices of the block are transferred, ``(size,)`` bool; others are left alone."""
+    rate: Number | jax.Array
+    """Learning rate of the transfer."""
+    pulse_rate: jax.Array
+    """Learning rate that the pulses of the fast device were made with before each read, ``(size,)``."""
+    batch: int
+    """Vectors in the mini-batch."""
+    stream: Stream
+    """Randomness of the decision."""
+
+
+class Run(NamedTuple):
+    """Where the schedule stands."""
+
+    vector: jax.Array
+    """Vectors that are done, counted among the active ones."""
+    read: jax.Array
+    """Reads of the fast device that are done in this mini-batch."""
+    slower: jax.Array
+    """Vectors after which the transfers of slower devices are done."""
+    slices: jax.Array
+    """Next slice of each device."""
+    devices: tuple[Change, ...]
+    """The devices."""
+    memory: Memory
+    """Buffers and choppers of the compound."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Transfers:
+    """The transfers of one mini-batch; arguments of :meth:`TransferBase.receive`."""
+
+    cell: TransferBase
+    state: CellState
+    pulses: Pulses
+    active: jax.Array
+    learning_rate: Number | jax.Array
+    batch: int
+    stream: Stream
+    shape: tuple[int, int]
+
+    # ------------------------------------------------------------------- sizes
+    @property
+    def vectors(self) -> int:
+        """Number of vectors of the mini-batch, active or not."""
+        return self.active.shape[0]
+
+    @property
+    def columns(self) -> bool:
+        """Whether slices are columns."""
+        return self.cell.transfer_columns
+
+    @property
+    def count(self) -> int:
+        """Number of slices."""
+        return slice_count(self.shape, self.columns)[0]
+
+    @property
+    def reads(self) -> int:
+        """Slices of one transfer."""
+        return min(self.cell.n_reads_per_transfer, self.count)
+
+    @property
+    def splits(self) -> bool:
+        """Whether the pulses of a slice can be split at its read."""
+        first, second = self.cell.unit_cell_devices[:2]
+        return isinstance(first, PulsedDevice) and isinstance(second, PulsedDevice)
+
+    @property
+    def together(self) -> bool:
+        """Whether a run may have several transfers."""
+        return self.splits and not self.cell.random_selection and not self.cell.resets_whole_transfers()
+
+    @property
+    def block(self) -> int:
+        """Slices of a block of the fast device's transfers."""
+        if not self.splits:
+            return 1
+        if self.cell.resets_whole_transfers():
+            return self.reads
+        return min(_BLOCK, self.count, self.vectors * self.reads)
+
+    # ---------------------------------------------------------------- the loop
+    def run(self, arrays: tuple[jax.Array, ...]) -> tuple[CellState, tuple[jax.Array, ...]]:
+        """Take the mini-batch and return the new state (without weights) and the weights of all devices."""
+        changes = tuple(self._change(parts, array) for parts, array in zip(self.state.devices, arrays, strict=True))
+        zero = jnp.zeros((), _INT)
+        memory = {name: value for name, value in self.state.memory.items() if name not in ("vectors", "slices")}
+        start = Run(zero, zero, zero, self.state.memory["slices"], changes, memory)
+        total = self._transfers(self.number) * self.reads
+
+        def goes_on(run: Run) -> jax.Array:
+            return (run.vector < self.number) | (run.read < total)
+
+        end = lax.while_loop(goes_on, self._one_run, start)
+        counted = self.state.memory["vectors"] + self.number.astype(jnp.uint32)
+        state = dataclasses.replace(self.state, devices=tuple(self._state(k, c) for k, c in enumerate(end.devices)))
+        state = state.remember(**end.memory, vectors=counted, slices=end.slices)
+        return state, tuple(change.weights for change in end.devices)
+
+    @property
+    def number(self) -> jax.Array:
+        """Number of active vectors."""
+        return jnp.sum(self.active.astype(_INT))
+
+    def _bound(self, vector: jax.Array) -> jax.Array:
+        """Return the index in the mini-batch from which on active vectors are numbered ``vector`` or more."""
+        order = jnp.nonzero(self.active, size=self.vectors, fill_value=self.vectors)[0].astype(_INT)
+        return jnp.append(order, self.vectors)[jnp.minimum(vector, self.vectors)]
+
+    def _first(self, level: int) -> jax.Array:
+        """Return the vector after which device ``level`` is transferred first."""
+        every = jnp.maximum(self.cell.every(self.batch, self.shape)[level], 1)
+        return every - 1 - (self.state.memory["vectors"] % every.astype(jnp.uint32)).astype(_INT)
+
+    def _every(self, level: int) -> jax.Array:
+        return self.cell.every(self.batch, self.shape)[level]
+
+    def _transfers(self, vectors: jax.Array) -> jax.Array:
+        """Return how many transfers of the fast device fall within the first vectors."""
+        every, first = self._every(0), self._first(0)
+        inside = (vectors - 1 - first) // jnp.maximum(every, 1) + 1
+        return jnp.where((every > 0) & (vectors > first), inside, 0)
+
+    def _next(self, level: int, vector: jax.Array) -> jax.Array:
+        """Return the first vector from ``vector`` on after which device ``level`` is transferred."""
+        every, first = jnp.maximum(self._every(level), 1), self._first(level)
+        turns = jnp.maximum((vector - first + every - 1) // every, 0)
+        return jnp.where(self._every(level) > 0, first + turns * every, self.number + 1)
+
+    def _one_run(self, run: Run) -> Run:
+        every, first = jnp.maximum(self._every(0), 1), self._first(0)
+        stop = self.number
+        for level, _, _ in self.cell.slower():
+            stop = jnp.minimum(stop, self._next(level, run.slower) + 1)
+        available = self._transfers(stop) * self.reads
+        begin = run.slices[0]
+        if self.cell.random_selection:
+            drawn = drawn_slice(self.count, self.stream.child("slice").child(run.read), self.cell.reference_quirks)
+            begin = jnp.where((run.read % self.reads == 0) & (run.read < available), drawn, begin)
+        length = jnp.minimum(available - run.read, self.count - begin)
+        if not self.together:
+            length = jnp.minimum(length, self.reads - run.read % self.reads)
+        length = jnp.maximum(length, 0)
+        done = run.read + length
+        last = first + (done - 1) // self.reads * every
+        # pulses after the last read belong to this run only if they can be kept from the slices
+        ends = (done < available) if self.splits else (length > 0)
+        end = jnp.where(ends, last + 1, stop)
+
+        def after(number: jax.Array) -> jax.Array:
+            """Vectors done when the slices ``number`` of this run are read, ``end`` for others."""
+            place = run.read + number - begin
+            inside = (number >= begin) & (number < begin + length)
+            return jnp.where(inside, first + place // self.reads * every + 1, end)
+
+        run = self._pulse_all(run, after, end)
+        run = self._blocks(run, begin, length, after, end)
+        following = run.slices.at[0].set((begin + length) % self.count)
+        run = run._replace(read=done, vector=jnp.maximum(run.vector, end), slices=following)
+        if not self.cell.slower():
+            return run
+        return lax.cond((end == stop) & (done == available), self._slower, lambda r, e: r, run, end)
+
+    # ------------------------------------------------------------- fast device
+    def _pulse_all(self, run: Run, after: _After, end: jax.Array) -> Run:
+        """Apply the run's pulses to the fast device; slices that are read get those before their read."""
+        device, own = self.cell.unit_cell_devices[0], self.stream.child("pulses").child(run.read).child(run.vector)
+        parts, weights = self._state(0, run.devices[0]), run.devices[0].weights
+        pulses = self.cell.signed(self.pulses.only(self.active), run.memory)
+        begin = self._bound(run.vector)
+        if isinstance(device, PulsedDevice):
+            last = self._bound(after(lax.iota(_INT, self.count)))
+            span = Span(self.columns, None, jnp.broadcast_to(begin, (self.count,)), last)
+            changed = pulsing.apply(device, parts, weights, pulses, own, span=span)
+        else:
+            index = lax.iota(_INT, self.vectors)
+            active = self.active & (index >= begin) & (index < self._bound(end))
+            changed = lead(device, parts, weights, pulses, active, self.learning_rate, self.batch, own)
+        return self._with(run, 0, *changed)
+
+    def _blocks(self, run: Run, begin: jax.Array, length: jax.Array, after: _After, end: jax.Array) -> Run:
+        size = self.block
+
+        def one_block(carry: tuple[jax.Array, Run]) -> tuple[jax.Array, Run]:
+            turn, now = carry
+            first = begin + turn * size
+            slices = Slices(self.columns, self.shape, jnp.clip(first, 0, self.count - size), size)
+            live = (slices.number >= first) & (slices.number < begin + length)
+            own = self.stream.child("reads").child(now.read).child(turn)
+            now = self._transfer(now, 0, 1, slices, live, after(slices.number), own)
+            if self.splits:
+                now = self._pulse_rest(now, slices, live, after(slices.number), end, own)
+            return turn + 1, now
+
+        zero = jnp.zeros((), _INT)
+        return lax.while_loop(lambda c: c[0] * size < length, one_block, (zero, run))[1]
+
+    def _pulse_rest(
+        self, run: Run, slices: Slices, live: jax.Array, after: jax.Array, end: jax.Array, stream: Stream
+    ) -> Run:
+        """Apply the pulses that come after the reads of a block."""
+        device = self.cell.unit_cell_devices[0]
+        assert isinstance(device, PulsedDevice)
+        parts, weights = slices.take((self._state(0, run.devices[0]), run.devices[0].weights))
+        # what a vector before this run has already pulsed is not pulsed again
+        first = self._bound(jnp.where(live, jnp.maximum(after, run.vector), end))
+        span = Span(self.columns, slices.start, first, jnp.broadcast_to(self._bound(end), live.shape))
+        pulses = self.cell.signed(self.pulses.only(self.active), run.memory)
+        changed = pulsing.apply(device, parts, weights, pulses, stream.child("rest"), span=span)
+        return self._put(run, 0, slices, *changed)
+
+    # ---------------------------------------------------------------- transfer
+    def _transfer(
+        self, run: Run, source: int, target: int, slices: Slices, live: jax.Array, after: jax.Array, stream: Stream
+    ) -> Run:
+        """Read a block of one device and write it to another, where ``live``."""
+        cell, rate = self.cell, self.cell.transfer_rate(source, self.learning_rate)
+        live = live & (rate != 0)
+        weights = run.devices[source].weights
+        values = reading.read(
+            reading.unmanaged(cell.transfer_forward),
+            self._periphery,
+            weights,
+            slices,
+            stream.child("read"),
+            cell.reference_quirks,
+        )
+        if source == 0:
+            run, values = self._reset(run, slices, live, values, stream.child("reset"))
+        pulse_rate = self.pulses.rate[jnp.clip(self._bound(after - 1), 0, self.vectors - 1)]
+        reads = Reads(values, slices, live, rate, pulse_rate, self.batch, stream.child("move"))
+        memory, steps, write_rate = cell.move(run.memory, source, target, reads)
+        run = run._replace(memory=memory)
+        steps = jnp.where(slices.along(live), steps, 0.0)
+        return self._write(run, target, slices, live, steps, write_rate, stream.child("write"))
+
+    def _reset(
+        self, run: Run, slices: Slices, live: jax.Array, values: jax.Array, stream: Stream
+    ) -> tuple[Run, jax.Array]:
+        """Reset slices of the fast device that were read, each with a probability."""
+        cell, device = self.cell, self.cell.unit_cell_devices[0]
+        if not cell.resets():
+            return run, values
+        hit = live & (stream.child("chance").uniform(live.shape) < cell.reset_probability())
+        if self.cell.resets_whole_transfers():
+            # spec: compounds, bug 2: the first hit resets all slices of the transfer, and later ones read as reset
+            before = jnp.cumsum(hit.astype(_INT)) - hit > 0
+            parts, weights = slices.take((self._state(0, run.devices[0]), run.devices[0].weights))
+            where = jnp.broadcast_to(slices.along(live & jnp.any(hit)), weights.shape)
+            parts, weights = device.reset_weights(parts, weights, where, stream.child("fresh"))
+            run = self._put(run, 0, slices, parts, weights)
+            again = reading.read(
+                reading.unmanaged(cell.transfer_forward),
+                self._periphery,
+                run.devices[0].weights,
+                slices,
+                stream.child("read again"),
+                True,
+            )
+            return run, jnp.where(slices.along(before), again, values)
+        if isinstance(device, PulsedDevice):
+            parts, weights = slices.take((self._state(0, run.devices[0]), run.devices[0].weights))
+            where = jnp.broadcast_to(slices.along(hit), weights.shape)
+            parts, weights = device.reset_weights(parts, weights, where, stream.child("fresh"))
+            return self._put(run, 0, slices, parts, weights), values
+        where = jnp.broadcast_to((lax.iota(_INT, self.count) == slices.start)[None, :] & hit[0], self.shape)
+        parts, weights = self._state(0, run.devices[0]), run.devices[0].weights
+        parts, weights = device.reset_weights(parts, weights, where, stream.child("fresh"))
+        return self._with(run, 0, parts, weights), values
+
+    def _write(
+        self,
+        run: Run,
+        target: int,
+        slices: Slices,
+        live: jax.Array,
+        steps: jax.Array,
+        rate: Number | jax.Array,
+        stream: Stream,
+    ) -> Run:
+        """Move slices of a device by ``-rate steps``."""
+        device, parameters = self.cell.unit_cell_devices[target], self.cell.transfer_update
+        if isinstance(device, PulsedDevice):
+            parts, weights = slices.take((self._state(target, run.devices[target]), run.devices[target].weights))
+            written = writing.write(device, parts, weights, steps, rate, parameters, slices, stream)
+            return self._put(run, target, slices, *written)
+        one_hot = (lax.iota(_INT, self.count) == slices.start).astype(jnp.float32)[None, :]
+        line = steps.T if self.columns else steps
+        x, d = (one_hot, line) if self.columns else (line, one_hot)
+        due = jnp.any(line != 0) if self.cell.writes_only_steps() else live[0]
+        parts, weights = self._state(target, run.devices[target]), run.devices[target].weights
+        rate = jnp.where(due, rate, 0.0)
+        parts, weights = pulsing.update(device, parts, weights, x, d, rate, parameters, self.pulses.mode, stream)
+        return self._with(run, target, parts, weights)
+
+    # ---------------------------------------------------------- slower devices
+    def _slower(self, run: Run, end: jax.Array) -> Run:
+        """Transfer the slower devices that are due after vector ``end - 1``, in order."""
+        for level, source, target in self.cell.slower():
+            due = self._next(level, run.slower) + 1 == end
+            transfer = partial(self._slow_transfer, level=level, source=source, target=target)
+            run = lax.cond(due, transfer, lambda r, e: r, run, end)
+        return run._replace(slower=end)
+
+    def _slow_transfer(self, run: Run, end: jax.Array, *, level: int, source: int, target: int) -> Run:
+        own = self.stream.child("slower").child(level).child(end)
+        begin = run.slices[level]
+        if self.cell.random_selection:
+            begin = drawn_slice(self.count, own.child("slice"), self.cell.reference_quirks)
+
+        def one(turn: jax.Array, now: Run) -> Run:
+            slices = Slices(self.columns, self.shape, (begin + turn) % self.count, 1)
+            return self._transfer(now, source, target, slices, jnp.ones(1, bool), end[None], own.child(turn))
+
+        run = lax.fori_loop(0, self.reads, one, run)
+        return run._replace(slices=run.slices.at[level].set((begin + self.reads) % self.count))
+
+    # ------------------------------------------------------------ small things
+    @property
+    def _periphery(self) -> FrozenIO:
+        assert self.state.read is not None
+        return self.state.read
+
+    @staticmethod
+    def _change(parts: DeviceState, weights: jax.Array) -> Change:
+        return Change(weights, parts if isinstance(parts, CellState) else parts.persistent)
+
+    def _state(self, k: int, change: Change) -> DeviceState:
+        fixed = self.state.devices[k]
+        if isinstance(change.state, CellState):
+            return change.state
+        assert not isinstance(change.state, DeviceState)
+        return dataclasses.replace(fixed, persistent=change.state)
+
+    def _with(self, run: Run, k: int, parts: DeviceState, weights: jax.Array) -> Run:
+        devices = list(run.devices)
+        devices[k] = self._change(parts, weights)
+        return run._replace(devices=tuple(devices))
+
+    def _put(self, run: Run, k: int, slices: Slices, parts: DeviceState, weights: jax.Array) -> Run:
+        block = Change(weights, parts.persistent)
+        devices = list(run.devices)
+        devices[k] = slices.put(devices[k], block)
+        return run._replace(devices=tuple(devices))

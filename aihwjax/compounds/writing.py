@@ -1,0 +1,102 @@
+"""Writing slices of a tile by pulses: every crosspoint of a slice shares one fired line.
+
+The slices of a block don't interact, so that all are pulsed slot by slot at the same time. This is
+the exact process; trains are short and blocks small.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from aihwjax.compounds.blocks import Slices
+from aihwjax.devices.base import DeviceState, PulsedDevice
+from aihwjax.random import Stream
+from aihwjax.tile.pulses import PulseType, UpdateParameters
+from aihwjax.tile.sequential import Weights, one_pulse, restore
+from aihwjax.tile.trains import Trains, plan
+from aihwjax.typing import Number
+
+
+def write(
+    device: PulsedDevice,
+    state: DeviceState,
+    weights: jax.Array,
+    values: jax.Array,
+    rate: Number | jax.Array,
+    parameters: UpdateParameters,
+    slices: Slices,
+    stream: Stream,
+) -> tuple[DeviceState, jax.Array]:
+    """Move a block by ``-rate values`` on average and return its new state and apparent weights.
+
+    Args:
+        device: The device that is written.
+        state: Its state, of the block alone.
+        weights: Its apparent weights, of the block alone.
+        values: What to subtract, in the orientation of the block; 0: no pulses.
+        rate: Learning rate, at least 0; one number or one for each slice.
+        parameters: How pulses are made.
+        slices: The block.
+        stream: Randomness.
+    """
+    lines = values.T if slices.columns else values
+    ones = jnp.ones((lines.shape[0], 1), jnp.float32)
+    x, d = (ones, lines) if slices.columns else (lines, ones)
+    now = (device.stored(state, weights), weights)
+    kind = parameters.pulse_type
+    if kind in (PulseType.NONE, PulseType.NONE_WITH_DEVICE):
+        step = slices.along(jnp.broadcast_to(jnp.asarray(rate, jnp.float32), (lines.shape[0],))) * values
+        assert state.max_bound is not None and state.min_bound is not None
+        moved = jnp.maximum(jnp.minimum(now[0] - step, state.max_bound), state.min_bound)
+        state, apparent = device.store(state, jnp.where(step != 0, moved, now[0]), stream)
+        return state, jnp.where(step != 0, apparent, weights)
+    trains = plan(parameters, device.weight_granularity(), x, d, rate, stream.child("plan"), device.reference_quirks)
+    trains = trains.only(jnp.any(lines != 0, axis=1))
+    numbers = _counted(kind, trains, slices) if kind in _COUNTED else None
+    bits, steps = stream.child("lines"), stream.child("steps")
+    falls = (lines > 0).T if slices.columns else lines > 0
+
+    def one_slot(carry: tuple[jax.Array, Weights]) -> tuple[jax.Array, Weights]:
+        slot, current = carry
+        if numbers is None:
+            fires = _drawn(trains, slices, slot, bits.child(slot))
+        else:
+            fires = numbers > slot
+        fires = fires.T if slices.columns else fires
+        return slot + 1, one_pulse(device, state, current, fires & ~falls, fires & falls, steps.child(slot))
+
+    longest = jnp.max(trains.length) if numbers is None else jnp.max(numbers)
+    _, (stored, apparent) = lax.while_loop(
+        lambda carry: carry[0] < longest, one_slot, (jnp.zeros((), jnp.int32), now)
+    )
+    return restore(state, stored, apparent)
+
+
+_COUNTED = (PulseType.MEAN_COUNT, PulseType.DETERMINISTIC_IMPLICIT)
+
+
+def _probabilities(trains: Trains, slices: Slices) -> tuple[jax.Array, jax.Array]:
+    """Return the firing probability of each slice ``(size, 1)`` and of the lines across it."""
+    if slices.columns:
+        return jnp.minimum(trains.columns, 1.0), jnp.minimum(trains.rows, 1.0)
+    return jnp.minimum(trains.rows, 1.0), jnp.minimum(trains.columns, 1.0)
+
+
+def _drawn(trains: Trains, slices: Slices, slot: jax.Array, stream: Stream) -> jax.Array:
+    """Return which crosspoints get a pulse in a slot; one line for each slice."""
+    own, others = _probabilities(trains, slices)
+    fires = stream.child("slice").uniform(own.shape) < own
+    return fires & (stream.child("others").uniform(others.shape) < others) & (slot < trains.length)[:, None]
+
+
+def _counted(kind: PulseType, trains: Trains, slices: Slices) -> jax.Array:
+    """Return the number of pulses at each crosspoint, one line for each slice (spec: update, section 4)."""
+    own, others = _probabilities(trains, slices)
+    length = trains.length[:, None].astype(jnp.float32)
+    if kind is PulseType.MEAN_COUNT:
+        counts = jnp.round(length * own) * jnp.round(length * others) / jnp.maximum(length, 1.0)
+    else:
+        counts = length * own * others
+    return jnp.round(counts).astype(jnp.int32)

@@ -1,0 +1,50 @@
+"""Figures of devices, tiles and training, for papers and for looking (extra ``plot``).
+
+Each figure is a pair: ``compute_*`` returns its numbers as NumPy arrays, ``plot_*`` draws them
+and returns a Matplotlib figure. ``plot_*`` also takes a device, a tile configuration or the name
+of a preset and computes with defaults. Matplotlib is imported when the first figure is drawn.
+"""
+
+from aihwjax.plot.device import plot_device, plot_device_compact
+from aihwjax.plot.learning import LearningCurve, plot_learning_curves, read_learning_curve
+from aihwjax.plot.mvm_error import MvmError, compute_mvm_error, plot_mvm_error
+from aihwjax.plot.pulse_response import PulseResponse, apply_pulses, compute_pulse_response, plot_pulse_response
+from aihwjax.plot.pulse_statistics import (
+    PulseStatistics,
+    compute_pulse_statistics,
+    plot_pulse_statistics,
+    theoretical_steps,
+)
+from aihwjax.plot.style import save
+from aihwjax.plot.subject import Subject, estimate_n_steps
+from aihwjax.plot.symmetry import SymmetryPoints, compute_symmetry_points, plot_device_symmetry
+from aihwjax.plot.weights import WeightTraces, compute_weight_traces, plot_weights, trace_weights
+
+__all__ = [
+    "LearningCurve",
+    "MvmError",
+    "PulseResponse",
+    "PulseStatistics",
+    "Subject",
+    "SymmetryPoints",
+    "WeightTraces",
+    "apply_pulses",
+    "compute_mvm_error",
+    "compute_pulse_response",
+    "compute_pulse_statistics",
+    "compute_symmetry_points",
+    "compute_weight_traces",
+    "estimate_n_steps",
+    "plot_device",
+    "plot_device_compact",
+    "plot_device_symmetry",
+    "plot_learning_curves",
+    "plot_mvm_error",
+    "plot_pulse_response",
+    "plot_pulse_statistics",
+    "plot_weights",
+    "read_learning_curve",
+    "save",
+    "theoretical_steps",
+    "trace_weights",
+]
