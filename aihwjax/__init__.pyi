@@ -81,3 +81,5 @@ from .tile.pulses import UpdateMode as UpdateMode
 from .tile.pulses import UpdateParameters as UpdateParameters
 from .tile.remapping import WeightRemapParameter as WeightRemapParameter
 from .tile.remapping import WeightRemapType as WeightRemapType
+
+__version__: str

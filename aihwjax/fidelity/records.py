@@ -113,6 +113,7 @@ def table(records: Sequence[Record]) -> Table:
     from rich.text import Text
 
     result = Table("case", "mode", "", "worst", "seconds", "message", title="Golden cases", caption=summary(records))
+    result.columns[0].overflow = "fold"
     for column in (3, 4):
         result.columns[column].justify = "right"
     for record in records:

@@ -116,7 +116,10 @@ def panels(columns: int = 1, rows: int = 1, width: float | None = None) -> tuple
 
     interactive = {name.lower() for name in backend_registry.list_builtin(BackendFilter.INTERACTIVE)}
     size = (width or (COLUMN if columns == 1 else PAGE), PANEL_HEIGHT * rows)
-    make = plt.figure if plt.get_backend().lower() in interactive else Figure
+    backend = plt.get_backend().lower()
+    if "inline" in backend:  # loading it tells the notebook how to show figures
+        plt.switch_backend(plt.get_backend())
+    make = plt.figure if backend in interactive else Figure
     figure = make(figsize=size, layout="constrained")
     return figure, list(np.atleast_1d(figure.subplots(rows, columns)).ravel())
 
