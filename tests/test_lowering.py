@@ -26,7 +26,16 @@ def step(
 
 @pytest.mark.parametrize("platform", ["cuda", "tpu", "cpu"])
 @pytest.mark.parametrize("mode", list(aj.UpdateMode))
-@pytest.mark.parametrize("device", [aj.ConstantStepDevice(), aj.ExpStepDevice(write_noise_std=1.0, diffusion=0.01)])
+@pytest.mark.parametrize(
+    "device",
+    [
+        aj.ConstantStepDevice(),
+        aj.ExpStepDevice(write_noise_std=1.0, diffusion=0.01),
+        aj.DynamicTransferCompound(unit_cell_devices=[aj.SoftBoundsDevice(), aj.LinearStepDevice()]),
+        aj.MixedPrecisionCompound(device=aj.OneSidedUnitCell(unit_cell_devices=[aj.ExpStepDevice()], refresh_every=1)),
+    ],
+    ids=["constant", "exponential", "dynamic", "mixed"],
+)
 def test_lowers_for(platform: str, mode: aj.UpdateMode, device: aj.devices.Device, key: jax.Array) -> None:
     config = aj.SingleRPUConfig(device=device, update_mode=mode)
     state = tile.init(config, key, SHAPE)

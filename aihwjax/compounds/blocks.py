@@ -40,14 +40,18 @@ class Slices(NamedTuple):
         return self.start + lax.iota(jnp.int32, self.size)
 
     def take(self, tree: _T) -> _T:
-        """Return the block's part of every array of the tile's shape; other arrays stay as they are."""
+        """Return the block's part of every array of the tile's shape; other arrays stay as they are.
+
+        The parts are cut out once: a compiler that fuses the cut into what follows would have to keep
+        a copy of the whole array until then.
+        """
 
         def part(array: jax.Array) -> jax.Array:
             if array.shape != self.shape:
                 return array
             return lax.dynamic_slice_in_dim(array, self.start, self.size, self.axis)
 
-        return jax.tree.map(part, tree)
+        return lax.optimization_barrier(jax.tree.map(part, tree))
 
     def put(self, tree: _T, block: _T) -> _T:
         """Put the block's part of every array of the tile's shape back; other arrays are taken from the block."""

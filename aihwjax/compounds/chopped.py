@@ -129,10 +129,16 @@ class ChoppedBase(TransferBase):
         x_max, d_max = self._maxima(state, pulses.x, pulses.d, active, batch)
         return state.remember(x_max=x_max[-1], d_max=d_max[-1])
 
+    def words(self, vectors: int) -> int:
+        # automatic scales send long trains
+        return min(-(-vectors // 4), 8)
+
     def signed(self, pulses: Pulses, memory: Memory) -> Pulses:
         along, across = memory["in"], memory["out"]
         for_x, for_d = (along, across) if self.transfer_columns else (across, along)
-        return pulses._replace(x=pulses.x * for_x, d=pulses.d * for_d)
+        if pulses.signs is not None:
+            for_x, for_d = for_x * pulses.signs[0], for_d * pulses.signs[1]
+        return pulses._replace(signs=(for_x, for_d))
 
     # ---------------------------------------------------------------- transfer
     def every(self, batch: int, shape: tuple[int, int]) -> tuple[jax.Array, ...]:

@@ -171,9 +171,8 @@ class OneSidedUnitCell(UnitCell):
         read = []
         for k in (_MINUS, _PLUS):
             own = stream.child("read").child(k)
-            values = reading.read(
-                self.refresh_forward, state.read, turn.arrays[k], slices, own, self.reference_quirks
-            )
+            whole = turn.arrays[k]
+            values = reading.read(self.refresh_forward, state.read, whole, whole, slices, own, self.reference_quirks)
             top = jnp.abs(jnp.asarray(self.unit_cell_devices[k].w_max, jnp.float32))  # type: ignore[attr-defined]
             read.append((values, values / top))
         (minus, minus_part), (plus, plus_part) = read

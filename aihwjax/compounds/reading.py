@@ -25,7 +25,13 @@ def freeze(io: IOParameters, key: Noise, shape: tuple[int, int], columns: bool, 
 
 
 def read(
-    io: IOParameters, frozen: FrozenIO, weights: jax.Array, slices: Slices, stream: Stream, quirks: bool
+    io: IOParameters,
+    frozen: FrozenIO,
+    weights: jax.Array,
+    block: jax.Array,
+    slices: Slices,
+    stream: Stream,
+    quirks: bool,
 ) -> jax.Array:
     """Read the slices of a block, each by a product with a one-hot vector.
 
@@ -33,14 +39,14 @@ def read(
         io: Parameters of the product; rows are read as by a backward product.
         frozen: Its frozen values.
         weights: Weights of the whole tile ``(out, in)``.
-        slices: The block.
+        block: Weights of the block.
+        slices: Where the block is.
         stream: Noise of the reads.
         quirks: Reproduce the reference's bugs.
 
     Returns:
         What is read, in the orientation of the block.
     """
-    block = slices.take(weights)
     lines = block.T if slices.columns else block
     managed = slices.columns and io.bound_management is not BoundManagementType.NONE
     if io.is_perfect:

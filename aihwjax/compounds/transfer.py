@@ -183,6 +183,10 @@ class TransferBase(UnitCell):
         """Return the pulses as they reach the first device."""
         return pulses
 
+    def words(self, vectors: int) -> int:
+        """Return how many words of 32 pulse rows are applied together, given the size of the mini-batch."""
+        return min(-(-vectors // 32), 8)
+
     def move(
         self, memory: Memory, source: int, target: int, reads: Reads
     ) -> tuple[Memory, jax.Array, Number | jax.Array]:
@@ -237,10 +241,6 @@ class TransferBase(UnitCell):
     def resets(self) -> bool:
         """Whether slices of the first device can be reset when they are read."""
         return False
-
-    def reset_probability(self) -> Number:
-        """Return the probability of that."""
-        return self.with_reset_prob
 
     def resets_whole_transfers(self) -> bool:
         """Whether one reset clears all slices of a transfer (spec: compounds, bug 2)."""

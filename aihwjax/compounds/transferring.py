@@ -31,9 +31,9 @@ from aihwjax.compounds.cells import CellState, lead
 from aihwjax.devices.base import DeviceState, PulsedDevice
 from aihwjax.random import Stream
 from aihwjax.tile import pulsing
+from aihwjax.tile.bit_lines import BITS
 from aihwjax.tile.pulsing import Pulses
 from aihwjax.tile.span import Span
-from aihwjax.tile.state import FrozenIO
 from aihwjax.typing import Number
 
 if TYPE_CHECKING:
@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 _BLOCK = 32
 Memory = dict[str, jax.Array]
 _After = Callable[[jax.Array], jax.Array]
+Part = tuple[DeviceState, jax.Array]
+"""State and apparent weights of a device, or of a block of it."""
 _INT = jnp.int32
 
 
@@ -197,6 +199,8 @@ class Transfers:
         stop = self.number
         for level, _, _ in self.cell.slower():
             stop = jnp.minimum(stop, self._next(level, run.slower) + 1)
+        if self.together and self.pulses.drawn:
+            stop = jnp.minimum(stop, self._fitting(run.vector))
         available = self._transfers(stop) * self.reads
         begin = run.slices[0]
         if self.cell.random_selection:
@@ -218,32 +222,47 @@ class Transfers:
             inside = (number >= begin) & (number < begin + length)
             return jnp.where(inside, first + place // self.reads * every + 1, end)
 
-        run = self._pulse_all(run, after, end)
-        run = self._blocks(run, begin, length, after, end)
+        index = lax.iota(_INT, self.vectors)
+        inside = self.active & (index >= self._bound(run.vector)) & (index < self._bound(end))
+        pulses = self.pulses.only(inside)
+        if self.splits:
+            pulses = pulses.pack(self.cell.words(self.vectors))
+        run = self._pulse_all(run, pulses, inside, after)
+        run = self._blocks(run, pulses, begin, length, after, end)
         following = run.slices.at[0].set((begin + length) % self.count)
         run = run._replace(read=done, vector=jnp.maximum(run.vector, end), slices=following)
         if not self.cell.slower():
             return run
         return lax.cond((end == stop) & (done == available), self._slower, lambda r, e: r, run, end)
 
+    def _fitting(self, vector: jax.Array) -> jax.Array:
+        """Return the vector before which the pulse rows from ``vector`` on fill the words of a run, one at least."""
+        lengths = jnp.where(self.active, self.pulses.trains.length, 0)
+        ends = jnp.cumsum(lengths)
+        begin = self._bound(vector)
+        before = jnp.append(ends - lengths, ends[-1])[begin]
+        fits = ends - before <= self.cell.words(self.vectors) * BITS
+        count = jnp.sum((fits & self.active & (lax.iota(_INT, self.vectors) >= begin)).astype(_INT))
+        return vector + jnp.maximum(count, 1)
+
     # ------------------------------------------------------------- fast device
-    def _pulse_all(self, run: Run, after: _After, end: jax.Array) -> Run:
+    def _pulse_all(self, run: Run, pulses: Pulses, inside: jax.Array, after: _After) -> Run:
         """Apply the run's pulses to the fast device; slices that are read get those before their read."""
         device, own = self.cell.unit_cell_devices[0], self.stream.child("pulses").child(run.read).child(run.vector)
-        parts, weights = self._state(0, run.devices[0]), run.devices[0].weights
-        pulses = self.cell.signed(self.pulses.only(self.active), run.memory)
-        begin = self._bound(run.vector)
+        parts, weights = self._at(0, run)
+        pulses = self.cell.signed(pulses, run.memory)
         if isinstance(device, PulsedDevice):
             last = self._bound(after(lax.iota(_INT, self.count)))
-            span = Span(self.columns, None, jnp.broadcast_to(begin, (self.count,)), last)
+            span = Span(self.columns, None, jnp.broadcast_to(self._bound(run.vector), (self.count,)), last)
             changed = pulsing.apply(device, parts, weights, pulses, own, span=span)
         else:
-            index = lax.iota(_INT, self.vectors)
-            active = self.active & (index >= begin) & (index < self._bound(end))
-            changed = lead(device, parts, weights, pulses, active, self.learning_rate, self.batch, own)
+            changed = lead(device, parts, weights, pulses, inside, self.learning_rate, self.batch, own)
         return self._with(run, 0, *changed)
 
-    def _blocks(self, run: Run, begin: jax.Array, length: jax.Array, after: _After, end: jax.Array) -> Run:
+    def _blocks(
+        self, run: Run, pulses: Pulses, begin: jax.Array, length: jax.Array, after: _After, end: jax.Array
+    ) -> Run:
+        """Read, transfer and complete the slices of a run."""
         size = self.block
 
         def one_block(carry: tuple[jax.Array, Run]) -> tuple[jax.Array, Run]:
@@ -252,86 +271,93 @@ class Transfers:
             slices = Slices(self.columns, self.shape, jnp.clip(first, 0, self.count - size), size)
             live = (slices.number >= first) & (slices.number < begin + length)
             own = self.stream.child("reads").child(now.read).child(turn)
-            now = self._transfer(now, 0, 1, slices, live, after(slices.number), own)
-            if self.splits:
-                now = self._pulse_rest(now, slices, live, after(slices.number), end, own)
-            return turn + 1, now
+            done = after(slices.number)
+            if not self.splits:
+                return turn + 1, self._transfer(now, 0, 1, slices, live, done, own)
+            fast = slices.take(self._at(0, now))
+            now, fast = self._transfer_block(now, 0, 1, slices, live, done, fast, own)
+            # what a vector before this run has already pulsed is not pulsed again
+            rest = self._bound(jnp.where(live, jnp.maximum(done, now.vector), end))
+            span = Span(self.columns, slices.start, rest, jnp.broadcast_to(self._bound(end), live.shape))
+            device = self.cell.unit_cell_devices[0]
+            assert isinstance(device, PulsedDevice)
+            signed = self.cell.signed(pulses, now.memory)
+            fast = pulsing.apply(device, *fast, signed, own.child("rest"), span=span)
+            return turn + 1, self._put(now, 0, slices, *fast)
 
         zero = jnp.zeros((), _INT)
         return lax.while_loop(lambda c: c[0] * size < length, one_block, (zero, run))[1]
-
-    def _pulse_rest(
-        self, run: Run, slices: Slices, live: jax.Array, after: jax.Array, end: jax.Array, stream: Stream
-    ) -> Run:
-        """Apply the pulses that come after the reads of a block."""
-        device = self.cell.unit_cell_devices[0]
-        assert isinstance(device, PulsedDevice)
-        parts, weights = slices.take((self._state(0, run.devices[0]), run.devices[0].weights))
-        # what a vector before this run has already pulsed is not pulsed again
-        first = self._bound(jnp.where(live, jnp.maximum(after, run.vector), end))
-        span = Span(self.columns, slices.start, first, jnp.broadcast_to(self._bound(end), live.shape))
-        pulses = self.cell.signed(self.pulses.only(self.active), run.memory)
-        changed = pulsing.apply(device, parts, weights, pulses, stream.child("rest"), span=span)
-        return self._put(run, 0, slices, *changed)
 
     # ---------------------------------------------------------------- transfer
     def _transfer(
         self, run: Run, source: int, target: int, slices: Slices, live: jax.Array, after: jax.Array, stream: Stream
     ) -> Run:
         """Read a block of one device and write it to another, where ``live``."""
+        device = self.cell.unit_cell_devices[source]
+        if isinstance(device, PulsedDevice):
+            block = slices.take(self._at(source, run))
+            run, block = self._transfer_block(run, source, target, slices, live, after, block, stream)
+            return self._put(run, source, slices, *block)
+        parts, weights = self._at(source, run)
+        run, _ = self._transfer_block(run, source, target, slices, live, after, (parts, slices.take(weights)), stream)
+        return run
+
+    def _transfer_block(
+        self,
+        run: Run,
+        source: int,
+        target: int,
+        slices: Slices,
+        live: jax.Array,
+        after: jax.Array,
+        block: Part,
+        stream: Stream,
+    ) -> tuple[Run, Part]:
+        """Move a block, given the source's part of it; return the run and that part, which may have been reset."""
         cell, rate = self.cell, self.cell.transfer_rate(source, self.learning_rate)
         live = live & (rate != 0)
-        weights = run.devices[source].weights
-        values = reading.read(
-            reading.unmanaged(cell.transfer_forward),
-            self._periphery,
-            weights,
-            slices,
-            stream.child("read"),
-            cell.reference_quirks,
-        )
-        if source == 0:
-            run, values = self._reset(run, slices, live, values, stream.child("reset"))
+        read = partial(self._read, run.devices[source].weights, slices=slices)
+        values = read(block[1], stream=stream.child("read"))
+        if source == 0 and cell.resets():
+            run, block, values = self._reset(run, slices, live, values, block, read, stream.child("reset"))
         pulse_rate = self.pulses.rate[jnp.clip(self._bound(after - 1), 0, self.vectors - 1)]
         reads = Reads(values, slices, live, rate, pulse_rate, self.batch, stream.child("move"))
         memory, steps, write_rate = cell.move(run.memory, source, target, reads)
         run = run._replace(memory=memory)
         steps = jnp.where(slices.along(live), steps, 0.0)
-        return self._write(run, target, slices, live, steps, write_rate, stream.child("write"))
+        return self._write(run, target, slices, live, steps, write_rate, stream.child("write")), block
+
+    def _read(self, whole: jax.Array, block: jax.Array, *, slices: Slices, stream: Stream) -> jax.Array:
+        assert self.state.read is not None
+        io, quirks = reading.unmanaged(self.cell.transfer_forward), self.cell.reference_quirks
+        return reading.read(io, self.state.read, whole, block, slices, stream, quirks)
 
     def _reset(
-        self, run: Run, slices: Slices, live: jax.Array, values: jax.Array, stream: Stream
-    ) -> tuple[Run, jax.Array]:
+        self,
+        run: Run,
+        slices: Slices,
+        live: jax.Array,
+        values: jax.Array,
+        block: Part,
+        read: Callable[..., jax.Array],
+        stream: Stream,
+    ) -> tuple[Run, Part, jax.Array]:
         """Reset slices of the fast device that were read, each with a probability."""
         cell, device = self.cell, self.cell.unit_cell_devices[0]
-        if not cell.resets():
-            return run, values
-        hit = live & (stream.child("chance").uniform(live.shape) < cell.reset_probability())
-        if self.cell.resets_whole_transfers():
-            # spec: compounds, bug 2: the first hit resets all slices of the transfer, and later ones read as reset
-            before = jnp.cumsum(hit.astype(_INT)) - hit > 0
-            parts, weights = slices.take((self._state(0, run.devices[0]), run.devices[0].weights))
-            where = jnp.broadcast_to(slices.along(live & jnp.any(hit)), weights.shape)
-            parts, weights = device.reset_weights(parts, weights, where, stream.child("fresh"))
-            run = self._put(run, 0, slices, parts, weights)
-            again = reading.read(
-                reading.unmanaged(cell.transfer_forward),
-                self._periphery,
-                run.devices[0].weights,
-                slices,
-                stream.child("read again"),
-                True,
-            )
-            return run, jnp.where(slices.along(before), again, values)
-        if isinstance(device, PulsedDevice):
-            parts, weights = slices.take((self._state(0, run.devices[0]), run.devices[0].weights))
-            where = jnp.broadcast_to(slices.along(hit), weights.shape)
-            parts, weights = device.reset_weights(parts, weights, where, stream.child("fresh"))
-            return self._put(run, 0, slices, parts, weights), values
-        where = jnp.broadcast_to((lax.iota(_INT, self.count) == slices.start)[None, :] & hit[0], self.shape)
-        parts, weights = self._state(0, run.devices[0]), run.devices[0].weights
-        parts, weights = device.reset_weights(parts, weights, where, stream.child("fresh"))
-        return self._with(run, 0, parts, weights), values
+        hit = live & (stream.child("chance").uniform(live.shape) < cell.with_reset_prob)
+        fresh = stream.child("fresh")
+        if not isinstance(device, PulsedDevice):
+            where = jnp.broadcast_to((lax.iota(_INT, self.count) == slices.start)[None, :] & hit[0], self.shape)
+            return self._with(run, 0, *device.reset_weights(*self._at(0, run), where, fresh)), block, values
+        if not cell.resets_whole_transfers():
+            where = jnp.broadcast_to(slices.along(hit), values.shape)
+            return run, device.reset_weights(*block, where, fresh), values
+        # spec: compounds, bug 2: the first hit resets all slices of the transfer, and later ones read as reset
+        where = jnp.broadcast_to(slices.along(live & jnp.any(hit)), values.shape)
+        block = device.reset_weights(*block, where, fresh)
+        later = jnp.cumsum(hit.astype(_INT)) - hit > 0
+        again = read(block[1], stream=stream.child("read again"))
+        return run, block, jnp.where(slices.along(later), again, values)
 
     def _write(
         self,
@@ -346,14 +372,14 @@ class Transfers:
         """Move slices of a device by ``-rate steps``."""
         device, parameters = self.cell.unit_cell_devices[target], self.cell.transfer_update
         if isinstance(device, PulsedDevice):
-            parts, weights = slices.take((self._state(target, run.devices[target]), run.devices[target].weights))
+            parts, weights = slices.take(self._at(target, run))
             written = writing.write(device, parts, weights, steps, rate, parameters, slices, stream)
             return self._put(run, target, slices, *written)
         one_hot = (lax.iota(_INT, self.count) == slices.start).astype(jnp.float32)[None, :]
         line = steps.T if self.columns else steps
         x, d = (one_hot, line) if self.columns else (line, one_hot)
         due = jnp.any(line != 0) if self.cell.writes_only_steps() else live[0]
-        parts, weights = self._state(target, run.devices[target]), run.devices[target].weights
+        parts, weights = self._at(target, run)
         rate = jnp.where(due, rate, 0.0)
         parts, weights = pulsing.update(device, parts, weights, x, d, rate, parameters, self.pulses.mode, stream)
         return self._with(run, target, parts, weights)
@@ -381,11 +407,6 @@ class Transfers:
         return run._replace(slices=run.slices.at[level].set((begin + self.reads) % self.count))
 
     # ------------------------------------------------------------ small things
-    @property
-    def _periphery(self) -> FrozenIO:
-        assert self.state.read is not None
-        return self.state.read
-
     @staticmethod
     def _change(parts: DeviceState, weights: jax.Array) -> Change:
         return Change(weights, parts if isinstance(parts, CellState) else parts.persistent)
@@ -396,6 +417,9 @@ class Transfers:
             return change.state
         assert not isinstance(change.state, DeviceState)
         return dataclasses.replace(fixed, persistent=change.state)
+
+    def _at(self, k: int, run: Run) -> Part:
+        return self._state(k, run.devices[k]), run.devices[k].weights
 
     def _with(self, run: Run, k: int, parts: DeviceState, weights: jax.Array) -> Run:
         devices = list(run.devices)

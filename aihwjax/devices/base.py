@@ -297,7 +297,8 @@ class PulsedDevice(Device):
             drift=drift,
         )
         state = self.sample_model(key, shape, state)
-        return dataclasses.replace(state, coarseness=self.coarseness(state))
+        persistent = None if self.write_noise() is None else jnp.zeros(shape, jnp.float32)
+        return dataclasses.replace(state, coarseness=self.coarseness(state), persistent=persistent)
 
     def sample_model(self, key: Noise, shape: Shape, state: DeviceState) -> DeviceState:
         """Draw the parameters of the device model and add them to the shared ones."""

@@ -15,7 +15,7 @@ from aihwjax.tile.config import TileConfig
 from aihwjax.typing import Key
 
 REPEATS = 4000
-"""Tiles behind a record that is kept for each crosspoint: rare events decide a few cases."""
+"""Most tiles behind a record that is kept for each crosspoint: rare events decide a few cases."""
 
 POOLED_TILES = 48
 """Tiles behind a record that is pooled over crosspoints."""
@@ -36,11 +36,15 @@ def tiles_of(case: TileCase, repeats: int | None = None) -> int:
 
     Args:
         case: The case.
-        repeats: The number for records that are not pooled; the default is at least that of the reference.
+        repeats: The number for records that are not pooled; the default is of the reference's order.
     """
     if case.pooled:
         return POOLED_TILES
-    return max(REPEATS, case.repeats) if repeats is None else repeats
+    if repeats is not None:
+        return repeats
+    # Far more tiles than the reference's would show events that it happened not to meet in any of its own;
+    # a spread of exactly zero in its few hundred tiles is then no measurement of their rate.
+    return max(case.repeats, min(REPEATS, case.repeats * 5 // 2))
 
 
 def sample(case: TileCase, config: TileConfig, tiles: int, seed: int = 0) -> dict[str, Values]:

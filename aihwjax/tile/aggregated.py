@@ -22,7 +22,7 @@ from jax import lax
 from aihwjax.devices.base import DeviceState, PulsedDevice
 from aihwjax.random import Stream
 from aihwjax.tile import bit_lines
-from aihwjax.tile.bit_lines import BITS, Route, Words
+from aihwjax.tile.bit_lines import BITS, Lines, Route, Words
 from aihwjax.tile.pulse_pass import Draws, first_order, in_order, many_pulses
 from aihwjax.tile.sequential import restore
 from aihwjax.tile.span import Span
@@ -131,17 +131,41 @@ def plan(device: PulsedDevice, state: DeviceState, trains: Trains, total: jax.Ar
     return lax.cond(pulse.is_fine(rows, longest), easy, careful)
 
 
+class Packed(NamedTuple):
+    """The lines of a mini-batch, and the words of its first pulse rows."""
+
+    lines: Lines
+    """All lines."""
+    words: Words
+    """The first group of pulse rows."""
+
+
+def pack(trains: Trains, x: jax.Array, d: jax.Array, stream: Stream, words: int | None = None) -> Packed:
+    """Draw and pack the first pulse rows of a mini-batch.
+
+    Args:
+        trains: Train lengths and probabilities.
+        x: Inputs ``(n, in)``; only their signs matter here.
+        d: Output gradients ``(n, out)``; only their signs matter here.
+        stream: Randomness of the lines.
+        words: Words of a group, 32 pulse rows each; by default one for every 32 vectors.
+    """
+    lines = bit_lines.lay_out(trains, x, d)
+    count = min(-(-x.shape[0] // BITS), _MOST_WORDS) if words is None else words
+    return Packed(lines, bit_lines.pack(lines, jnp.zeros((), jnp.int32), count, stream))
+
+
 def update(
     device: PulsedDevice,
     state: DeviceState,
     weights: jax.Array,
     trains: Trains,
-    x: jax.Array,
-    d: jax.Array,
+    packed: Packed,
     line_stream: Stream,
     pulse_stream: Stream,
     route: Route = Route.BOTH,
     span: Span | None = None,
+    turns: jax.Array | None = None,
 ) -> tuple[DeviceState, jax.Array]:
     """Apply the pulses of a mini-batch and return the new device state and apparent weights.
 
@@ -150,32 +174,31 @@ def update(
         state: Its state.
         weights: Apparent weights ``(out, in)``.
         trains: Train lengths and probabilities.
-        x: Inputs ``(n, in)``; only their signs matter here.
-        d: Output gradients ``(n, out)``; only their signs matter here.
-        line_stream: Randomness of the trains.
+        packed: The same, laid out, with the first group of pulse rows.
+        line_stream: Randomness of the lines.
         pulse_stream: Randomness of the pulses.
         route: Which coincidences reach the device.
         span: Block of lines that ``state`` and ``weights`` are of; all of the tile if not given.
+        turns: Lines whose signs are turned, ``(in + out,)`` bool.
     """
-    if span is not None:
-        trains = trains.only(span.vectors(x.shape[0]))
-    lines = bit_lines.lay_out(trains, x, d)
+    lines = packed.lines
+    batch, columns = trains.columns.shape
+    count = packed.words.fires.shape[0]
     decision = plan(device, state, trains, lines.total)
-    count = min(-(-x.shape[0] // BITS), _MOST_WORDS)
-    small = x.shape[0] < _SMALL_BATCH
+    small = batch < _SMALL_BATCH
     single = 1 if small else _BLOCK
     start: Weights = (device.stored(state, weights),)
     if device.write_noise() is not None:
         start = (*start, weights)
     zero = jnp.asarray(0, jnp.int32)
 
-    def one_group(carry: tuple[jax.Array, Weights]) -> tuple[jax.Array, Weights]:
-        begin, current = carry
-        words, in_size = bit_lines.pack(lines, begin, count, line_stream), x.shape[1]
+    def one_group(carry: tuple[jax.Array, Weights, Words]) -> tuple[jax.Array, Weights, Words]:
+        begin, current, drawn = carry
+        words, in_size = drawn.turned(turns), columns
         if span is not None:
             words, in_size = span.words(words, in_size, lines, begin)
         rows = jnp.minimum(lines.total - begin, count * BITS)
-        passes = _Passes(device, state, in_size, x.shape[0], route)
+        passes = _Passes(device, state, in_size, batch, route)
         chunk = jnp.where(decision.fine, rows, jnp.where(decision.chunk > 0, decision.chunk, single))
 
         def one_chunk(inner: tuple[jax.Array, Weights]) -> tuple[jax.Array, Weights]:
@@ -192,9 +215,11 @@ def update(
             return at + chunk, passes.many(now, part, own, decision.burst, medium)
 
         _, current = lax.while_loop(lambda inner: inner[0] < rows, one_chunk, (zero, current))
-        return begin + count * BITS, current
+        begin = begin + count * BITS
+        # silent and quick behind the last row
+        return begin, current, bit_lines.pack(lines, begin, count, line_stream)
 
-    _, final = lax.while_loop(lambda carry: carry[0] < lines.total, one_group, (zero, start))
+    _, final, _ = lax.while_loop(lambda carry: carry[0] < lines.total, one_group, (zero, start, packed.words))
     return restore(state, final[0], final[-1])
 
 

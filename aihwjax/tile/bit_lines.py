@@ -84,6 +84,12 @@ class Words(NamedTuple):
         mask = below(last - word) & ~below(first - word)
         return Words(self.fires & mask, self.negative & mask)
 
+    def turned(self, lines: jax.Array | None) -> Words:
+        """Turn the signs of the marked ``lines``, bool; ``None``: of no line."""
+        if lines is None:
+            return self
+        return Words(self.fires, self.negative ^ jnp.where(lines, self.fires, _U32(0)))
+
 
 def below(count: jax.Array) -> jax.Array:
     """Word with the lowest ``count`` bits set; any integer is allowed."""

@@ -15,6 +15,7 @@ from jax import lax
 from aihwjax.devices.base import Device, DeviceState, PulsedDevice
 from aihwjax.random import Stream
 from aihwjax.tile import aggregated, counted_pulses, sequential
+from aihwjax.tile.aggregated import Packed
 from aihwjax.tile.bit_lines import Route
 from aihwjax.tile.pulses import PulseType, UpdateMode, UpdateParameters
 from aihwjax.tile.span import Span
@@ -39,10 +40,38 @@ class Pulses(NamedTuple):
     """Learning rate of each vector, ``(n,)``; 0: no pulses."""
     stream: Stream
     """Randomness of the lines; the same for all devices that get the pulses."""
+    signs: tuple[jax.Array, jax.Array] | None = None
+    """Signs ±1 of all columns and all rows, by which choppers turn the direction of the pulses."""
+    packed: Packed | None = None
+    """The first pulse rows, if they were packed before."""
 
     def only(self, vectors: jax.Array) -> Pulses:
         """Silence all but the marked ``vectors``, ``(n,)`` bool."""
-        return self._replace(trains=self.trains.only(vectors), rate=jnp.where(vectors, self.rate, 0.0))
+        trains = self.trains.only(vectors)
+        return self._replace(trains=trains, rate=jnp.where(vectors, self.rate, 0.0), packed=None)
+
+    @property
+    def drawn(self) -> bool:
+        """Whether lines fire at random and coincidences are counted together."""
+        return self.mode is UpdateMode.AGGREGATED and self.parameters.pulse_type not in _COMPUTED
+
+    def pack(self, words: int) -> Pulses:
+        """Pack the first pulse rows, 32 a word, for several calls of :func:`apply`."""
+        if not self.drawn:
+            return self
+        return self._replace(packed=aggregated.pack(self.trains, self.x, self.d, self.stream, words))
+
+    def turned(self, matrix: jax.Array, by_x: bool) -> jax.Array:
+        """Return x (or d) with the signs of the choppers."""
+        return matrix if self.signs is None else matrix * self.signs[0 if by_x else 1]
+
+
+_COMPUTED = (
+    PulseType.NONE,
+    PulseType.NONE_WITH_DEVICE,
+    PulseType.MEAN_COUNT,
+    PulseType.DETERMINISTIC_IMPLICIT,
+)
 
 
 def make(
@@ -93,14 +122,20 @@ def apply(
         span: Block of lines that ``state`` and ``weights`` are of.
     """
     kind = pulses.parameters.pulse_type
-    is_aggregated = pulses.mode is UpdateMode.AGGREGATED
     if kind in (PulseType.NONE, PulseType.NONE_WITH_DEVICE):
         return _exact(device, state, weights, pulses, stream, route, span)
-    trains, x, d = pulses.trains, pulses.x, pulses.d
+    if pulses.drawn:
+        trains, packed = pulses.trains, pulses.packed
+        if packed is None:
+            trains = trains if span is None else trains.only(span.vectors(pulses.x.shape[0]))
+            packed = aggregated.pack(trains, pulses.x, pulses.d, pulses.stream)
+        turns = None if pulses.signs is None else jnp.concatenate(pulses.signs) < 0
+        return aggregated.update(device, state, weights, trains, packed, pulses.stream, stream, route, span, turns)
+    trains, x, d = pulses.trains, pulses.turned(pulses.x, True), pulses.turned(pulses.d, False)
     if kind in (PulseType.MEAN_COUNT, PulseType.DETERMINISTIC_IMPLICIT):
-        return counted_pulses.update(device, state, weights, kind, trains, x, d, is_aggregated, stream, route, span)
-    engine = aggregated.update if is_aggregated else sequential.update
-    return engine(device, state, weights, trains, x, d, pulses.stream, stream, route, span)
+        together = pulses.mode is UpdateMode.AGGREGATED
+        return counted_pulses.update(device, state, weights, kind, trains, x, d, together, stream, route, span)
+    return sequential.update(device, state, weights, trains, x, d, pulses.stream, stream, route, span)
 
 
 def _exact(
@@ -127,7 +162,8 @@ def _exact(
         return jnp.maximum(jnp.minimum(now + step, top), bottom), None
 
     count = pulses.x.shape[0]
-    moved, _ = lax.scan(one_vector, stored, (jnp.arange(count), pulses.x, pulses.d, pulses.rate))
+    x, d = pulses.turned(pulses.x, True), pulses.turned(pulses.d, False)
+    moved, _ = lax.scan(one_vector, stored, (jnp.arange(count), x, d, pulses.rate))
     if device.write_noise() is not None and device.reference_quirks:
         moved = stored  # spec: update, bug 3: the step goes to the apparent weights and is lost
     idle = jnp.max(pulses.rate) <= 0
