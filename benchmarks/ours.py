@@ -27,7 +27,7 @@ from aihwjax.typing import Key
 from benchmarks import compilations
 from benchmarks.digital import permutation
 from benchmarks.measure import Sample, timed
-from benchmarks.problem import HARDWARE_AWARE, MODIFIER_STD, PRESETS, Digits, Problem, Task
+from benchmarks.problem import HARDWARE_AWARE, MODIFIER_STD, Digits, Problem, Task
 
 _DEVICES = {"ConstantStep": ConstantStepDevice, "SoftBounds": SoftBoundsDevice}
 
@@ -57,7 +57,7 @@ def tile_config(device: str, single_tile: bool = True) -> TileConfig:
     if device == HARDWARE_AWARE:
         modifier = WeightModifierParameter(type=WeightModifierType.ADD_NORMAL, std_dev=MODIFIER_STD)
         return InferenceRPUConfig(mapping=mapping, modifier=modifier)
-    if device in PRESETS:
+    if device.endswith("Preset"):
         return presets.by_name(device)(mapping=mapping)
     return SingleRPUConfig(device=_DEVICES[device](), mapping=mapping)
 

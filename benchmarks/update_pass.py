@@ -144,7 +144,7 @@ def character(config: TileConfig, state: TileState, data: Pairs) -> dict[str, fl
         granularity, quirks = device.weight_granularity(), config.reference_quirks
         train = trains.plan(config.update, granularity, pair.x, pair.d, rate, stream, quirks)
         lines = bit_lines.lay_out(train, pair.x, pair.d)
-        decision = aggregated.plan(device, state.device, train, lines.total)
+        decision = aggregated.plan(device, state.device, train, lines.total, state.weights)
         chance = jnp.minimum(train.rows, 1.0)
         silent = jnp.prod((1 - chance) ** train.length[:, None], axis=0)
         passes = lines.total / jnp.maximum(decision.chunk, 1)

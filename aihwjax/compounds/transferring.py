@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from aihwjax.compounds.transfer import TransferBase
 
 # Slices that are read and written together
-_BLOCK = 32
+_BLOCK = 16
 Memory = dict[str, jax.Array]
 _After = Callable[[jax.Array], jax.Array]
 Part = tuple[DeviceState, jax.Array]

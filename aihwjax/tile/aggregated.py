@@ -30,7 +30,7 @@ from aihwjax.tile.trains import Trains
 
 _T = TypeVar("_T")
 Weights = tuple[jax.Array, ...]
-"""Stored weights and, with write noise, apparent weights."""
+"""Stored weights and, with write noise, where they were pulsed."""
 
 _MOST_WORDS = 8
 # On a CPU, visit single rows when fewer than one in so many fires
@@ -59,6 +59,16 @@ class Limits(NamedTuple):
 
 FINE = Limits(slope=0.02, edge=1e-3, travel=0.03)
 MEDIUM = Limits(slope=0.1, edge=0.02, travel=0.02)
+# Bound on N |d step / d w| for the pulses of one vector, which have one sign and no order: the mean path is exact
+# for an affine step
+_BURST_SLOPE = {"constant": 0.3, "affine": 0.3, "nonlinear": 0.1}
+# The same where a pass is one vector and nothing else
+_VECTOR_SLOPE = {"constant": 0.5, "affine": 0.5, "nonlinear": 0.1}
+# A smaller share of crosspoints within reach of a bound is not waited for
+_FEW = 1e-3
+# Spread of the reach over crosspoints and over the noise of their pulses
+_REACH = 1.5
+_REACH_NOISE = 3.0
 
 
 class Plan(NamedTuple):
@@ -67,7 +77,7 @@ class Plan(NamedTuple):
     fine: jax.Array
     """Whether all pulse rows may be applied at first order."""
     chunk: jax.Array
-    """Most pulse rows of a medium pass; 0: apply them one by one."""
+    """Most pulse rows of a medium pass; 0: apply them one by one; below 0: a vector a pass."""
     burst: jax.Array
     """Mean number of pulses at a crosspoint that come together with one sign."""
 
@@ -78,6 +88,8 @@ class Coarseness(NamedTuple):
     slope: jax.Array
     edge: jax.Array
     travel: jax.Array
+    step: jax.Array
+    """Step over half range."""
 
     def is_fine(self, pulses: jax.Array, longest: jax.Array) -> jax.Array:
         """Whether ``pulses`` pulses, in trains of at most ``longest`` slots, may be applied at first order."""
@@ -95,14 +107,17 @@ def coarseness(device: PulsedDevice, state: DeviceState, vectors: int) -> Coarse
         edge, travel = step * step * noise, jnp.zeros_like(step)
     if not device.meets_bounds():
         travel = jnp.zeros_like(step)
-    return Coarseness(slope, edge, travel)
+    return Coarseness(slope, edge, travel, step)
 
 
-def plan(device: PulsedDevice, state: DeviceState, trains: Trains, total: jax.Array) -> Plan:
+def plan(
+    device: PulsedDevice, state: DeviceState, trains: Trains, total: jax.Array, stored: jax.Array
+) -> Plan:
     """Decide how many pulse rows may be applied together.
 
     The number of pulses at the busiest crosspoint follows from the line probabilities; with the
-    device's mean slope and its step over half range it tells how far a pass would be wrong.
+    device's mean slope and its step over half range it tells how far a pass would be wrong. Where
+    hardly any crosspoint can reach a bound, only the slope counts.
     """
     pulse = coarseness(device, state, trains.length.shape[0])
     longest = jnp.max(trains.length).astype(jnp.float32)
@@ -116,19 +131,52 @@ def plan(device: PulsedDevice, state: DeviceState, trains: Trains, total: jax.Ar
         p, q = jnp.minimum(trains.columns, 1.0), jnp.minimum(trains.rows, 1.0)
         mean_p, mean_q = weight @ p, weight @ q
         pulses = jnp.maximum(jnp.max(mean_p) * jnp.max(mean_q) / jnp.maximum(rows, 1.0), 1e-30)
-        edges = jnp.maximum(pulse.edge / MEDIUM.edge, pulse.travel / MEDIUM.travel)
+        noise = jnp.asarray(device.dw_min_std)
+        # what the noise of the pulses moves hides in which order they came
+        edges = jnp.maximum(pulse.edge / MEDIUM.edge, pulse.travel / (MEDIUM.travel * (1 + noise)))
+        free = jnp.asarray(not device.meets_bounds())
+        if device.meets_bounds():
+            together = jnp.minimum(pulses, MEDIUM.slope / jnp.maximum(pulse.slope, 1e-30))
+            free = _out_of_reach(device, state, stored, together, pulse.travel, noise)
+        edges = jnp.where(free, 0.0, edges)
         worst = jnp.maximum(pulse.slope / MEDIUM.slope, edges)
         share = jnp.minimum(1 / jnp.maximum(pulses * worst, 1e-30), 1.0)
         # pulses of one vector at a busy crosspoint come together: a chunk may be all of the busiest vector
         both = jnp.where(trains.length > 0, jnp.max(p, axis=1) * jnp.max(q, axis=1), 0.0)
-        most = MEDIUM.slope / jnp.maximum(pulse.slope * jnp.max(both), 1e-30)
+        most = _BURST_SLOPE[device.step_law] / jnp.maximum(pulse.slope * jnp.max(both), 1e-30)
         chunk = jnp.floor(jnp.minimum(rows * share, most)).astype(jnp.int32)
         together = jnp.maximum(jnp.minimum(weight, chunk.astype(jnp.float32)) - 1, 0.0)
         burst = 1 + jnp.sum(weight * together * both**2) / jnp.maximum(jnp.sum(weight * both), 1e-30)
-        return Plan(pulse.is_fine(pulses, longest), jnp.where(chunk < _SHORTEST_CHUNK, 0, chunk), burst)
+        fine = pulse.is_fine(pulses, longest) | (free & (pulses * pulse.slope < FINE.slope))
+        chunk = jnp.where(chunk < _SHORTEST_CHUNK, 0, chunk)
+        # all pulses of one vector at a crosspoint have one sign: where trains are long, a pass a vector is nearly exact
+        together = jnp.max(weight * both)
+        straight = (together * pulse.slope < _VECTOR_SLOPE[device.step_law]) & (
+            together * (pulse.step * noise) ** 2 < MEDIUM.edge
+        )
+        mean_length = rows / jnp.maximum(jnp.sum(trains.length > 0), 1)
+        by_vector = straight & (mean_length > jnp.maximum(chunk, _SHORTEST_CHUNK))
+        return Plan(fine, jnp.where(by_vector, -1, chunk), burst)
 
     # the number of pulse rows bounds the number of pulses: usually that settles it
     return lax.cond(pulse.is_fine(rows, longest), easy, careful)
+
+
+def _out_of_reach(
+    device: PulsedDevice,
+    state: DeviceState,
+    stored: jax.Array,
+    pulses: jax.Array,
+    travel: jax.Array,
+    noise: jax.Array,
+) -> jax.Array:
+    """Whether ``pulses`` pulses reach a bound at hardly any crosspoint."""
+    assert state.max_bound is not None and state.min_bound is not None
+    v = device.internal(state, stored)
+    room = jnp.minimum(state.max_bound - v, v - state.min_bound)
+    half = (state.max_bound - state.min_bound) / 2
+    reach = _REACH * travel * (pulses + _REACH_NOISE * noise * jnp.sqrt(pulses))
+    return jnp.mean((room < reach * half).astype(jnp.float32)) < _FEW
 
 
 class Packed(NamedTuple):
@@ -184,12 +232,12 @@ def update(
     lines = packed.lines
     batch, columns = trains.columns.shape
     count = packed.words.fires.shape[0]
-    decision = plan(device, state, trains, lines.total)
+    decision = plan(device, state, trains, lines.total, device.stored(state, weights))
     small = batch < _SMALL_BATCH
     single = 1 if small else _BLOCK
     start: Weights = (device.stored(state, weights),)
-    if device.write_noise() is not None:
-        start = (*start, weights)
+    if device.write_noise() is not None:  # it is drawn once, after the last pulse: remember where there was one
+        start = (*start, jnp.zeros(weights.shape, bool))
     zero = jnp.asarray(0, jnp.int32)
 
     def one_group(carry: tuple[jax.Array, Weights, Words]) -> tuple[jax.Array, Weights, Words]:
@@ -200,19 +248,22 @@ def update(
         rows = jnp.minimum(lines.total - begin, count * BITS)
         passes = _Passes(device, state, in_size, batch, route)
         chunk = jnp.where(decision.fine, rows, jnp.where(decision.chunk > 0, decision.chunk, single))
+        by_vector = ~decision.fine & (decision.chunk < 0)
 
         def one_chunk(inner: tuple[jax.Array, Weights]) -> tuple[jax.Array, Weights]:
             at, now = inner
-            part = words.only(at, at + chunk)
+            vector, slot = bit_lines.locate(lines, begin + at)
+            size = jnp.where(by_vector, trains.length[vector] - slot, chunk)
+            part = words.only(at, at + size)
             own = pulse_stream.child(begin + at)
-            medium = ~decision.fine & (decision.chunk > 0)
+            medium = ~decision.fine & (decision.chunk != 0)
             exact = ~decision.fine & (decision.chunk == 0)
             if small:
                 now = passes.first(now, part, own, ~medium)
             else:
                 now = passes.first(now, part, own, decision.fine)
                 now = passes.exact(now, words, own, at, exact)
-            return at + chunk, passes.many(now, part, own, decision.burst, medium)
+            return at + size, passes.many(now, part, own, decision.burst, medium)
 
         _, current = lax.while_loop(lambda inner: inner[0] < rows, one_chunk, (zero, current))
         begin = begin + count * BITS
@@ -220,7 +271,11 @@ def update(
         return begin, current, bit_lines.pack(lines, begin, count, line_stream)
 
     _, final, _ = lax.while_loop(lambda carry: carry[0] < lines.total, one_group, (zero, start, packed.words))
-    return restore(state, final[0], final[-1])
+    sigma = device.write_noise()
+    if sigma is None:
+        return restore(state, final[0], final[0])
+    fresh = final[0] + sigma * pulse_stream.child("write").normal(weights.shape)
+    return restore(state, final[0], jnp.where(final[1], fresh, weights))
 
 
 class _Passes(NamedTuple):
@@ -244,7 +299,7 @@ class _Passes(NamedTuple):
             up, down = bit_lines.count(across, along, self.route)
             normal = own.normal(up.shape) if device.present("dw_min_std") else None
             stored = first_order(device, state, now[0], up, down, normal)
-            return _appear(device, now, stored, up + down > 0, own)
+            return _appear(now, stored, up + down > 0)
 
         if stream.pair is None or self.device.write_noise() is not None or self.batch > _SPARSE_BATCH:
             return _once(due, dense, now)
@@ -267,10 +322,10 @@ class _Passes(NamedTuple):
             up, down = bit_lines.count(across, along, self.route)
             exponential = None
             if device.meets_bounds():
-                exponential = -jnp.log1p(-own.child("reflection").uniform(up.shape))
+                exponential = -jnp.log(1 - own.child("reflection").uniform(up.shape))
             draws = Draws(own.normal(up.shape), exponential)
             stored = many_pulses(device, state, now[0], up, down, draws, burst)
-            return _appear(device, now, stored, up + down > 0, own)
+            return _appear(now, stored, up + down > 0)
 
         return _once(due, dense, now)
 
@@ -290,7 +345,7 @@ class _Passes(NamedTuple):
 
             stored = in_order(device, state, now[0], fires, ups, _BLOCK, normals)
             pulsed = (fires & jnp.uint32((1 << _BLOCK) - 1)) != 0
-            return _appear(device, now, stored, pulsed, own)
+            return _appear(now, stored, pulsed)
 
         return _once(due, dense, now)
 
@@ -335,10 +390,6 @@ def _stay(values: _T, due: jax.Array) -> _T:
     return lax.optimization_barrier((values, due))[0]
 
 
-def _appear(device: PulsedDevice, now: Weights, stored: jax.Array, pulsed: jax.Array, stream: Stream) -> Weights:
-    """Return the weights after a pass; write noise is redrawn where a pulse came."""
-    sigma = device.write_noise()
-    if sigma is None:
-        return (stored,)
-    fresh = stored + sigma * stream.child("write").normal(stored.shape)
-    return stored, jnp.where(pulsed, fresh, now[1])
+def _appear(now: Weights, stored: jax.Array, pulsed: jax.Array) -> Weights:
+    """Return the weights after a pass, and with write noise where pulses came."""
+    return (stored,) if len(now) == 1 else (stored, now[1] | pulsed)

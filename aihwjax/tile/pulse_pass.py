@@ -129,8 +129,15 @@ def many_pulses(
         residual = late_force - force - growth_exponent * (end - v)
         drift = drift + jnp.where(several, residual / (3 - jnp.minimum(growth_exponent, 0.0)), 0.0)
 
-    middle = v if device.step_law == "constant" else _clip(state, v + jnp.where(several, drift / 2, 0.0))
-    half = device.steps(state, middle)
+    travelled = jnp.where(several, drift / 2, 0.0)
+    if device.step_law == "constant":
+        middle, half = v, steps
+    elif device.step_law == "affine":  # the law itself, without evaluating it again
+        middle = _clip(state, v + travelled)
+        half = Steps(steps.up + slopes.up * (middle - v), steps.down + slopes.down * (middle - v))
+    else:
+        middle = _clip(state, v + travelled)
+        half = device.steps(state, middle)
     rising, falling = n_up * half.up, n_down * half.down
     squares = rising * half.up + falling * half.down
     pulse_variance = jnp.zeros_like(v)
