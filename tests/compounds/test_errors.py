@@ -55,7 +55,7 @@ MISTAKES: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "flip probability": (lambda: aj.ChoppedTransferCompound(unit_cell_devices=pair(), in_chop_prob=1.5), "at most 1"),
     "one level": (lambda: aj.MixedPrecisionCompound(device=device(), n_x_bins=1), "at least 2"),
-    "fraction of mini-batches": (lambda: aj.MixedPrecisionCompound(device=device(), transfer_every=1.5), "whole number"),
+    "fraction of a batch": (lambda: aj.MixedPrecisionCompound(device=device(), transfer_every=1.5), "whole number"),
     "exact device in mixed precision": (lambda: aj.MixedPrecisionCompound(device=aj.IdealDevice()), "pulsed device"),
     "no device in a configuration": (lambda: aj.UnitCellRPUConfig(), "'device'"),
     "no device in a digital configuration": (lambda: aj.DigitalRankUpdateRPUConfig(), "'device'"),

@@ -47,7 +47,7 @@ def batch(size: float = 0.1, vectors: int = 6) -> tuple[jax.Array, jax.Array]:
     return x, size * jax.random.normal(second, (vectors, SHAPE[0]))
 
 
-def trained(config: aj.TileConfig, learning_rate: float | jax.Array = 0.2, size: float = 0.1) -> jax.Array:
+def trained(config: aj.TileConfig, learning_rate: float | jax.Array, size: float | jax.Array) -> jax.Array:
     """Return the leaves of a tile after some mini-batches, flattened to one vector."""
     state = aj.tile.init(config, KEY, SHAPE)
     x, d = batch(size)
@@ -64,12 +64,12 @@ def trained(config: aj.TileConfig, learning_rate: float | jax.Array = 0.2, size:
 _trained = jax.jit(trained)
 
 
-@pytest.mark.parametrize("mode", ["AGGREGATED", "SEQUENTIAL"])
+@pytest.mark.parametrize("mode", ["AGGREGATED", pytest.param("SEQUENTIAL", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", COMPOUNDS)
 def test_replays_from_its_key_and_stays_finite_at_any_size(name: str, mode: str) -> None:
     config = aj.TileConfig(device=COMPOUNDS[name], update_mode=mode)
-    first = _trained(config)
-    np.testing.assert_array_equal(first, _trained(config))
+    first = _trained(config, 0.2, 0.1)
+    np.testing.assert_array_equal(first, _trained(config, 0.2, 0.1))
     compiled = _trained._cache_size()
     for learning_rate, size in ((1e-6, 1e-20), (0.2, 1e4), (50.0, 1.0)):
         assert np.isfinite(_trained(config, learning_rate, size)).all()
@@ -86,14 +86,17 @@ def test_a_zero_learning_rate_changes_nothing(name: str) -> None:
     assert any(jax.tree.leaves(changes))
 
 
-@pytest.mark.parametrize("name", ["vector", "one-sided", "transfer", "chopped", "mixed precision"])
+_OTHERS = [pytest.param(name, marks=pytest.mark.slow) for name in ("vector", "one-sided", "chopped", "mixed precision")]
+
+
+@pytest.mark.parametrize("name", ["transfer", *_OTHERS])
 def test_a_sweep_is_a_loop(name: str) -> None:
     config = aj.TileConfig(device=COMPOUNDS[name])
     first = "device.device.dw_min" if "mixed" in name else "device.unit_cell_devices.0.dw_min"
     steps = jnp.array([0.01, 0.03])
-    together = jax.jit(jax.vmap(lambda step: trained(aj.config.replace(config, {first: step}))))(steps)
+    together = jax.jit(jax.vmap(lambda step: trained(aj.config.replace(config, {first: step}), 0.2, 0.1)))(steps)
     for row, step in zip(together, steps, strict=True):
-        alone = jax.jit(lambda step: trained(aj.config.replace(config, {first: step})))(step)
+        alone = jax.jit(lambda step: trained(aj.config.replace(config, {first: step}), 0.2, 0.1))(step)
         np.testing.assert_allclose(row, alone, atol=1e-5)
 
 

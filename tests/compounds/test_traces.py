@@ -62,7 +62,8 @@ TRACES: dict[str, tuple[Device, Any, Any, float, Trace, int]] = {
     ),
     "reads over the edge": (
         aj.TransferCompound(
-            unit_cell_devices=pair(), n_reads_per_transfer=3, scale_transfer_lr=False, transfer_update=WRITE, **_TRANSFER
+            unit_cell_devices=pair(), n_reads_per_transfer=3, scale_transfer_lr=False, transfer_update=WRITE,
+            **_TRANSFER,
         ),
         [1.0] * 4, [1.0], 0.1,
         {C: [[-0.1, -0.1, -0.1, 0.0], [-0.3, -0.3, -0.1, -0.2], [-0.6, -0.3, -0.4, -0.5]]}, 1000,
