@@ -17,6 +17,10 @@ from aihwjax.typing import Key
 REPEATS = 4000
 """Most tiles behind a record that is kept for each crosspoint: rare events decide a few cases."""
 
+# The rule takes a spread of exactly zero at its word. In a few hundred tiles of the reference it only means that an
+# event with a probability of some thousandths didn't happen, which as many tiles of ours allow for and more would not.
+_FEW = 1000
+
 POOLED_TILES = 48
 """Tiles behind a record that is pooled over crosspoints."""
 
@@ -36,15 +40,16 @@ def tiles_of(case: TileCase, repeats: int | None = None) -> int:
 
     Args:
         case: The case.
-        repeats: The number for records that are not pooled; the default is of the reference's order.
+        repeats: The number for records that are not pooled; the default is of the order of the
+            reference's, and equal to it where that is small.
     """
     if case.pooled:
         return POOLED_TILES
     if repeats is not None:
         return repeats
-    # Far more tiles than the reference's would show events that it happened not to meet in any of its own;
-    # a spread of exactly zero in its few hundred tiles is then no measurement of their rate.
-    return max(case.repeats, min(REPEATS, case.repeats * 5 // 2))
+    if case.repeats < _FEW:
+        return case.repeats
+    return max(REPEATS, case.repeats)
 
 
 def sample(case: TileCase, config: TileConfig, tiles: int, seed: int = 0) -> dict[str, Values]:
