@@ -13,7 +13,7 @@ DEVICES = ("ConstantStep", "SoftBounds")
 
 PRESETS = (
     "TikiTakaEcRamPreset",
-    "TTv2EcRamPreset",
+    "TTv2ReRamSBPreset",
     "ChoppedTTv2EcRamPreset",
     "AGADEcRamPreset",
     "MixedPrecisionReRamSBPreset",

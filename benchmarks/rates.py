@@ -46,7 +46,7 @@ def work(batch: int, quick: bool, slow: bool = False) -> Work:
     if quick:
         return Work(4 * batch, 1)
     if slow:
-        return Work(20 * batch, 1)
+        return Work(30 * batch, 1)
     return {64: Work(8000, 3), 8: Work(8000, 2)}.get(batch, Work(4000, 1))
 
 
