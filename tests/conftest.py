@@ -10,6 +10,7 @@ import jax
 import pytest
 
 _ROOT = Path(__file__).resolve().parents[1]
+_MOST_MAPPINGS = 20_000
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -30,3 +31,19 @@ def _forget_programs() -> Iterator[None]:
     """Drop compiled programs after each module: a worker that keeps them all grows to gigabytes."""
     yield
     jax.clear_caches()
+
+
+@pytest.fixture(autouse=True)
+def _forget_many_programs() -> Iterator[None]:
+    """Drop compiled programs of long modules: each has a few memory mappings, and Linux ends a process at 65,530."""
+    yield
+    if _mappings() > _MOST_MAPPINGS:
+        jax.clear_caches()
+
+
+def _mappings() -> int:
+    """Return the number of memory mappings of this process, 0 where the system doesn't tell."""
+    try:
+        return Path("/proc/self/maps").read_bytes().count(b"\n")
+    except OSError:
+        return 0
