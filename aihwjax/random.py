@@ -21,6 +21,7 @@ Engines (static option ``TileConfig.noise_engine``):
 from __future__ import annotations
 
 import enum
+import math
 import zlib
 from collections.abc import Sequence
 from functools import partial
@@ -101,6 +102,16 @@ def uniform_of(word: jax.Array) -> jax.Array:
     return (word >> 8).astype(jnp.int32).astype(jnp.float32) * jnp.float32(2.0**-24)
 
 
+def exponential_of(word: jax.Array) -> jax.Array:
+    """Turn random words into standard exponentials with 24 bits, right to 2e-5."""
+    bits = lax.bitcast_convert_type(((word >> 8) + _U32(1)).astype(jnp.int32).astype(jnp.float32), jnp.uint32)
+    exponent = (bits >> 23).astype(jnp.int32).astype(jnp.float32)
+    t = lax.bitcast_convert_type((bits & _U32(0x007FFFFF)) | _U32(0x3F800000), jnp.float32) - 1
+    # minus the logarithm of the mantissa 1 + t, least squares
+    tail = t * (-0.99901045 + t * (0.48915685 + t * (-0.28330432 + t * (0.13011942 - t * 0.030102625))))
+    return jnp.maximum((24 + 127 - exponent) * math.log(2) + tail, 0.0)
+
+
 class Stream(NamedTuple):
     """A source of noise for one operation: key words, or a key, and the engine.
 
@@ -136,6 +147,12 @@ class Stream(NamedTuple):
         if self.pair is None:
             return jax.random.uniform(self.key, shape, jnp.float32)
         return uniform_of(counter_bits(self.pair, index(shape)))
+
+    def exponential(self, shape: Shape) -> jax.Array:
+        """Standard exponentials (float32)."""
+        if self.pair is None:
+            return jax.random.exponential(self.key, shape, jnp.float32)
+        return exponential_of(counter_bits(self.pair, index(shape)))
 
     def exact_normal(self, shape: Shape) -> jax.Array:
         """Standard normals by the inverse error function: exact tails, for what is drawn once."""

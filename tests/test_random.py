@@ -48,6 +48,24 @@ def test_uniforms(engine: NoiseEngine) -> None:
 
 
 @pytest.mark.parametrize("engine", ENGINES)
+def test_exponentials(engine: NoiseEngine) -> None:
+    draws = np.asarray(random.stream(jax.random.key(3), engine).exponential((N,)), np.float64)
+    assert draws.min() >= 0
+    for power, moment in ((1, 1.0), (2, 2.0), (3, 6.0)):
+        spread = np.std(draws**power) / np.sqrt(N)
+        assert abs(np.mean(draws**power) - moment) < 4 * spread
+    for limit in (0.1, 1.0, 5.0):
+        share = np.exp(-limit)
+        assert abs(np.mean(draws > limit) - share) < 4 * np.sqrt(share / N)
+
+
+def test_exponentials_are_minus_logarithms() -> None:
+    word = jnp.asarray([0, 255, 2**31, 2**32 - 256, 2**32 - 1, 123456789, 3 * 2**30], jnp.uint32)
+    uniform = ((np.asarray(word) >> 8) + 1.0) / 2**24
+    np.testing.assert_allclose(random.exponential_of(word), -np.log(uniform), atol=5e-5)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
 def test_every_bit_is_fair_and_bits_are_independent(engine: NoiseEngine) -> None:
     words = np.asarray(random.stream(jax.random.key(7), engine).bits((N // 4,)))
     bits = np.unpackbits(words.view(np.uint8).reshape(-1, 4), axis=1).astype(np.float64)

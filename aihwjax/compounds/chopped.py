@@ -131,7 +131,7 @@ class ChoppedBase(TransferBase):
 
     def words(self, vectors: int) -> int:
         # automatic scales send long trains
-        return min(-(-vectors // 4), 8)
+        return min(-(-vectors // 16) * 8, 32)
 
     def signed(self, pulses: Pulses, memory: Memory) -> Pulses:
         along, across = memory["in"], memory["out"]
@@ -279,18 +279,18 @@ def running_maximum(start: jax.Array, values: jax.Array, active: jax.Array, rate
     """Return a running mean of maxima after each vector, ``(n,)``.
 
     The first value above zero is taken as it is, later ones with ``rate``; zeros and vectors that
-    are not active leave it. All at once: each vector is an affine map of the mean before it.
+    are not active leave it. All at once: the mean is a weighted sum of the values before it.
     """
     counts = active & (values > 0)
-    first = counts & (jnp.cumsum(counts.astype(jnp.int32)) == 1) & (start <= 0)
-    slope = jnp.where(counts, jnp.where(first, 0.0, 1 - rate), 1.0)
-    offset = jnp.where(counts, jnp.where(first, values, rate * values), 0.0)
-
-    def then(one: tuple[jax.Array, jax.Array], two: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-        return one[0] * two[0], one[1] * two[0] + two[1]
-
-    slopes, offsets = lax.associative_scan(then, (slope, offset))
-    return slopes * start + offsets
+    index = jnp.arange(values.shape[0])
+    before = index[None, :] <= index[:, None]
+    number = jnp.sum(jnp.where(before, counts[None, :], False), axis=1, dtype=jnp.int32)
+    first = (number == 1) & (start <= 0)
+    since = (number[:, None] - number[None, :]).astype(jnp.float32)
+    decay = jnp.log(jnp.maximum(1 - rate, 1e-30))
+    weight = jnp.where(before & counts[None, :], jnp.exp(since * decay) * jnp.where(first, 1.0, rate)[None, :], 0.0)
+    old = jnp.where(start > 0, jnp.exp(number * decay), number == 0)
+    return old * start + jnp.sum(weight * values[None, :], axis=1)
 
 
 def number_of_states(device: object) -> Number | jax.Array:

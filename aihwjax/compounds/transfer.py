@@ -171,7 +171,9 @@ class TransferBase(UnitCell):
     ) -> tuple[CellState, jax.Array]:
         state = self.begin(state, pulses, active, batch)
         shape = (weights.shape[0], weights.shape[1])
-        transfers = Transfers(self, state, pulses, active, learning_rate, batch, stream, shape)
+        count = active.shape[0]
+        places = jnp.nonzero(active, size=count + 1, fill_value=count)[0].astype(jnp.int32)
+        transfers = Transfers(self, state, pulses, active, learning_rate, batch, stream, shape, places)
         state, arrays = transfers.run(self.arrays(state, weights))
         return self.shown(state, state.devices, arrays)
 

@@ -39,8 +39,8 @@ from aihwjax.typing import Number
 if TYPE_CHECKING:
     from aihwjax.compounds.transfer import TransferBase
 
-# Slices that are read and written together
-_BLOCK = 16
+# Slices that are read and written together, where there are few reads in a mini-batch and where there are many
+_FEW, _MANY = 16, 64
 Memory = dict[str, jax.Array]
 _After = Callable[[jax.Array], jax.Array]
 Part = tuple[DeviceState, jax.Array]
@@ -104,6 +104,8 @@ class Transfers:
     batch: int
     stream: Stream
     shape: tuple[int, int]
+    places: jax.Array
+    """Index in the mini-batch of each active vector, then the size of the mini-batch, ``(n + 1,)``."""
 
     # ------------------------------------------------------------------- sizes
     @property
@@ -144,7 +146,8 @@ class Transfers:
             return 1
         if self.cell.resets_whole_transfers():
             return self.reads
-        return min(_BLOCK, self.count, self.vectors * self.reads)
+        most = _FEW if self.cell.units_in_mbatch else _MANY
+        return min(most, self.count, self.vectors * self.reads)
 
     # ---------------------------------------------------------------- the loop
     def run(self, arrays: tuple[jax.Array, ...]) -> tuple[CellState, tuple[jax.Array, ...]]:
@@ -171,8 +174,7 @@ class Transfers:
 
     def _bound(self, vector: jax.Array) -> jax.Array:
         """Return the index in the mini-batch from which on active vectors are numbered ``vector`` or more."""
-        order = jnp.nonzero(self.active, size=self.vectors, fill_value=self.vectors)[0].astype(_INT)
-        return jnp.append(order, self.vectors)[jnp.minimum(vector, self.vectors)]
+        return self.places[jnp.minimum(vector, self.vectors)]
 
     def _first(self, level: int) -> jax.Array:
         """Return the vector after which device ``level`` is transferred first."""
@@ -274,16 +276,25 @@ class Transfers:
             done = after(slices.number)
             if not self.splits:
                 return turn + 1, self._transfer(now, 0, 1, slices, live, done, own)
-            fast = slices.take(self._at(0, now))
-            now, fast = self._transfer_block(now, 0, 1, slices, live, done, fast, own)
-            # what a vector before this run has already pulsed is not pulsed again
-            rest = self._bound(jnp.where(live, jnp.maximum(done, now.vector), end))
-            span = Span(self.columns, slices.start, rest, jnp.broadcast_to(self._bound(end), live.shape))
-            device = self.cell.unit_cell_devices[0]
-            assert isinstance(device, PulsedDevice)
-            signed = self.cell.signed(pulses, now.memory)
-            fast = pulsing.apply(device, *fast, signed, own.child("rest"), span=span)
-            return turn + 1, self._put(now, 0, slices, *fast)
+            whole = now.devices[0].weights
+
+            def in_block(devices: tuple[Change, ...], memory: Memory) -> tuple[tuple[Change, ...], Memory]:
+                # from here on ``cut`` has the block's part of everything
+                cut = now._replace(devices=devices, memory=memory)
+                cut, fast = self._transfer_block(cut, 0, 1, slices, live, done, self._cut(0, cut, slices), whole, own)
+                # what a vector before this run has already pulsed is not pulsed again
+                rest = self._bound(jnp.where(live, jnp.maximum(done, cut.vector), end))
+                span = Span(self.columns, slices.start, rest, jnp.broadcast_to(self._bound(end), live.shape))
+                device = self.cell.unit_cell_devices[0]
+                assert isinstance(device, PulsedDevice)
+                signed = self.cell.signed(pulses, cut.memory)
+                fast = pulsing.apply(device, *fast, signed, own.child("rest"), span=span)
+                cut = self._put(cut, 0, slices, *fast)
+                return cut.devices, cut.memory
+
+            changed = (now.devices, now.memory)
+            changed = slices.put(changed, _once(jnp.any(live), in_block, *slices.take(changed)))
+            return turn + 1, now._replace(devices=changed[0], memory=changed[1])
 
         zero = jnp.zeros((), _INT)
         return lax.while_loop(lambda c: c[0] * size < length, one_block, (zero, run))[1]
@@ -294,12 +305,14 @@ class Transfers:
     ) -> Run:
         """Read a block of one device and write it to another, where ``live``."""
         device = self.cell.unit_cell_devices[source]
+        whole = run.devices[source].weights
         if isinstance(device, PulsedDevice):
-            block = slices.take(self._at(source, run))
-            run, block = self._transfer_block(run, source, target, slices, live, after, block, stream)
+            block = self._cut(source, run, slices)
+            run, block = self._transfer_block(run, source, target, slices, live, after, block, whole, stream)
             return self._put(run, source, slices, *block)
         parts, weights = self._at(source, run)
-        run, _ = self._transfer_block(run, source, target, slices, live, after, (parts, slices.take(weights)), stream)
+        block = (parts, slices.take(weights))
+        run, _ = self._transfer_block(run, source, target, slices, live, after, block, whole, stream)
         return run
 
     def _transfer_block(
@@ -311,12 +324,16 @@ class Transfers:
         live: jax.Array,
         after: jax.Array,
         block: Part,
+        whole: jax.Array,
         stream: Stream,
     ) -> tuple[Run, Part]:
-        """Move a block, given the source's part of it; return the run and that part, which may have been reset."""
+        """Move a block, given the source's part of it; return the run and that part, which may have been reset.
+
+        ``whole`` are the apparent weights of the source; ``run`` may have the block's part of everything only.
+        """
         cell, rate = self.cell, self.cell.transfer_rate(source, self.learning_rate)
         live = live & (rate != 0)
-        read = partial(self._read, run.devices[source].weights, slices=slices)
+        read = partial(self._read, whole, slices=slices)
         values = read(block[1], stream=stream.child("read"))
         if source == 0 and cell.resets():
             run, block, values = self._reset(run, slices, live, values, block, read, stream.child("reset"))
@@ -372,7 +389,7 @@ class Transfers:
         """Move slices of a device by ``-rate steps``."""
         device, parameters = self.cell.unit_cell_devices[target], self.cell.transfer_update
         if isinstance(device, PulsedDevice):
-            parts, weights = slices.take(self._at(target, run))
+            parts, weights = self._cut(target, run, slices)
             written = writing.write(device, parts, weights, steps, rate, parameters, slices, stream)
             return self._put(run, target, slices, *written)
         one_hot = (lax.iota(_INT, self.count) == slices.start).astype(jnp.float32)[None, :]
@@ -421,6 +438,9 @@ class Transfers:
     def _at(self, k: int, run: Run) -> Part:
         return self._state(k, run.devices[k]), run.devices[k].weights
 
+    def _cut(self, k: int, run: Run, slices: Slices) -> Part:
+        return slices.take(self._at(k, run))
+
     def _with(self, run: Run, k: int, parts: DeviceState, weights: jax.Array) -> Run:
         devices = list(run.devices)
         devices[k] = self._change(parts, weights)
@@ -431,3 +451,20 @@ class Transfers:
         devices = list(run.devices)
         devices[k] = slices.put(devices[k], block)
         return run._replace(devices=tuple(devices))
+
+
+_Changed = tuple[tuple[Change, ...], Memory]
+
+
+def _once(due: jax.Array, body: Callable[..., _Changed], devices: tuple[Change, ...], memory: Memory) -> _Changed:
+    """Run ``body`` if due, in a loop of at most one round.
+
+    What enters a loop is made before it and what leaves it is used after it, so that a block is cut out
+    and put back in place. Without it a compiler cuts it out again for each use, from a copy of the whole.
+    """
+
+    def one_round(carry: tuple[jax.Array, _Changed]) -> tuple[jax.Array, _Changed]:
+        on, changed = carry
+        return jnp.zeros_like(on), body(*changed)
+
+    return lax.while_loop(lambda carry: carry[0], one_round, (due, (devices, memory)))[1]

@@ -73,9 +73,10 @@ class SoftBoundsReferenceDevice(WriteNoiseDevice):
         top, bottom = state.max_bound, state.min_bound
         assert top is not None and bottom is not None
         assert state.dwmin_up is not None and state.dwmin_down is not None
-        above = jnp.where(top > 0, weights / jnp.where(top > 0, top, 1.0), 0.0)
-        below = jnp.where(bottom < 0, weights / jnp.where(bottom < 0, bottom, 1.0), 0.0)
-        return Steps(state.dwmin_up * (1 - above), state.dwmin_down * (1 - below))
+        # a division and its derivative, by one reciprocal
+        above = jnp.where(top > 0, 1 / jnp.where(top > 0, top, 1.0), 0.0)
+        below = jnp.where(bottom < 0, 1 / jnp.where(bottom < 0, bottom, 1.0), 0.0)
+        return Steps(state.dwmin_up * (1 - above * weights), state.dwmin_down * (1 - below * weights))
 
     def pulse_noise(self, state: DeviceState, weights: jax.Array, steps: Steps) -> Steps:
         if self.mult_noise:

@@ -9,7 +9,7 @@ the correlations that shared lines bring.
 from __future__ import annotations
 
 import enum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,10 +19,15 @@ from aihwjax.random import Stream
 from aihwjax.tile.trains import Trains
 
 BITS = 32
-# Pulse rows drawn in one step of the packing loop, for large and for small batches
-_UNROLL = 8
-_SHORT_UNROLL = 2
 _HALF = BITS // 2
+# Pulse rows drawn in one step of the packing loop, for large and for small batches
+_UNROLL = _HALF
+_SHORT_UNROLL = 2
+_LARGE_BATCH = 8
+# Words that are packed in one go
+_PACKED_WORDS = 8
+# Words that are counted in one pass over the crosspoints
+_COUNTED_WORDS = 4
 _U32 = jnp.uint32
 
 
@@ -137,10 +142,29 @@ def pulse_row(lines: Lines, row: jax.Array, stream: Stream) -> tuple[jax.Array, 
 
 
 def pack(lines: Lines, first: jax.Array, count: int, stream: Stream) -> Words:
-    """Draw and pack the pulse rows ``first`` to ``first + 32 count - 1``; rows beyond the last are silent."""
+    """Draw and pack the pulse rows ``first`` to ``first + 32 count - 1``; rows beyond the last are silent.
+
+    ``count`` is at most 8 or a multiple of it.
+    """
+    if count <= _PACKED_WORDS:
+        return _pack(lines, first, count, stream)
+
+    def some(carry: tuple[jax.Array, Words]) -> tuple[jax.Array, Words]:
+        at, words = carry
+        part = _pack(lines, first + at * BITS, _PACKED_WORDS, stream)
+        put = (lax.dynamic_update_slice_in_dim(w, p, at, 0) for w, p in zip(words, part, strict=True))
+        return at + _PACKED_WORDS, Words(*put)
+
+    silent = jnp.zeros((count, lines.thresholds.shape[1]), jnp.uint32)
+    needed = jnp.minimum(-(-(lines.total - first) // BITS), count)
+    start = (jnp.zeros((), jnp.int32), Words(silent, silent))
+    return lax.while_loop(lambda carry: carry[0] < needed, some, start)[1]
+
+
+def _pack(lines: Lines, first: jax.Array, count: int, stream: Stream) -> Words:
     width = lines.thresholds.shape[1]
     rows_left = jnp.clip(lines.total - first, 0, count * BITS)
-    unroll = _UNROLL if lines.starts.shape[0] >= _UNROLL else _SHORT_UNROLL
+    unroll = _UNROLL if lines.starts.shape[0] >= _LARGE_BATCH else _SHORT_UNROLL
     steps = (rows_left + unroll - 1) // unroll
 
     def prepare(row: jax.Array) -> tuple[jax.Array, Stream]:
@@ -159,6 +183,8 @@ def pack(lines: Lines, first: jax.Array, count: int, stream: Stream) -> Words:
             fires, negative = _fires(lines, first + begin + k, vector, own)
             bits = bits | (fires.astype(jnp.uint32) << k) | (negative.astype(jnp.uint32) << (k + _HALF))
         at = begin // _HALF
+        if unroll == _HALF:
+            return lax.dynamic_update_index_in_dim(halves, bits, at, 0)
         old = lax.dynamic_index_in_dim(halves, at, keepdims=False)
         bits = old | (bits << (begin % _HALF).astype(jnp.uint32))
         return lax.dynamic_update_index_in_dim(halves, bits, at, 0)
@@ -185,3 +211,45 @@ def count(columns: Words, rows: Words, route: Route = Route.BOTH) -> tuple[jax.A
     assert total is not None and up is not None
     up_count = up.astype(jnp.int32)
     return up_count, total.astype(jnp.int32) - up_count
+
+
+def count_between(
+    columns: Words, rows: Words, first: jax.Array, last: jax.Array, route: Route = Route.BOTH
+) -> tuple[jax.Array, jax.Array]:
+    """Count the coincidences in the pulse rows ``first`` to ``last - 1``, visiting only the words of these."""
+    words = columns.fires.shape[0]
+    if words <= _COUNTED_WORDS:
+        return count(columns.only(first, last), rows.only(first, last), route)
+    last = jnp.minimum(last, words * BITS)
+
+    def some(at: jax.Array) -> tuple[jax.Array, Words, Words]:
+        """Return the next row, and the words from row ``at`` on."""
+        start = jnp.minimum(at // BITS, words - _COUNTED_WORDS)
+        shift = start * BITS
+        part = [Words(*(lax.dynamic_slice_in_dim(w, start, _COUNTED_WORDS) for w in lines)) for lines in (columns, rows)]
+        kept = [lines.only(at - shift, last - shift) for lines in part]
+        return shift + _COUNTED_WORDS * BITS, kept[0], kept[1]
+
+    def more(carry: tuple[Any, ...]) -> tuple[Any, ...]:
+        # the words are cut out one round ahead, so that the compiler doesn't do it for every crosspoint
+        _, at, counts, across, along = carry
+        up, down = count(across, along, route)
+        following, *part = some(at)
+        return at < last, following, counts + (up | (down << _HALF)), *part
+
+    following, across, along = some(first)
+    zeros = jnp.zeros((rows.fires.shape[1], columns.fires.shape[1]), jnp.int32)
+    start = (first < last, following, zeros, across, along)
+    counts = lax.while_loop(lambda carry: carry[0], more, start)[2]
+    return counts & ((1 << _HALF) - 1), counts >> _HALF
+
+
+def meet(columns: Words, rows: Words, route: Route = Route.BOTH) -> jax.Array:
+    """Return which crosspoints see a coincidence at all, ``(out, in)`` bool."""
+    any_bit = None
+    for w in range(columns.fires.shape[0]):
+        both = rows.fires[w][:, None] & columns.fires[w][None, :]
+        both, _ = route.lead(both, rows.negative[w][:, None] ^ columns.negative[w][None, :])
+        any_bit = both if any_bit is None else any_bit | both
+    assert any_bit is not None
+    return any_bit != 0

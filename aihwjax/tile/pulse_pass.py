@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from aihwjax.devices.base import DeviceState, PulsedDevice, Steps
 
@@ -77,14 +78,54 @@ def _rate(a: jax.Array) -> jax.Array:
     return 1 - a / 2 + a * a / 3
 
 
+# No division: the compiler for CPUs would cut a pass in two where a quotient is used twice.
 def _growth(b: jax.Array) -> jax.Array:
-    """(exp(b) - 1) / b as a rational function that stays positive."""
-    return 1 / (1 - b / 2 + b * b / 12)
+    """(exp(b) - 1) / b, right to 1e-4 of it for |b| < 2 and to a percent for |b| < 6; positive."""
+    a = jnp.clip(b / 4, -1.5, 1.5)
+    growth = 1 + a * (1 / 2 + a * (1 / 6 + a * (1 / 24 + a / 120)))
+    for factor in (1, 2):  # from half the argument: (1 + exp(b / 2)) / 2 of it
+        growth = growth * (1 + factor * a / 2 * growth)
+    return growth
+
+
+def _inverse(number: jax.Array) -> jax.Array:
+    """1 / number for numbers from 1 on, by three Newton steps from a guess in the bits."""
+    bits = lax.bitcast_convert_type(number, jnp.uint32)
+    guess = lax.bitcast_convert_type(jnp.uint32(0x7EF311C7) - bits, jnp.float32)
+    for _ in range(3):
+        guess = guess * (2 - number * guess)
+    return guess
+
+
+class Law(NamedTuple):
+    """Steps as a function of the internal weight, where that is affine."""
+
+    start: Steps
+    """At weight 0."""
+    slope: Steps | None
+    """Derivatives; ``None`` where steps are constant."""
+
+    def at(self, v: jax.Array) -> Steps:
+        """Return the steps at internal weights."""
+        if self.slope is None:
+            return self.start
+        return Steps(self.start.up + self.slope.up * v, self.start.down + self.slope.down * v)
+
+
+def step_law(device: PulsedDevice, state: DeviceState) -> Law | None:
+    """Return the law of a device, ``None`` where steps are not affine; once for all passes of an update."""
+    if device.step_law == "nonlinear":
+        return None
+    assert state.max_bound is not None
+    zero = jnp.zeros_like(state.max_bound)
+    start, slope = jax.jvp(lambda v: device.steps(state, v), (zero,), (jnp.ones_like(zero),))
+    return Law(start, None if device.step_law == "constant" else slope)
 
 
 def many_pulses(
     device: PulsedDevice,
     state: DeviceState,
+    law: Law | None,
     weights: jax.Array,
     up: jax.Array,
     down: jax.Array,
@@ -96,14 +137,13 @@ def many_pulses(
     Args:
         device: The device.
         state: Its parameters.
+        law: What :func:`step_law` returns.
         weights: Stored weights.
         up: Numbers of up pulses (int).
         down: Numbers of down pulses (int).
         draws: Randomness.
         burst: Mean number of pulses that come together with one sign, at least 1.
     """
-    assert state.max_bound is not None and state.min_bound is not None
-    top, bottom = state.max_bound, state.min_bound
     v = device.internal(state, weights)
     v, used = device.admit(state, v, up > 0, down > 0)
     n_up, n_down = up.astype(jnp.float32), down.astype(jnp.float32)
@@ -111,57 +151,79 @@ def many_pulses(
         n_up, n_down = n_up - used.up, n_down - used.down
     number = n_up + n_down
     several = number > 1
-    one = jnp.maximum(number, 1.0)
 
-    steps, slopes = jax.jvp(lambda w: device.steps(state, w), (v,), (jnp.ones_like(v),))
-    slopes = Steps(*(jnp.where(jnp.isfinite(s), s, 0.0) for s in slopes))
-    a_up, a_down = slopes.up, -slopes.down
-    rate_up, rate_down = _rate(a_up), _rate(a_down)
-    growth_exponent = n_up * a_up * rate_up + n_down * a_down * rate_down
-    force = n_up * steps.up * rate_up - n_down * steps.down * rate_down
-    growth = _growth(growth_exponent)
-    drift = force * growth
-    if device.step_law == "nonlinear":
-        end = _clip(state, v + drift)
-        late = device.steps(state, end)
-        late_force = n_up * late.up * rate_up - n_down * late.down * rate_down
-        # of the residual of the affine law a third is felt on the way, damped by the slope
-        residual = late_force - force - growth_exponent * (end - v)
-        drift = drift + jnp.where(several, residual / (3 - jnp.minimum(growth_exponent, 0.0)), 0.0)
-
-    travelled = jnp.where(several, drift / 2, 0.0)
-    if device.step_law == "constant":
-        middle, half = v, steps
-    elif device.step_law == "affine":  # the law itself, without evaluating it again
-        middle = _clip(state, v + travelled)
-        half = Steps(steps.up + slopes.up * (middle - v), steps.down + slopes.down * (middle - v))
+    # the mean path: d v / d t = force + exponent (v - start), for t from 0 to 1
+    if law is None:
+        steps, slopes = jax.jvp(lambda w: device.steps(state, w), (v,), (jnp.ones_like(v),))
+        # a power law can be infinitely steep at a bound
+        slopes = Steps(*(jnp.where(jnp.isfinite(s), s, 0.0) for s in slopes))
     else:
-        middle = _clip(state, v + travelled)
-        half = device.steps(state, middle)
-    rising, falling = n_up * half.up, n_down * half.down
-    squares = rising * half.up + falling * half.down
-    pulse_variance = jnp.zeros_like(v)
+        steps, slopes = law.at(v), law.slope
+    if slopes is None:
+        force = n_up * steps.up - n_down * steps.down
+        exponent, growth = None, None
+        drift, middle, half = force, v, steps
+    else:
+        a_up, a_down = slopes.up, -slopes.down
+        rate_up, rate_down = n_up * _rate(a_up), n_down * _rate(a_down)
+        exponent = a_up * rate_up + a_down * rate_down
+        force = steps.up * rate_up - steps.down * rate_down
+        growth = _growth(exponent)
+        drift = force * growth
+        if law is None:
+            end = _clip(state, v + drift)
+            late = device.steps(state, end)
+            # of the residual of the affine law a third is felt on the way, damped by the slope
+            residual = late.up * rate_up - late.down * rate_down - force - exponent * (end - v)
+            drift = drift + jnp.where(several, residual / (3 - jnp.minimum(exponent, 0.0)), 0.0)
+        middle = _clip(state, v + jnp.where(several, drift / 2, 0.0))
+        half = device.steps(state, middle) if law is None else law.at(middle)
+
+    # the spread of the pulses and of their order around it
+    variance = jnp.zeros_like(v)
     if device.present("dw_min_std"):
         noise = device.pulse_noise(state, middle, half)
-        pulse_variance = n_up * (noise.up * noise.up) + n_down * (noise.down * noise.down)
-    net = rising - falling
-    order_variance = burst * jnp.maximum(squares - net * net / one, 0.0)
-    spread = pulse_variance
-    if device.step_law != "constant":
-        curvature = growth_exponent * growth_exponent / 12
-        spread = growth * growth * (pulse_variance * (1 + curvature) + order_variance * curvature)
+        variance = n_up * (noise.up * noise.up) + n_down * (noise.down * noise.down)
+    per_pulse = _inverse(jnp.maximum(number, 1.0))
+    rising, falling = n_up * half.up, n_down * half.down
+    squares, net = rising * half.up + falling * half.down, rising - falling
+    order = burst * jnp.maximum(squares - net * net * per_pulse, 0.0)
+    spread = variance
+    if exponent is not None and growth is not None:
+        curvature = exponent * exponent / 12
+        spread = growth * growth * (variance * (1 + curvature) + order * curvature)
     change = drift + draws.normal * jnp.sqrt(spread)
-
     if draws.exponential is not None:
-        walk = order_variance + pulse_variance
-        lumps = jnp.minimum(burst / one, 1.0)
-        reach = jnp.sqrt(change * change + 2 * walk * (1 - lumps * lumps) * draws.exponential)
-        highest = (change + reach) / 2 - _BARRIER_SHIFT * jnp.sqrt(walk * lumps)
-        lowest = highest - change
-        change = change - jnp.maximum(jnp.maximum(highest, change) - (top - v), 0.0)
-        change = change + jnp.maximum(jnp.maximum(lowest, -change) - (v - bottom), 0.0)
+        lumps = jnp.minimum(burst * per_pulse, 1.0)
+        change = _reflected(state, v, change, variance + order, lumps, draws.exponential)
     moved = device.external(state, _clip(state, v + change))
     return jnp.where(up + down > 0, moved, weights)
+
+
+def _reflected(
+    state: DeviceState,
+    v: jax.Array,
+    change: jax.Array,
+    walk: jax.Array,
+    lumps: jax.Array,
+    exponential: jax.Array,
+) -> jax.Array:
+    """Return the change of weights that turn back at the bounds on their way.
+
+    Args:
+        state: Parameters of the device.
+        v: Internal weights at the start.
+        change: Change without bounds.
+        walk: Variance of the way.
+        lumps: Part of the pulses that come together.
+        exponential: Standard exponentials.
+    """
+    assert state.max_bound is not None and state.min_bound is not None
+    reach = jnp.sqrt(change * change + 2 * walk * (1 - lumps * lumps) * exponential)
+    highest = (change + reach) / 2 - _BARRIER_SHIFT * jnp.sqrt(walk * lumps)
+    lowest = highest - change
+    change = change - jnp.maximum(jnp.maximum(highest, change) - (state.max_bound - v), 0.0)
+    return change + jnp.maximum(jnp.maximum(lowest, -change) - (v - state.min_bound), 0.0)
 
 
 def in_order(
