@@ -19,7 +19,7 @@ from jax import lax
 from aihwjax import random, tile
 from aihwjax.devices.base import PulsedDevice
 from aihwjax.random import NoiseEngine, Stream
-from aihwjax.tile import aggregated, bit_lines, trains
+from aihwjax.tile import bit_lines, planning, trains
 from aihwjax.tile.config import TileConfig
 from aihwjax.tile.lifecycle import working_device
 from aihwjax.tile.state import TileState
@@ -144,7 +144,7 @@ def character(config: TileConfig, state: TileState, data: Pairs) -> dict[str, fl
         granularity, quirks = device.weight_granularity(), config.reference_quirks
         train = trains.plan(config.update, granularity, pair.x, pair.d, rate, stream, quirks)
         lines = bit_lines.lay_out(train, pair.x, pair.d)
-        decision = aggregated.plan(device, state.device, train, lines.total, state.weights)
+        decision = planning.plan(device, state.device, train, lines.total, state.weights)
         chance = jnp.minimum(train.rows, 1.0)
         silent = jnp.prod((1 - chance) ** train.length[:, None], axis=0)
         passes = lines.total / jnp.maximum(decision.chunk, 1)

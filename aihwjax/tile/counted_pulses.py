@@ -12,8 +12,8 @@ from jax import lax
 
 from aihwjax.devices.base import DeviceState, PulsedDevice
 from aihwjax.random import Stream
-from aihwjax.tile.aggregated import coarseness
 from aihwjax.tile.bit_lines import Route
+from aihwjax.tile.planning import coarseness
 from aihwjax.tile.pulse_pass import first_order
 from aihwjax.tile.pulses import PulseType
 from aihwjax.tile.sequential import Weights, one_pulse, restore
