@@ -111,8 +111,11 @@ def update(
         start = (*start, jnp.zeros(weights.shape, bool))
     zero, law = jnp.asarray(0, jnp.int32), step_law(device, state)
 
-    def one_group(carry: tuple[jax.Array, Weights, Words]) -> tuple[jax.Array, Weights, Words]:
-        begin, current, drawn = carry
+    def one_group(carry: tuple[jax.Array, Weights]) -> tuple[jax.Array, Weights]:
+        begin, current = carry
+        drawn = lax.cond(
+            begin > 0, lambda: bit_lines.pack(lines, begin, count, line_stream), lambda: packed.words
+        )
         words, in_size = drawn.turned(turns), columns
         if span is not None:
             words, in_size = span.words(words, in_size, lines, begin)
@@ -145,11 +148,9 @@ def update(
         else:
             met = bit_lines.meet(words.columns(in_size), words.rows(in_size), route)
             current = (stored, current[1] | met)
-        begin = begin + count * BITS
-        # silent and quick behind the last row
-        return begin, current, bit_lines.pack(lines, begin, count, line_stream)
+        return begin + count * BITS, current
 
-    _, final, _ = lax.while_loop(lambda carry: carry[0] < lines.total, one_group, (zero, start, packed.words))
+    _, final = lax.while_loop(lambda carry: carry[0] < lines.total, one_group, (zero, start))
     if sigma is None:
         return restore(state, final[0], final[0])
     fresh = final[0] + sigma * pulse_stream.child("write").normal(weights.shape)
