@@ -29,6 +29,7 @@ from aihwjax.compounds import reading, writing
 from aihwjax.compounds.blocks import Slices, drawn_slice, slice_count
 from aihwjax.compounds.cells import CellState, lead
 from aihwjax.devices.base import DeviceState, PulsedDevice
+from aihwjax.loops import once
 from aihwjax.random import Stream
 from aihwjax.tile import pulsing
 from aihwjax.tile.bit_lines import BITS
@@ -54,6 +55,9 @@ class Change(NamedTuple):
     weights: jax.Array
     state: CellState | jax.Array | None
     """Persistent weights of a pulsed device, if it has any; the whole state of a cell."""
+
+
+_Changing = tuple[tuple[Change, ...], Memory]
 
 
 class Reads(NamedTuple):
@@ -278,9 +282,9 @@ class Transfers:
                 return turn + 1, self._transfer(now, 0, 1, slices, live, done, own)
             whole = now.devices[0].weights
 
-            def in_block(devices: tuple[Change, ...], memory: Memory) -> tuple[tuple[Change, ...], Memory]:
+            def in_block(_: jax.Array, parts: _Changing) -> _Changing:
                 # from here on ``cut`` has the block's part of everything
-                cut = now._replace(devices=devices, memory=memory)
+                cut = now._replace(devices=parts[0], memory=parts[1])
                 cut, fast = self._transfer_block(cut, 0, 1, slices, live, done, self._cut(0, cut, slices), whole, own)
                 # what a vector before this run has already pulsed is not pulsed again
                 rest = self._bound(jnp.where(live, jnp.maximum(done, cut.vector), end))
@@ -293,7 +297,7 @@ class Transfers:
                 return cut.devices, cut.memory
 
             changed = (now.devices, now.memory)
-            changed = slices.put(changed, _once(jnp.any(live), in_block, *slices.take(changed)))
+            changed = slices.put(changed, once(jnp.any(live), in_block, slices.take(changed)))
             return turn + 1, now._replace(devices=changed[0], memory=changed[1])
 
         zero = jnp.zeros((), _INT)
@@ -451,20 +455,3 @@ class Transfers:
         devices = list(run.devices)
         devices[k] = slices.put(devices[k], block)
         return run._replace(devices=tuple(devices))
-
-
-_Changed = tuple[tuple[Change, ...], Memory]
-
-
-def _once(due: jax.Array, body: Callable[..., _Changed], devices: tuple[Change, ...], memory: Memory) -> _Changed:
-    """Run ``body`` if due, in a loop of at most one round.
-
-    What enters a loop is made before it and what leaves it is used after it, so that a block is cut out
-    and put back in place. Without it a compiler cuts it out again for each use, from a copy of the whole.
-    """
-
-    def one_round(carry: tuple[jax.Array, _Changed]) -> tuple[jax.Array, _Changed]:
-        on, changed = carry
-        return jnp.zeros_like(on), body(*changed)
-
-    return lax.while_loop(lambda carry: carry[0], one_round, (due, (devices, memory)))[1]

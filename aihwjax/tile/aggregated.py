@@ -12,7 +12,6 @@ All decisions are run-time numbers: nothing recompiles. See the page "physics: u
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple, TypeVar
 
@@ -21,6 +20,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from aihwjax.devices.base import DeviceState, PulsedDevice
+from aihwjax.loops import once
 from aihwjax.random import Stream
 from aihwjax.tile import bit_lines
 from aihwjax.tile.bit_lines import BITS, Lines, Route, Words
@@ -209,7 +209,7 @@ class _Passes(NamedTuple):
             return first_order(device, state, now, up, down, normal)
 
         if stream.pair is None or self.batch > _SPARSE_BATCH:
-            return _once(due, dense, now)
+            return once(due, dense, now)
         columns, rows = (lines.only(part.first, part.last) for lines in (part.columns, part.rows))
         firing = jnp.sum(jnp.any(rows.fires != 0, axis=0).astype(jnp.int32))
         few = lax.platform_dependent(
@@ -219,7 +219,7 @@ class _Passes(NamedTuple):
         )
         sparse = jnp.where(due & few, firing, 0)
         now = self._firing_rows(now, columns, rows, part.route, stream, sparse)
-        return _once(due & ~few, dense, now)
+        return once(due & ~few, dense, now)
 
     def many(
         self,
@@ -240,9 +240,9 @@ class _Passes(NamedTuple):
             return many_pulses(device, state, law, now, up, down, draws, plan.burst)
 
         if not self.device.meets_bounds() or always_reflect:
-            return _once(due, partial(dense, reflects=self.device.meets_bounds()), now)
-        now = _once(due & ~plan.free, partial(dense, reflects=True), now)
-        return _once(due & plan.free, partial(dense, reflects=False), now)
+            return once(due, partial(dense, reflects=self.device.meets_bounds()), now)
+        now = once(due & ~plan.free, partial(dense, reflects=True), now)
+        return once(due & plan.free, partial(dense, reflects=False), now)
 
     def exact(self, now: jax.Array, part: _Part, stream: Stream, due: jax.Array) -> jax.Array:
         """Apply the block of pulse rows that begins with the first, one after the other."""
@@ -262,7 +262,7 @@ class _Passes(NamedTuple):
 
             return in_order(device, state, now, fires, ups, _BLOCK, normals)
 
-        return _once(due, dense, now)
+        return once(due, dense, now)
 
     def _firing_rows(
         self, now: jax.Array, columns: Words, rows: Words, route: Route, stream: Stream, count: jax.Array
@@ -292,12 +292,6 @@ class _Passes(NamedTuple):
             return row, lax.dynamic_update_slice(current, changed, (row, 0))
 
         return lax.fori_loop(0, count, one_row, (jnp.asarray(-1, jnp.int32), now))[1]
-
-
-def _once(due: jax.Array, body: Callable[[jax.Array, jax.Array], jax.Array], now: jax.Array) -> jax.Array:
-    """Run ``body`` if due, in place: a loop of at most one round, where a conditional would copy the weights."""
-    _, now = lax.while_loop(lambda c: c[0], lambda c: (jnp.zeros_like(c[0]), body(*c)), (due, now))
-    return now
 
 
 def _stay(values: _T, due: jax.Array) -> _T:

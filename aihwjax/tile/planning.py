@@ -115,26 +115,26 @@ def plan(
 
     def careful() -> Plan:
         weight = trains.length.astype(jnp.float32)
-        columns, lines, both = load_of(trains) if load is None else load
-        pulses = jnp.maximum(jnp.max(columns) * jnp.max(lines) / jnp.maximum(rows, 1.0), 1e-30)
+        by_column, by_row, both = load_of(trains) if load is None else load
+        pulses = jnp.maximum(jnp.max(by_column) * jnp.max(by_row) / jnp.maximum(rows, 1.0), 1e-30)
         noise = jnp.asarray(device.dw_min_std)
         # what the noise of the pulses moves hides in which order they came
         edges = jnp.maximum(pulse.edge / MEDIUM.edge, pulse.travel / (MEDIUM.travel * (1 + noise)))
         free = jnp.asarray(not device.meets_bounds())
         if device.meets_bounds():
             if span is not None:
-                columns = span.narrow(columns, 0) if span.columns else columns
-                lines = lines if span.columns else span.narrow(lines, 0)
+                by_column = span.narrow(by_column, 0) if span.columns else by_column
+                by_row = by_row if span.columns else span.narrow(by_row, 0)
             most = MEDIUM.slope / jnp.maximum(pulse.slope, 1e-30)
             reach = partial(_reach, travel=pulse.travel, noise=noise, most=most)
-            free = _out_of_reach(device, state, stored, lines / jnp.maximum(rows, 1.0), columns, reach)
+            free = _out_of_reach(device, state, stored, by_row / jnp.maximum(rows, 1.0), by_column, reach)
         edges = jnp.where(free, 0.0, edges)
         worst = jnp.maximum(pulse.slope / MEDIUM.slope, edges)
         share = jnp.minimum(1 / jnp.maximum(pulses * worst, 1e-30), 1.0)
-        # pulses of one vector at a busy crosspoint come together: a chunk may be all of the busiest vector
+        # pulses of one vector at a busy crosspoint come together; if they are many, a chunk may be all of that vector
         lump = jnp.max(weight * both) * pulse.slope
         most = _BURST_SLOPE[device.step_law] / jnp.maximum(pulse.slope * jnp.max(both), 1e-30)
-        most = jnp.where(lump < jnp.minimum(_MIXED_SLOPE, _BURST_SLOPE[device.step_law]), rows, most)
+        most = jnp.where(lump < min(_MIXED_SLOPE, _BURST_SLOPE[device.step_law]), rows, most)
         chunk = jnp.floor(jnp.minimum(rows * share, most)).astype(jnp.int32)
         together = jnp.maximum(jnp.minimum(weight, chunk.astype(jnp.float32)) - 1, 0.0)
         burst = 1 + jnp.sum(weight * together * both**2) / jnp.maximum(jnp.sum(weight * both), 1e-30)
