@@ -14,6 +14,7 @@ from aihwjax import random
 from aihwjax.compounds import reading
 from aihwjax.compounds.blocks import slice_count
 from aihwjax.compounds.cells import CellState, UnitCell
+from aihwjax.compounds.schedule import Schedule
 from aihwjax.compounds.transferring import Memory, Reads, Transfers
 from aihwjax.config import configclass, number, numbers, part, zero
 from aihwjax.devices.base import DeviceState
@@ -171,9 +172,8 @@ class TransferBase(UnitCell):
     ) -> tuple[CellState, jax.Array]:
         state = self.begin(state, pulses, active, batch)
         shape = (weights.shape[0], weights.shape[1])
-        count = active.shape[0]
-        places = jnp.nonzero(active, size=count + 1, fill_value=count)[0].astype(jnp.int32)
-        transfers = Transfers(self, state, pulses, active, learning_rate, batch, stream, shape, places)
+        schedule = Schedule.of(self.every(batch, shape), state.memory["vectors"], active)
+        transfers = Transfers(self, state, pulses, active, learning_rate, batch, stream, shape, schedule)
         state, arrays = transfers.run(self.arrays(state, weights))
         return self.shown(state, state.devices, arrays)
 

@@ -28,6 +28,7 @@ from jax import lax
 from aihwjax.compounds import reading, writing
 from aihwjax.compounds.blocks import Slices, drawn_slice, slice_count
 from aihwjax.compounds.cells import CellState, lead
+from aihwjax.compounds.schedule import Schedule
 from aihwjax.devices.base import DeviceState, PulsedDevice
 from aihwjax.loops import once
 from aihwjax.random import Stream
@@ -108,8 +109,7 @@ class Transfers:
     batch: int
     stream: Stream
     shape: tuple[int, int]
-    places: jax.Array
-    """Index in the mini-batch of each active vector, then the size of the mini-batch, ``(n + 1,)``."""
+    schedule: Schedule
 
     # ------------------------------------------------------------------- sizes
     @property
@@ -160,54 +160,25 @@ class Transfers:
         zero = jnp.zeros((), _INT)
         memory = {name: value for name, value in self.state.memory.items() if name not in ("vectors", "slices")}
         start = Run(zero, zero, zero, self.state.memory["slices"], changes, memory)
-        total = self._transfers(self.number) * self.reads
+        total = self.schedule.transfers(0, self.schedule.number) * self.reads
 
         def goes_on(run: Run) -> jax.Array:
-            return (run.vector < self.number) | (run.read < total)
+            return (run.vector < self.schedule.number) | (run.read < total)
 
         end = lax.while_loop(goes_on, self._one_run, start)
-        counted = self.state.memory["vectors"] + self.number.astype(jnp.uint32)
+        counted = self.state.memory["vectors"] + self.schedule.number.astype(jnp.uint32)
         state = dataclasses.replace(self.state, devices=tuple(self._state(k, c) for k, c in enumerate(end.devices)))
         state = state.remember(**end.memory, vectors=counted, slices=end.slices)
         return state, tuple(change.weights for change in end.devices)
 
-    @property
-    def number(self) -> jax.Array:
-        """Number of active vectors."""
-        return jnp.sum(self.active.astype(_INT))
-
-    def _bound(self, vector: jax.Array) -> jax.Array:
-        """Return the index in the mini-batch from which on active vectors are numbered ``vector`` or more."""
-        return self.places[jnp.minimum(vector, self.vectors)]
-
-    def _first(self, level: int) -> jax.Array:
-        """Return the vector after which device ``level`` is transferred first."""
-        every = jnp.maximum(self.cell.every(self.batch, self.shape)[level], 1)
-        return every - 1 - (self.state.memory["vectors"] % every.astype(jnp.uint32)).astype(_INT)
-
-    def _every(self, level: int) -> jax.Array:
-        return self.cell.every(self.batch, self.shape)[level]
-
-    def _transfers(self, vectors: jax.Array) -> jax.Array:
-        """Return how many transfers of the fast device fall within the first vectors."""
-        every, first = self._every(0), self._first(0)
-        inside = (vectors - 1 - first) // jnp.maximum(every, 1) + 1
-        return jnp.where((every > 0) & (vectors > first), inside, 0)
-
-    def _next(self, level: int, vector: jax.Array) -> jax.Array:
-        """Return the first vector from ``vector`` on after which device ``level`` is transferred."""
-        every, first = jnp.maximum(self._every(level), 1), self._first(level)
-        turns = jnp.maximum((vector - first + every - 1) // every, 0)
-        return jnp.where(self._every(level) > 0, first + turns * every, self.number + 1)
-
     def _one_run(self, run: Run) -> Run:
-        every, first = jnp.maximum(self._every(0), 1), self._first(0)
-        stop = self.number
+        every, first = self.schedule.every(0), self.schedule.first(0)
+        stop = self.schedule.number
         for level, _, _ in self.cell.slower():
-            stop = jnp.minimum(stop, self._next(level, run.slower) + 1)
+            stop = jnp.minimum(stop, self.schedule.following(level, run.slower) + 1)
         if self.together and self.pulses.drawn:
             stop = jnp.minimum(stop, self._fitting(run.vector))
-        available = self._transfers(stop) * self.reads
+        available = self.schedule.transfers(0, stop) * self.reads
         begin = run.slices[0]
         if self.cell.random_selection:
             drawn = drawn_slice(self.count, self.stream.child("slice").child(run.read), self.cell.reference_quirks)
@@ -229,7 +200,7 @@ class Transfers:
             return jnp.where(inside, first + place // self.reads * every + 1, end)
 
         index = lax.iota(_INT, self.vectors)
-        inside = self.active & (index >= self._bound(run.vector)) & (index < self._bound(end))
+        inside = self.active & (index >= self.schedule.place(run.vector)) & (index < self.schedule.place(end))
         pulses = self.pulses.only(inside)
         if self.splits:
             pulses = pulses.pack(self.cell.words(self.vectors))
@@ -245,7 +216,7 @@ class Transfers:
         """Return the vector before which the pulse rows from ``vector`` on fill the words of a run, one at least."""
         lengths = jnp.where(self.active, self.pulses.trains.length, 0)
         ends = jnp.cumsum(lengths)
-        begin = self._bound(vector)
+        begin = self.schedule.place(vector)
         before = jnp.append(ends - lengths, ends[-1])[begin]
         fits = ends - before <= self.cell.words(self.vectors) * BITS
         count = jnp.sum((fits & self.active & (lax.iota(_INT, self.vectors) >= begin)).astype(_INT))
@@ -258,8 +229,8 @@ class Transfers:
         parts, weights = self._at(0, run)
         pulses = self.cell.signed(pulses, run.memory)
         if isinstance(device, PulsedDevice):
-            last = self._bound(after(lax.iota(_INT, self.count)))
-            span = Span(self.columns, None, jnp.broadcast_to(self._bound(run.vector), (self.count,)), last)
+            last = self.schedule.place(after(lax.iota(_INT, self.count)))
+            span = Span(self.columns, None, jnp.broadcast_to(self.schedule.place(run.vector), (self.count,)), last)
             changed = pulsing.apply(device, parts, weights, pulses, own, span=span)
         else:
             changed = lead(device, parts, weights, pulses, inside, self.learning_rate, self.batch, own)
@@ -287,8 +258,8 @@ class Transfers:
                 cut = now._replace(devices=parts[0], memory=parts[1])
                 cut, fast = self._transfer_block(cut, 0, 1, slices, live, done, self._cut(0, cut, slices), whole, own)
                 # what a vector before this run has already pulsed is not pulsed again
-                rest = self._bound(jnp.where(live, jnp.maximum(done, cut.vector), end))
-                span = Span(self.columns, slices.start, rest, jnp.broadcast_to(self._bound(end), live.shape))
+                rest = self.schedule.place(jnp.where(live, jnp.maximum(done, cut.vector), end))
+                span = Span(self.columns, slices.start, rest, jnp.broadcast_to(self.schedule.place(end), live.shape))
                 device = self.cell.unit_cell_devices[0]
                 assert isinstance(device, PulsedDevice)
                 signed = self.cell.signed(pulses, cut.memory)
@@ -341,7 +312,7 @@ class Transfers:
         values = read(block[1], stream=stream.child("read"))
         if source == 0 and cell.resets():
             run, block, values = self._reset(run, slices, live, values, block, read, stream.child("reset"))
-        pulse_rate = self.pulses.rate[jnp.clip(self._bound(after - 1), 0, self.vectors - 1)]
+        pulse_rate = self.pulses.rate[jnp.clip(self.schedule.place(after - 1), 0, self.vectors - 1)]
         reads = Reads(values, slices, live, rate, pulse_rate, self.batch, stream.child("move"))
         memory, steps, write_rate = cell.move(run.memory, source, target, reads)
         run = run._replace(memory=memory)
@@ -409,7 +380,7 @@ class Transfers:
     def _slower(self, run: Run, end: jax.Array) -> Run:
         """Transfer the slower devices that are due after vector ``end - 1``, in order."""
         for level, source, target in self.cell.slower():
-            due = self._next(level, run.slower) + 1 == end
+            due = self.schedule.following(level, run.slower) + 1 == end
             transfer = partial(self._slow_transfer, level=level, source=source, target=target)
             run = lax.cond(due, transfer, lambda r, e: r, run, end)
         return run._replace(slower=end)
