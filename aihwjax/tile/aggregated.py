@@ -12,6 +12,7 @@ All decisions are run-time numbers: nothing recompiles. See the page "physics: u
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple, TypeVar
 
@@ -41,7 +42,7 @@ _SPARSE_SHARE = 3
 _SPARSE_BATCH = 16
 # Pulse rows that the exact pass takes at once; a divisor of the bits of a word
 _BLOCK = 4
-# Batches below this are so often single pulse rows that these are applied one by one when coarse
+# Batches below this are often single pulse rows
 _SMALL_BATCH = 4
 
 
@@ -104,12 +105,18 @@ def update(
     decision = plan(device, state, trains, lines.total, device.stored(state, weights), span, packed.load)
     small = batch < _SMALL_BATCH
     block = span is not None and span.start is not None
-    single = 1 if small and not block else _BLOCK
+    ordered = block or not small
+    coarse, medium = ~decision.fine & (decision.chunk == 0), ~decision.fine & (decision.chunk != 0)
+    # small batches are so often single pulse rows that these are applied at first order when coarse
+    direct = decision.fine if ordered else ~medium
+    if block:
+        # few crosspoints: a single kind of pass for all but coarse devices is quicker to compile and hardly slower
+        medium = ~coarse
     sigma = device.write_noise()
     start: Weights = (device.stored(state, weights),)
     if sigma is not None:  # it is drawn once, after the last pulse: remember where there was one
         start = (*start, jnp.zeros(weights.shape, bool))
-    zero, law = jnp.asarray(0, jnp.int32), step_law(device, state)
+    zero = jnp.asarray(0, jnp.int32)
 
     def one_group(carry: tuple[jax.Array, Weights]) -> tuple[jax.Array, Weights]:
         begin, current = carry
@@ -120,29 +127,38 @@ def update(
         if span is not None:
             words, in_size = span.words(words, in_size, lines, begin)
         rows = jnp.minimum(lines.total - begin, count * BITS)
-        passes = _Passes(device, state, law, batch)
-        chunk = jnp.where(decision.fine, rows, jnp.where(decision.chunk > 0, decision.chunk, single))
+        passes = _Passes(device, state, batch)
+        chunk = jnp.where(decision.fine, rows, decision.chunk)
         by_vector = ~decision.fine & (decision.chunk < 0)
-        exact = ~decision.fine & (decision.chunk == 0)
-        medium = ~decision.fine & (decision.chunk != 0)
 
-        def one_chunk(inner: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-            at, now = inner
-            vector, slot = bit_lines.locate(lines, begin + at)
-            following = at + jnp.where(by_vector, trains.length[vector] - slot, chunk)
-            own = pulse_stream.child(begin + at)
-            part = _Part(words.columns(in_size), words.rows(in_size), at, following, route)
-            if not small or block:
-                now = passes.exact(now, part, own, exact)
-            if count > bit_lines.COUNTED_WORDS:  # for whichever pass comes
-                part = part.counted(~exact)
-            if block:
-                # few crosspoints: a single kind of pass is quicker to compile and hardly slower
-                return following, passes.many(now, part, own, decision, ~exact, always_reflect=True)
-            now = passes.first(now, part, own, ~medium if small else decision.fine)
-            return following, passes.many(now, part, own, decision, medium)
+        def part(at: jax.Array, size: jax.Array | int) -> tuple[_Part, Stream]:
+            cut = _Part(words.columns(in_size), words.rows(in_size), at, at + size, route)
+            return cut, pulse_stream.child(begin + at)
 
-        _, stored = lax.while_loop(lambda inner: inner[0] < rows, one_chunk, (zero, current[0]))
+        def in_order(at: jax.Array, now: jax.Array) -> tuple[jax.Array, jax.Array]:
+            return at + _BLOCK, passes.exact(now, *part(at, _BLOCK), coarse)
+
+        def at_once(at: jax.Array, now: jax.Array) -> tuple[jax.Array, jax.Array]:
+            size = jnp.where(decision.fine, rows, 1)
+            return at + size, passes.first(now, *part(at, size), direct)
+
+        def along_the_path(due: jax.Array, now: jax.Array) -> jax.Array:
+            law = step_law(device, _stay(state, due))
+
+            def one(at: jax.Array, now: jax.Array) -> tuple[jax.Array, jax.Array]:
+                vector, slot = bit_lines.locate(lines, begin + at)
+                size = jnp.where(by_vector, trains.length[vector] - slot, chunk)
+                own, stream = part(at, size)
+                return at + size, passes.many(now, own, stream, law, decision, due, always_reflect=block)
+
+            return _chunks(due, rows, one, now)
+
+        stored = current[0]
+        if ordered:
+            stored = _chunks(coarse, rows, in_order, stored)
+        if not block:
+            stored = _chunks(direct, rows, at_once, stored)
+        stored = once(medium, along_the_path, stored)
         if sigma is None:
             current = (stored,)
         else:
@@ -170,21 +186,12 @@ class _Part(NamedTuple):
     """Behind the last one."""
     route: Route
     """Which coincidences reach the device."""
-    counts: tuple[jax.Array, jax.Array] | None = None
-    """Numbers of up and down pulses, each ``(out, in)``, if they were counted before."""
 
-    def counted(self, due: jax.Array) -> _Part:
-        """Count the coincidences if due."""
-        last = jnp.where(due, self.last, self.first)
-        return self._replace(
-            counts=bit_lines.count_between(self.columns, self.rows, self.first, last, self.route)
-        )
-
-    def numbers(self, due: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Return the numbers of up and down pulses; ``due`` is what the enclosing loop changes."""
-        if self.counts is not None:
-            return self.counts
-        columns, rows = _stay((self.columns, self.rows), due)
+    def pulses(self, due: jax.Array | None = None) -> tuple[jax.Array, jax.Array]:
+        """Return the numbers of up and down pulses, each ``(out, in)``; ``due``: what an enclosing loop changes."""
+        columns, rows = self.columns, self.rows
+        if due is not None:
+            columns, rows = _stay((columns, rows), due)
         return bit_lines.count_between(columns, rows, self.first, self.last, self.route)
 
 
@@ -196,7 +203,6 @@ class _Passes(NamedTuple):
 
     device: PulsedDevice
     state: DeviceState
-    law: Law | None
     batch: int
 
     def first(self, now: jax.Array, part: _Part, stream: Stream, due: jax.Array) -> jax.Array:
@@ -204,7 +210,7 @@ class _Passes(NamedTuple):
 
         def dense(due: jax.Array, now: jax.Array) -> jax.Array:
             (device, state), own = _stay(((self.device, self.state), stream), due)
-            up, down = part.numbers(due)
+            up, down = part.pulses(due)
             normal = own.normal(up.shape) if device.present("dw_min_std") else None
             return first_order(device, state, now, up, down, normal)
 
@@ -226,6 +232,7 @@ class _Passes(NamedTuple):
         now: jax.Array,
         part: _Part,
         stream: Stream,
+        law: Law | None,
         plan: Plan,
         due: jax.Array,
         always_reflect: bool = False,
@@ -233,12 +240,13 @@ class _Passes(NamedTuple):
         """Pass over a chunk of a medium device."""
 
         def dense(due: jax.Array, now: jax.Array, reflects: bool) -> jax.Array:
-            (device, state, law), own = _stay(((self.device, self.state, self.law), stream), due)
-            up, down = part.numbers(due)
+            (device, state), own = _stay(((self.device, self.state), stream), due)
             exponential = own.child("reflection").exponential(up.shape) if reflects else None
             draws = Draws(own.normal(up.shape), exponential)
             return many_pulses(device, state, law, now, up, down, draws, plan.burst)
 
+        # for whichever of the two comes
+        up, down = part.pulses()
         if not self.device.meets_bounds() or always_reflect:
             return once(due, partial(dense, reflects=self.device.meets_bounds()), now)
         now = once(due & ~plan.free, partial(dense, reflects=True), now)
@@ -292,6 +300,17 @@ class _Passes(NamedTuple):
             return row, lax.dynamic_update_slice(current, changed, (row, 0))
 
         return lax.fori_loop(0, count, one_row, (jnp.asarray(-1, jnp.int32), now))[1]
+
+
+def _chunks(
+    due: jax.Array,
+    rows: jax.Array,
+    one: Callable[[jax.Array, jax.Array], tuple[jax.Array, jax.Array]],
+    now: jax.Array,
+) -> jax.Array:
+    """If due, apply ``rows`` pulse rows chunk by chunk; ``one`` maps first row and weights to the next ones."""
+    start = (jnp.zeros((), jnp.int32), now)
+    return lax.while_loop(lambda carry: due & (carry[0] < rows), lambda carry: one(*carry), start)[1]
 
 
 def _stay(values: _T, due: jax.Array) -> _T:

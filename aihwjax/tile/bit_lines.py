@@ -27,7 +27,7 @@ _LARGE_BATCH = 8
 # Words that are packed in one go
 _PACKED_WORDS = 8
 # Words that are counted in one pass over the crosspoints
-COUNTED_WORDS = 4
+_COUNTED_WORDS = 4
 _U32 = jnp.uint32
 
 
@@ -218,20 +218,20 @@ def count_between(
 ) -> tuple[jax.Array, jax.Array]:
     """Count the coincidences in the pulse rows ``first`` to ``last - 1``, visiting only the words of these."""
     words = columns.fires.shape[0]
-    if words <= COUNTED_WORDS:
+    if words <= _COUNTED_WORDS:
         return count(columns.only(first, last), rows.only(first, last), route)
     last = jnp.minimum(last, words * BITS)
 
     def some(at: jax.Array) -> tuple[jax.Array, Words, Words]:
         """Return the next row, and the words from row ``at`` on."""
-        start = jnp.minimum(at // BITS, words - COUNTED_WORDS)
+        start = jnp.minimum(at // BITS, words - _COUNTED_WORDS)
         shift = start * BITS
 
         def cut(lines: Words) -> Words:
-            part = Words(*(lax.dynamic_slice_in_dim(w, start, COUNTED_WORDS) for w in lines))
+            part = Words(*(lax.dynamic_slice_in_dim(w, start, _COUNTED_WORDS) for w in lines))
             return part.only(at - shift, last - shift)
 
-        return shift + COUNTED_WORDS * BITS, cut(columns), cut(rows)
+        return shift + _COUNTED_WORDS * BITS, cut(columns), cut(rows)
 
     def more(carry: tuple[Any, ...]) -> tuple[Any, ...]:
         # the words are cut out one round ahead, so that the compiler doesn't do it for every crosspoint
