@@ -30,7 +30,7 @@ import aihwjax.devices.soft_bounds
 import aihwjax.devices.soft_bounds_pmax
 import aihwjax.devices.soft_bounds_reference  # noqa: F401
 from aihwjax.config import Config, registered
-from aihwjax.devices.base import Device
+from aihwjax.devices.device import Device
 from aihwjax.errors import ConfigError, nearest
 from aihwjax.tile.config import FloatingPointRPUConfig, TileConfig, inference_parts
 

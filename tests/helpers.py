@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from aihwjax.devices.base import Device
 from aihwjax.devices.constant_step import ConstantStepDevice
+from aihwjax.devices.device import Device
 from aihwjax.devices.exp_step import ExpStepDevice
 from aihwjax.devices.floating_point import FloatingPointDevice
 from aihwjax.devices.ideal import IdealDevice

@@ -35,6 +35,11 @@ class Slices(NamedTuple):
         return 1 if self.columns else 0
 
     @property
+    def block(self) -> tuple[int, int]:
+        """Size of the block, ``(out, in)``."""
+        return (self.shape[0], self.size) if self.columns else (self.size, self.shape[1])
+
+    @property
     def number(self) -> jax.Array:
         """Index of each slice of the block, ``(size,)``."""
         return self.start + lax.iota(jnp.int32, self.size)

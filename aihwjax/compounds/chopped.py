@@ -118,10 +118,10 @@ class ChoppedBase(TransferBase):
     ) -> tuple[jax.Array, jax.Array]:
         """Return the running maxima of x and d after each vector, each ``(n,)``."""
         rate = (1 - jnp.asarray(self.auto_momentum, jnp.float32)) / batch
-        return (
-            running_maximum(state.memory["x_max"], jnp.max(jnp.abs(x), axis=1), active, rate),
-            running_maximum(state.memory["d_max"], jnp.max(jnp.abs(d), axis=1), active, rate),
-        )
+        start = jnp.stack([state.memory["x_max"], state.memory["d_max"]])
+        values = jnp.stack([jnp.max(jnp.abs(x), axis=1), jnp.max(jnp.abs(d), axis=1)])
+        x_max, d_max = jax.vmap(running_maximum, (0, 0, None, None))(start, values, active, rate)
+        return x_max, d_max
 
     def begin(self, state: CellState, pulses: Pulses, active: jax.Array, batch: int) -> CellState:
         if not self.auto_scale:

@@ -17,7 +17,7 @@ from aihwjax.compounds.cells import CellState, UnitCell
 from aihwjax.compounds.schedule import Schedule
 from aihwjax.compounds.transferring import Memory, Reads, Transfers
 from aihwjax.config import configclass, number, numbers, part, zero
-from aihwjax.devices.base import DeviceState
+from aihwjax.devices.device import DeviceState
 from aihwjax.errors import ConfigError
 from aihwjax.random import Noise, Stream
 from aihwjax.tile.io import IOParameters

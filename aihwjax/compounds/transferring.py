@@ -58,7 +58,7 @@ class Change(NamedTuple):
     """Persistent weights of a pulsed device, if it has any; the whole state of a cell."""
 
 
-_Changing = tuple[tuple[Change, ...], Memory]
+_Changing = tuple[Change, Memory]
 
 
 class Reads(NamedTuple):
@@ -78,6 +78,17 @@ class Reads(NamedTuple):
     """Vectors in the mini-batch."""
     stream: Stream
     """Randomness of the decision."""
+
+
+class Move(NamedTuple):
+    """What a block's transfer comes to."""
+
+    memory: Memory
+    """Buffers and choppers afterwards."""
+    steps: jax.Array
+    """What is subtracted from the target, in units of ``rate``, in the orientation of the block."""
+    rate: jax.Array
+    """Learning rate of the write."""
 
 
 class Run(NamedTuple):
@@ -253,23 +264,28 @@ class Transfers:
                 return turn + 1, self._transfer(now, 0, 1, slices, live, done, own)
             whole = now.devices[0].weights
 
-            def in_block(_: jax.Array, parts: _Changing) -> _Changing:
-                # from here on ``cut`` has the block's part of everything
-                cut = now._replace(devices=parts[0], memory=parts[1])
-                cut, fast = self._transfer_block(cut, 0, 1, slices, live, done, self._cut(0, cut, slices), whole, own)
+            def in_block(_: jax.Array, carry: tuple[_Changing, Move]) -> tuple[_Changing, Move]:
+                # from here on ``cut`` has the block's part of the fast device and of the memory
+                fast, memory = carry[0]
+                cut = self._changed(now, 0, fast)._replace(memory=memory)
+                block = slices.take(self._state(0, fast)), fast.weights
+                move, part = self._move(cut, 0, 1, slices, live, done, block, whole, own)
+                cut = cut._replace(memory=move.memory)
                 # what a vector before this run has already pulsed is not pulsed again
                 rest = self.schedule.place(jnp.where(live, jnp.maximum(done, cut.vector), end))
                 span = Span(self.columns, slices.start, rest, jnp.broadcast_to(self.schedule.place(end), live.shape))
                 device = self.cell.unit_cell_devices[0]
                 assert isinstance(device, PulsedDevice)
                 signed = self.cell.signed(pulses, cut.memory)
-                fast = pulsing.apply(device, *fast, signed, own.child("rest"), span=span)
-                cut = self._put(cut, 0, slices, *fast)
-                return cut.devices, cut.memory
+                part = pulsing.apply(device, *part, signed, own.child("rest"), span=span)
+                return (self._change(*part), move.memory), move._replace(memory={})
 
-            changed = (now.devices, now.memory)
-            changed = slices.put(changed, once(jnp.any(live), in_block, slices.take(changed)))
-            return turn + 1, now._replace(devices=changed[0], memory=changed[1])
+            changing = (now.devices[0], now.memory)
+            idle = Move({}, jnp.zeros(slices.block, jnp.float32), jnp.zeros((), jnp.float32))
+            changed, move = once(jnp.any(live), in_block, (slices.take(changing), idle))
+            changed_device, memory = slices.put(changing, changed)
+            now = self._changed(now, 0, changed_device)._replace(memory=memory)
+            return turn + 1, self._write(now, 1, slices, live, move, own.child("write"))
 
         zero = jnp.zeros((), _INT)
         return lax.while_loop(lambda c: c[0] * size < length, one_block, (zero, run))[1]
@@ -280,17 +296,22 @@ class Transfers:
     ) -> Run:
         """Read a block of one device and write it to another, where ``live``."""
         device = self.cell.unit_cell_devices[source]
-        whole = run.devices[source].weights
-        if isinstance(device, PulsedDevice):
-            block = self._cut(source, run, slices)
-            run, block = self._transfer_block(run, source, target, slices, live, after, block, whole, stream)
-            return self._put(run, source, slices, *block)
         parts, weights = self._at(source, run)
-        block = (parts, slices.take(weights))
-        run, _ = self._transfer_block(run, source, target, slices, live, after, block, whole, stream)
-        return run
+        if isinstance(device, PulsedDevice):
+            block = slices.take((parts, weights))
+            move, block = self._move(run, source, target, slices, live, after, block, weights, stream)
+            run = self._changed(run, source, slices.put(run.devices[source], self._change(*block)))
+        else:
+            block = (parts, slices.take(weights))
+            move, _ = self._move(run, source, target, slices, live, after, block, weights, stream)
+            if source == 0 and self.cell.resets():
+                hit = self._hit(live, stream.child("reset"))
+                where = (lax.iota(_INT, self.count) == slices.start)[None, :] & hit[0]
+                where, fresh = jnp.broadcast_to(where, self.shape), stream.child("reset").child("fresh")
+                run = self._with(run, source, *device.reset_weights(parts, weights, where, fresh))
+        return self._write(run._replace(memory=move.memory), target, slices, live, move, stream.child("write"))
 
-    def _transfer_block(
+    def _move(
         self,
         run: Run,
         source: int,
@@ -301,78 +322,71 @@ class Transfers:
         block: Part,
         whole: jax.Array,
         stream: Stream,
-    ) -> tuple[Run, Part]:
-        """Move a block, given the source's part of it; return the run and that part, which may have been reset.
+    ) -> tuple[Move, Part]:
+        """Read a block and decide what is written; return that and the source's part of the block.
 
-        ``whole`` are the apparent weights of the source; ``run`` may have the block's part of everything only.
+        ``whole`` are the apparent weights of the source; ``run`` may have the block's part of the memory only.
+        A pulsed source may have been reset.
         """
         cell, rate = self.cell, self.cell.transfer_rate(source, self.learning_rate)
         live = live & (rate != 0)
         read = partial(self._read, whole, slices=slices)
         values = read(block[1], stream=stream.child("read"))
-        if source == 0 and cell.resets():
-            run, block, values = self._reset(run, slices, live, values, block, read, stream.child("reset"))
+        if source == 0 and cell.resets() and isinstance(cell.unit_cell_devices[0], PulsedDevice):
+            block, values = self._reset(slices, live, values, block, read, stream.child("reset"))
         pulse_rate = self.pulses.rate[jnp.clip(self.schedule.place(after - 1), 0, self.vectors - 1)]
         reads = Reads(values, slices, live, rate, pulse_rate, self.batch, stream.child("move"))
         memory, steps, write_rate = cell.move(run.memory, source, target, reads)
-        run = run._replace(memory=memory)
-        steps = jnp.where(slices.along(live), steps, 0.0)
-        return self._write(run, target, slices, live, steps, write_rate, stream.child("write")), block
+        return Move(memory, jnp.where(slices.along(live), steps, 0.0), jnp.asarray(write_rate, jnp.float32)), block
 
     def _read(self, whole: jax.Array, block: jax.Array, *, slices: Slices, stream: Stream) -> jax.Array:
         assert self.state.read is not None
         io, quirks = reading.unmanaged(self.cell.transfer_forward), self.cell.reference_quirks
         return reading.read(io, self.state.read, whole, block, slices, stream, quirks)
 
+    def _hit(self, live: jax.Array, stream: Stream) -> jax.Array:
+        """Return which slices that were read are reset, each with a probability."""
+        return live & (stream.child("chance").uniform(live.shape) < self.cell.with_reset_prob)
+
     def _reset(
         self,
-        run: Run,
         slices: Slices,
         live: jax.Array,
         values: jax.Array,
         block: Part,
         read: Callable[..., jax.Array],
         stream: Stream,
-    ) -> tuple[Run, Part, jax.Array]:
-        """Reset slices of the fast device that were read, each with a probability."""
-        cell, device = self.cell, self.cell.unit_cell_devices[0]
-        hit = live & (stream.child("chance").uniform(live.shape) < cell.with_reset_prob)
-        fresh = stream.child("fresh")
-        if not isinstance(device, PulsedDevice):
-            where = jnp.broadcast_to((lax.iota(_INT, self.count) == slices.start)[None, :] & hit[0], self.shape)
-            return self._with(run, 0, *device.reset_weights(*self._at(0, run), where, fresh)), block, values
-        if not cell.resets_whole_transfers():
+    ) -> tuple[Part, jax.Array]:
+        """Reset slices of the fast device that were read; return its block and what is read."""
+        device, hit, fresh = self.cell.unit_cell_devices[0], self._hit(live, stream), stream.child("fresh")
+        assert isinstance(device, PulsedDevice)
+        if not self.cell.resets_whole_transfers():
             where = jnp.broadcast_to(slices.along(hit), values.shape)
-            return run, device.reset_weights(*block, where, fresh), values
+            return device.reset_weights(*block, where, fresh), values
         # spec: compounds, bug 2: the first hit resets all slices of the transfer, and later ones read as reset
         where = jnp.broadcast_to(slices.along(live & jnp.any(hit)), values.shape)
         block = device.reset_weights(*block, where, fresh)
         later = jnp.cumsum(hit.astype(_INT)) - hit > 0
         again = read(block[1], stream=stream.child("read again"))
-        return run, block, jnp.where(slices.along(later), again, values)
+        return block, jnp.where(slices.along(later), again, values)
 
-    def _write(
-        self,
-        run: Run,
-        target: int,
-        slices: Slices,
-        live: jax.Array,
-        steps: jax.Array,
-        rate: Number | jax.Array,
-        stream: Stream,
-    ) -> Run:
-        """Move slices of a device by ``-rate steps``."""
-        device, parameters = self.cell.unit_cell_devices[target], self.cell.transfer_update
+    def _write(self, run: Run, target: int, slices: Slices, live: jax.Array, move: Move, stream: Stream) -> Run:
+        """Write a move to its target; many transfers have nothing to write."""
+        device, parameters, steps = self.cell.unit_cell_devices[target], self.cell.transfer_update, move.steps
         if isinstance(device, PulsedDevice):
-            parts, weights = self._cut(target, run, slices)
-            written = writing.write(device, parts, weights, steps, rate, parameters, slices, stream)
-            return self._put(run, target, slices, *written)
+
+            def written(_: jax.Array, part: Change) -> Change:
+                block = slices.take(self._state(target, part)), part.weights
+                return self._change(*writing.write(device, *block, steps, move.rate, parameters, slices, stream))
+
+            part = once(jnp.any(steps != 0), written, slices.take(run.devices[target]))
+            return self._changed(run, target, slices.put(run.devices[target], part))
         one_hot = (lax.iota(_INT, self.count) == slices.start).astype(jnp.float32)[None, :]
         line = steps.T if self.columns else steps
         x, d = (one_hot, line) if self.columns else (line, one_hot)
         due = jnp.any(line != 0) if self.cell.writes_only_steps() else live[0]
         parts, weights = self._at(target, run)
-        rate = jnp.where(due, rate, 0.0)
+        rate = jnp.where(due, move.rate, 0.0)
         parts, weights = pulsing.update(device, parts, weights, x, d, rate, parameters, self.pulses.mode, stream)
         return self._with(run, target, parts, weights)
 
@@ -413,16 +427,9 @@ class Transfers:
     def _at(self, k: int, run: Run) -> Part:
         return self._state(k, run.devices[k]), run.devices[k].weights
 
-    def _cut(self, k: int, run: Run, slices: Slices) -> Part:
-        return slices.take(self._at(k, run))
-
     def _with(self, run: Run, k: int, parts: DeviceState, weights: jax.Array) -> Run:
-        devices = list(run.devices)
-        devices[k] = self._change(parts, weights)
-        return run._replace(devices=tuple(devices))
+        return self._changed(run, k, self._change(parts, weights))
 
-    def _put(self, run: Run, k: int, slices: Slices, parts: DeviceState, weights: jax.Array) -> Run:
-        block = Change(weights, parts.persistent)
-        devices = list(run.devices)
-        devices[k] = slices.put(devices[k], block)
-        return run._replace(devices=tuple(devices))
+    @staticmethod
+    def _changed(run: Run, k: int, change: Change) -> Run:
+        return run._replace(devices=(*run.devices[:k], change, *run.devices[k + 1 :]))

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from aihwjax.compounds.cells import CellState, UnitCell, lead
 from aihwjax.config import configclass, numbers
-from aihwjax.devices.base import DeviceState
+from aihwjax.devices.device import DeviceState
 from aihwjax.errors import ConfigError
 from aihwjax.random import Noise, Stream
 from aihwjax.tile.pulsing import Pulses

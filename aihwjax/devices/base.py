@@ -1,7 +1,7 @@
-"""What a device is, and the physics that all pulsed devices share (spec: devices, sections 2 and 4).
+"""The physics that all pulsed devices share (spec: devices, sections 2 and 4).
 
-A device is a frozen configuration and a few pure functions. A new pulsed model subclasses
-:class:`PulsedDevice` (or :class:`WriteNoiseDevice`) for the shared fields and supplies
+A new pulsed model subclasses :class:`PulsedDevice` (or :class:`WriteNoiseDevice`) for the
+shared fields and supplies
 
 * ``weight_granularity``: the mean step that the update divides the learning rate by,
 * ``sample_model``: its own per-crosspoint parameters, if any,
@@ -15,162 +15,17 @@ Nothing else in the library knows which device it is.
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
+from typing import Any, ClassVar, Literal, Self
 
 import jax
 import jax.numpy as jnp
 
-from aihwjax.config import Config, configclass, not_positive, number, part, zero
+from aihwjax.config import configclass, not_positive, number, part, zero
+from aihwjax.devices.device import Device, DeviceState, Steps
 from aihwjax.devices.drift import DriftParameter
 from aihwjax.devices.drifting import DriftState, drift_step
 from aihwjax.random import Noise, Stream, normals, uniforms
 from aihwjax.typing import Number, Shape
-
-if TYPE_CHECKING:
-    from aihwjax.tile.pulses import UpdateMode, UpdateParameters
-
-
-class Steps(NamedTuple):
-    """Sizes of one noise-free up and down step, each ``(out, in)``; a down step is subtracted."""
-
-    up: jax.Array
-    down: jax.Array
-
-
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True)
-class DeviceState:
-    """Per-crosspoint parameters and hidden state of a device; every array is ``(out, in)``.
-
-    A field is ``None`` where the configuration switches the feature off.
-    """
-
-    max_bound: jax.Array | None = None
-    """Upper hard bound of the weight."""
-    min_bound: jax.Array | None = None
-    """Lower hard bound of the weight."""
-    dwmin_up: jax.Array | None = None
-    """Size of an up step (before the model's dependence on the weight)."""
-    dwmin_down: jax.Array | None = None
-    """Size of a down step."""
-    decay_scales: jax.Array | None = None
-    """Factor of one decay call."""
-    diffusion_rates: jax.Array | None = None
-    """Standard deviation of one diffusion call."""
-    reset_bias: jax.Array | None = None
-    """Weight after a reset and the rest point of the decay."""
-    drift: DriftState | None = None
-    """Drift exponents and clock."""
-    persistent: jax.Array | None = None
-    """Weights without write noise, if there is write noise."""
-    coarseness: jax.Array | None = None
-    """Mean |d step / d weight| and mean step over half range, ``(2,)``; they decide how pulses are grouped."""
-    model: dict[str, jax.Array] = dataclasses.field(default_factory=dict)
-    """Parameters of the device model, under the reference's names."""
-
-
-@configclass
-class Device(Config):
-    """Base of all devices: what a tile asks of one."""
-
-    construction_seed: int = 0
-    """0: parameters are drawn from the tile's key; else equal draws in all tiles of equal shape."""
-    reference_quirks: bool = False
-    """Set by the tile configuration; see ``TileConfig.reference_quirks``."""
-
-    pulsed: ClassVar[bool] = False
-    """Whether updates are pulse trains; otherwise they are exact."""
-
-    def resolved(self) -> Device:
-        """Return the device that does the work (for a device that is a conversion of another)."""
-        return self
-
-    def init(self, key: Noise, shape: Shape) -> DeviceState:
-        """Draw the per-crosspoint parameters of a tile of ``shape`` (out, in)."""
-        raise AssertionError
-
-    def weight_granularity(self) -> Number:
-        """Return the mean step size that sets the number of pulses, in weight units."""
-        raise AssertionError
-
-    def set_weights(
-        self, state: DeviceState, weights: jax.Array, stream: Stream
-    ) -> tuple[DeviceState, jax.Array]:
-        """Write ``weights`` and return the new state and the apparent weights."""
-        raise AssertionError
-
-    def decay_weights(
-        self, state: DeviceState, weights: jax.Array, alpha: Number, stream: Stream
-    ) -> tuple[DeviceState, jax.Array]:
-        """Decay the weights; ``alpha`` scales the decay."""
-        raise AssertionError
-
-    def diffuse_weights(
-        self, state: DeviceState, weights: jax.Array, stream: Stream
-    ) -> tuple[DeviceState, jax.Array]:
-        """Add one step of the weight diffusion."""
-        raise AssertionError
-
-    def drift_weights(
-        self, state: DeviceState, weights: jax.Array, delta_t: Number, stream: Stream
-    ) -> tuple[DeviceState, jax.Array]:
-        """Let ``delta_t`` pass."""
-        raise AssertionError
-
-    def reset_weights(
-        self, state: DeviceState, weights: jax.Array, where: jax.Array, stream: Stream
-    ) -> tuple[DeviceState, jax.Array]:
-        """Reset the crosspoints where ``where`` is true."""
-        raise AssertionError
-
-    def clip_weights(
-        self, state: DeviceState, weights: jax.Array, limit: Number | None, stream: Stream
-    ) -> tuple[DeviceState, jax.Array]:
-        """Clip to the device's bounds and to plus and minus ``limit`` if given."""
-        raise AssertionError
-
-    def update(
-        self,
-        state: DeviceState,
-        weights: jax.Array,
-        x: jax.Array,
-        d: jax.Array,
-        learning_rate: Number | jax.Array,
-        parameters: UpdateParameters,
-        mode: UpdateMode,
-        stream: Stream,
-    ) -> tuple[DeviceState, jax.Array]:
-        """Update by a mini-batch; devices that are pulsed one by one are updated by the tile instead.
-
-        Args:
-            state: State of the device.
-            weights: Apparent weights ``(out, in)``.
-            x: Inputs ``(n, in)``.
-            d: Output gradients ``(n, out)``.
-            learning_rate: At least 0; 0 changes nothing.
-            parameters: How pulses are made.
-            mode: Whether pulses may be applied together.
-            stream: Randomness.
-        """
-        raise AssertionError
-
-    def with_update_index(self, state: DeviceState, index: Number) -> DeviceState:
-        """Return the state with another device of a unit cell in turn; other devices ignore it."""
-        return state
-
-    def decays(self) -> bool:
-        """Whether the end of a batch decays the weights."""
-        raise AssertionError
-
-    def diffuses(self) -> bool:
-        """Whether the end of a batch diffuses the weights."""
-        raise AssertionError
-
-    def hidden_parameters(self, state: DeviceState, weights: jax.Array) -> dict[str, jax.Array]:
-        """Return the per-crosspoint parameters and hidden weights under the reference's names."""
-        return {}
-
 
 StepLaw = Literal["constant", "affine", "nonlinear"]
 
@@ -311,6 +166,12 @@ class PulsedDevice(Device):
     def steps(self, state: DeviceState, weights: jax.Array) -> Steps:
         """Return the noise-free step sizes at the internal weights (see ``internal``)."""
         raise AssertionError
+
+    def law(self, state: DeviceState) -> tuple[Steps, Steps]:
+        """Return the steps at internal weight 0 and their derivatives; asked only where ``step_law`` is affine."""
+        assert state.dwmin_up is not None
+        zero = jnp.zeros_like(state.dwmin_up)
+        return jax.jvp(lambda v: self.steps(state, v), (zero,), (jnp.ones_like(zero),))
 
     def pulse_noise(self, state: DeviceState, weights: jax.Array, steps: Steps) -> Steps:
         """Return the standard deviation of one up and one down pulse; asked only if ``dw_min_std`` is present."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 
 from aihwjax.config import configclass
-from aihwjax.devices.base import DeviceState
+from aihwjax.devices.device import DeviceState
 from aihwjax.devices.ideal import ExactDevice
 from aihwjax.errors import ConfigError
 from aihwjax.random import Stream

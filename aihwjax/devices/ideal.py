@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from aihwjax.config import configclass, not_positive, number, part, zero
-from aihwjax.devices.base import Device, DeviceState
+from aihwjax.devices.device import Device, DeviceState
 from aihwjax.devices.drift import DriftParameter
 from aihwjax.devices.drifting import DriftState, drift_step
 from aihwjax.random import Noise, Stream, normals

@@ -75,6 +75,9 @@ class LinearStepDevice(WriteNoiseDevice):
     def steps(self, state: DeviceState, weights: jax.Array) -> Steps:
         return linear_steps(state, weights)
 
+    def law(self, state: DeviceState) -> tuple[Steps, Steps]:
+        return linear_law(state)
+
     def pulse_noise(self, state: DeviceState, weights: jax.Array, steps: Steps) -> Steps:
         return linear_noise(self, state, steps)
 
@@ -116,6 +119,12 @@ def linear_steps(state: DeviceState, weights: jax.Array) -> Steps:
         state.dwmin_up + state.model["slope_up"] * weights,
         state.dwmin_down + state.model["slope_down"] * weights,
     )
+
+
+def linear_law(state: DeviceState) -> tuple[Steps, Steps]:
+    """Return the coefficients of :func:`linear_steps`, which stand in the state."""
+    assert state.dwmin_up is not None and state.dwmin_down is not None
+    return Steps(state.dwmin_up, state.dwmin_down), Steps(state.model["slope_up"], state.model["slope_down"])
 
 
 def linear_noise(device: WriteNoiseDevice, state: DeviceState, steps: Steps) -> Steps:

@@ -14,7 +14,7 @@ import jax
 
 from aihwjax.config import configclass, number
 from aihwjax.devices.base import DeviceState, StepLaw, Steps, WriteNoiseDevice
-from aihwjax.devices.linear_step import add_slopes, check_reverse, linear_noise, linear_steps
+from aihwjax.devices.linear_step import add_slopes, check_reverse, linear_law, linear_noise, linear_steps
 from aihwjax.random import Noise
 from aihwjax.typing import Number, Shape
 
@@ -50,6 +50,9 @@ class SoftBoundsDevice(WriteNoiseDevice):
 
     def steps(self, state: DeviceState, weights: jax.Array) -> Steps:
         return linear_steps(state, weights)
+
+    def law(self, state: DeviceState) -> tuple[Steps, Steps]:
+        return linear_law(state)
 
     def pulse_noise(self, state: DeviceState, weights: jax.Array, steps: Steps) -> Steps:
         return linear_noise(self, state, steps)

@@ -187,12 +187,12 @@ class _Part(NamedTuple):
     route: Route
     """Which coincidences reach the device."""
 
-    def pulses(self, due: jax.Array | None = None) -> tuple[jax.Array, jax.Array]:
-        """Return the numbers of up and down pulses, each ``(out, in)``; ``due``: what an enclosing loop changes."""
+    def counts(self, due: jax.Array | None = None) -> jax.Array:
+        """Return the packed numbers of pulses, ``(out, in)``; ``due``: what an enclosing loop changes."""
         columns, rows = self.columns, self.rows
         if due is not None:
             columns, rows = _stay((columns, rows), due)
-        return bit_lines.count_between(columns, rows, self.first, self.last, self.route)
+        return bit_lines.packed_counts(columns, rows, self.first, self.last, self.route)
 
 
 class _Passes(NamedTuple):
@@ -210,7 +210,7 @@ class _Passes(NamedTuple):
 
         def dense(due: jax.Array, now: jax.Array) -> jax.Array:
             (device, state), own = _stay(((self.device, self.state), stream), due)
-            up, down = part.pulses(due)
+            up, down = bit_lines.split(part.counts(due))
             normal = own.normal(up.shape) if device.present("dw_min_std") else None
             return first_order(device, state, now, up, down, normal)
 
@@ -241,12 +241,12 @@ class _Passes(NamedTuple):
 
         def dense(due: jax.Array, now: jax.Array, reflects: bool) -> jax.Array:
             (device, state), own = _stay(((self.device, self.state), stream), due)
+            up, down = bit_lines.split(_stay(counts, due))
             exponential = own.child("reflection").exponential(up.shape) if reflects else None
             draws = Draws(own.normal(up.shape), exponential)
             return many_pulses(device, state, law, now, up, down, draws, plan.burst)
 
-        # for whichever of the two comes
-        up, down = part.pulses()
+        counts = part.counts()  # for whichever of the two comes
         if not self.device.meets_bounds() or always_reflect:
             return once(due, partial(dense, reflects=self.device.meets_bounds()), now)
         now = once(due & ~plan.free, partial(dense, reflects=True), now)

@@ -213,13 +213,17 @@ def count(columns: Words, rows: Words, route: Route = Route.BOTH) -> tuple[jax.A
     return up_count, total.astype(jnp.int32) - up_count
 
 
-def count_between(
+def packed_counts(
     columns: Words, rows: Words, first: jax.Array, last: jax.Array, route: Route = Route.BOTH
-) -> tuple[jax.Array, jax.Array]:
-    """Count the coincidences in the pulse rows ``first`` to ``last - 1``, visiting only the words of these."""
+) -> jax.Array:
+    """Count the coincidences in the pulse rows ``first`` to ``last - 1``, visiting only the words of these.
+
+    Returns:
+        Up pulses in the low half of a word and down pulses in the high half, ``(out, in)`` int32; see :func:`split`.
+    """
     words = columns.fires.shape[0]
     if words <= _COUNTED_WORDS:
-        return count(columns.only(first, last), rows.only(first, last), route)
+        return _joined(*count(columns.only(first, last), rows.only(first, last), route))
     last = jnp.minimum(last, words * BITS)
 
     def some(at: jax.Array) -> tuple[jax.Array, Words, Words]:
@@ -236,14 +240,21 @@ def count_between(
     def more(carry: tuple[Any, ...]) -> tuple[Any, ...]:
         # the words are cut out one round ahead, so that the compiler doesn't do it for every crosspoint
         _, at, counts, across, along = carry
-        up, down = count(across, along, route)
         following, *part = some(at)
-        return at < last, following, counts + (up | (down << _HALF)), *part
+        return at < last, following, counts + _joined(*count(across, along, route)), *part
 
     following, across, along = some(first)
     zeros = jnp.zeros((rows.fires.shape[1], columns.fires.shape[1]), jnp.int32)
     start = (first < last, following, zeros, across, along)
-    counts = lax.while_loop(lambda carry: carry[0], more, start)[2]
+    return lax.while_loop(lambda carry: carry[0], more, start)[2]
+
+
+def _joined(up: jax.Array, down: jax.Array) -> jax.Array:
+    return up | (down << _HALF)
+
+
+def split(counts: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Return the up and down pulses of :func:`packed_counts`, each ``(out, in)`` int32."""
     return counts & ((1 << _HALF) - 1), counts >> _HALF
 
 

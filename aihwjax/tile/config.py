@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from aihwjax.config import Config, configclass, part
-from aihwjax.devices.base import Device
 from aihwjax.devices.constant_step import ConstantStepDevice
+from aihwjax.devices.device import Device
 from aihwjax.devices.floating_point import FloatingPointDevice
 from aihwjax.devices.ideal import ExactDevice, IdealDevice
 from aihwjax.errors import ConfigError

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from aihwjax import random
-from aihwjax.devices.base import DeviceState
+from aihwjax.devices.device import DeviceState
 from aihwjax.errors import ConfigError
 from aihwjax.random import Noise, Stream
 from aihwjax.tile import clipping, remapping

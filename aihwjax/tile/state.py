@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import jax
 
-from aihwjax.devices.base import DeviceState
+from aihwjax.devices.device import DeviceState
 
 
 @jax.tree_util.register_dataclass

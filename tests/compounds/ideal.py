@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import aihwjax as aj
-from aihwjax.devices.base import Device
+from aihwjax.devices.device import Device
 from aihwjax.tile.state import TileState
 
 KEY = jax.random.key(0)

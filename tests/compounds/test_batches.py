@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import aihwjax as aj
-from aihwjax.devices.base import Device
+from aihwjax.devices.device import Device
 from tests.compounds.ideal import EXACT, PERFECT, device, pair, started, update
 
 _MOVE = {"units_in_mbatch": False, "transfer_forward": PERFECT, "transfer_lr": 0.5, "scale_transfer_lr": False}

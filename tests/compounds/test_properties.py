@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import aihwjax as aj
-from aihwjax.devices.base import Device
+from aihwjax.devices.device import Device
 from tests.compounds.ideal import KEY, started, update
 
 SHAPE = (3, 4)

@@ -12,7 +12,7 @@ import pytest
 
 import aihwjax as aj
 from aihwjax.compounds.blocks import drawn_slice
-from aihwjax.devices.base import Device
+from aihwjax.devices.device import Device
 from aihwjax.random import NoiseEngine, stream
 from aihwjax.tile.state import TileState
 from tests.compounds.ideal import COUNTED, EXACT, KEY, PERFECT, WRITE, device, hidden, pair, started, update

@@ -15,7 +15,7 @@ import pytest
 
 import aihwjax as aj
 from aihwjax.compounds import CellState
-from aihwjax.devices.base import Device
+from aihwjax.devices.device import Device
 from tests.compounds.ideal import KEY, PERFECT, WRITE, device, hidden, pair, started, update
 
 Trace = dict[str, list[list[float]]]

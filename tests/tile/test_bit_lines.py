@@ -74,7 +74,7 @@ def test_counts_between_rows(
         Route.UP: (both & differ, both & False),
         Route.DOWN_AS_UP: (both & ~differ, both & False),
     }[route]
-    up, down = bit_lines.count_between(columns, rows, jnp.asarray(first), jnp.asarray(last), route)
+    up, down = bit_lines.split(bit_lines.packed_counts(columns, rows, jnp.asarray(first), jnp.asarray(last), route))
     np.testing.assert_array_equal(up, expected[0].sum(0))
     np.testing.assert_array_equal(down, expected[1].sum(0))
     met = bit_lines.meet(columns.only(first, last), rows.only(first, last), route)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import aihwjax as aj
-from aihwjax.devices.base import DeviceState
+from aihwjax.devices.device import DeviceState
 from aihwjax.random import NoiseEngine, stream
 from aihwjax.tile import pulsing
 from aihwjax.tile.pulses import UpdateMode

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aihwjax.devices.base import Device
+from aihwjax.devices.device import Device
 from aihwjax.presets.utils import PresetIOParameters, PresetUpdateParameters
 from aihwjax.tile.config import TileConfig
 from aihwjax.tile.io import BoundManagementType, IOParameters, NoiseManagementType

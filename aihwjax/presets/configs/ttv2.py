@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from aihwjax.compounds import ChoppedTransferCompound
-from aihwjax.devices.base import Device
+from aihwjax.devices.device import Device
 from aihwjax.presets.configs.parts import training_tile, transfer_read, transfer_write
 from aihwjax.presets.devices import (
     CapacitorPresetDevice,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from aihwjax.compounds import VectorUnitCell, VectorUnitCellUpdatePolicy
-from aihwjax.devices.base import Device
+from aihwjax.devices.device import Device
 from aihwjax.presets.configs.parts import training_tile
 from aihwjax.presets.devices import (
     CapacitorPresetDevice,

@@ -1,0 +1,158 @@
+"""What a device is: a frozen configuration, and a few pure functions that a tile asks of it."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
+
+import jax
+
+from aihwjax.config import Config, configclass
+from aihwjax.devices.drifting import DriftState
+from aihwjax.random import Noise, Stream
+from aihwjax.typing import Number, Shape
+
+if TYPE_CHECKING:
+    from aihwjax.tile.pulses import UpdateMode, UpdateParameters
+
+
+class Steps(NamedTuple):
+    """Sizes of one noise-free up and down step, each ``(out, in)``; a down step is subtracted."""
+
+    up: jax.Array
+    down: jax.Array
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class DeviceState:
+    """Per-crosspoint parameters and hidden state of a device; every array is ``(out, in)``.
+
+    A field is ``None`` where the configuration switches the feature off.
+    """
+
+    max_bound: jax.Array | None = None
+    """Upper hard bound of the weight."""
+    min_bound: jax.Array | None = None
+    """Lower hard bound of the weight."""
+    dwmin_up: jax.Array | None = None
+    """Size of an up step (before the model's dependence on the weight)."""
+    dwmin_down: jax.Array | None = None
+    """Size of a down step."""
+    decay_scales: jax.Array | None = None
+    """Factor of one decay call."""
+    diffusion_rates: jax.Array | None = None
+    """Standard deviation of one diffusion call."""
+    reset_bias: jax.Array | None = None
+    """Weight after a reset and the rest point of the decay."""
+    drift: DriftState | None = None
+    """Drift exponents and clock."""
+    persistent: jax.Array | None = None
+    """Weights without write noise, if there is write noise."""
+    coarseness: jax.Array | None = None
+    """Mean |d step / d weight| and mean step over half range, ``(2,)``; they decide how pulses are grouped."""
+    model: dict[str, jax.Array] = dataclasses.field(default_factory=dict)
+    """Parameters of the device model, under the reference's names."""
+
+
+@configclass
+class Device(Config):
+    """Base of all devices: what a tile asks of one."""
+
+    construction_seed: int = 0
+    """0: parameters are drawn from the tile's key; else equal draws in all tiles of equal shape."""
+    reference_quirks: bool = False
+    """Set by the tile configuration; see ``TileConfig.reference_quirks``."""
+
+    pulsed: ClassVar[bool] = False
+    """Whether updates are pulse trains; otherwise they are exact."""
+
+    def resolved(self) -> Device:
+        """Return the device that does the work (for a device that is a conversion of another)."""
+        return self
+
+    def init(self, key: Noise, shape: Shape) -> DeviceState:
+        """Draw the per-crosspoint parameters of a tile of ``shape`` (out, in)."""
+        raise AssertionError
+
+    def weight_granularity(self) -> Number:
+        """Return the mean step size that sets the number of pulses, in weight units."""
+        raise AssertionError
+
+    def set_weights(
+        self, state: DeviceState, weights: jax.Array, stream: Stream
+    ) -> tuple[DeviceState, jax.Array]:
+        """Write ``weights`` and return the new state and the apparent weights."""
+        raise AssertionError
+
+    def decay_weights(
+        self, state: DeviceState, weights: jax.Array, alpha: Number, stream: Stream
+    ) -> tuple[DeviceState, jax.Array]:
+        """Decay the weights; ``alpha`` scales the decay."""
+        raise AssertionError
+
+    def diffuse_weights(
+        self, state: DeviceState, weights: jax.Array, stream: Stream
+    ) -> tuple[DeviceState, jax.Array]:
+        """Add one step of the weight diffusion."""
+        raise AssertionError
+
+    def drift_weights(
+        self, state: DeviceState, weights: jax.Array, delta_t: Number, stream: Stream
+    ) -> tuple[DeviceState, jax.Array]:
+        """Let ``delta_t`` pass."""
+        raise AssertionError
+
+    def reset_weights(
+        self, state: DeviceState, weights: jax.Array, where: jax.Array, stream: Stream
+    ) -> tuple[DeviceState, jax.Array]:
+        """Reset the crosspoints where ``where`` is true."""
+        raise AssertionError
+
+    def clip_weights(
+        self, state: DeviceState, weights: jax.Array, limit: Number | None, stream: Stream
+    ) -> tuple[DeviceState, jax.Array]:
+        """Clip to the device's bounds and to plus and minus ``limit`` if given."""
+        raise AssertionError
+
+    def update(
+        self,
+        state: DeviceState,
+        weights: jax.Array,
+        x: jax.Array,
+        d: jax.Array,
+        learning_rate: Number | jax.Array,
+        parameters: UpdateParameters,
+        mode: UpdateMode,
+        stream: Stream,
+    ) -> tuple[DeviceState, jax.Array]:
+        """Update by a mini-batch; devices that are pulsed one by one are updated by the tile instead.
+
+        Args:
+            state: State of the device.
+            weights: Apparent weights ``(out, in)``.
+            x: Inputs ``(n, in)``.
+            d: Output gradients ``(n, out)``.
+            learning_rate: At least 0; 0 changes nothing.
+            parameters: How pulses are made.
+            mode: Whether pulses may be applied together.
+            stream: Randomness.
+        """
+        raise AssertionError
+
+    def with_update_index(self, state: DeviceState, index: Number) -> DeviceState:
+        """Return the state with another device of a unit cell in turn; other devices ignore it."""
+        return state
+
+    def decays(self) -> bool:
+        """Whether the end of a batch decays the weights."""
+        raise AssertionError
+
+    def diffuses(self) -> bool:
+        """Whether the end of a batch diffuses the weights."""
+        raise AssertionError
+
+    def hidden_parameters(self, state: DeviceState, weights: jax.Array) -> dict[str, jax.Array]:
+        """Return the per-crosspoint parameters and hidden weights under the reference's names."""
+        return {}
