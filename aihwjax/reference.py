@@ -58,6 +58,11 @@ PRESET_PARTS = {
     "PresetIOParameters": "IOParameters",
     "StandardIOParameters": "IOParameters",
     "PresetUpdateParameters": "UpdateParameters",
+    "WebComposerIOParameters": "IOParameters",
+    "WebComposerMappingParameter": "MappingParameter",
+    "OldWebComposerMappingParameter": "MappingParameter",
+    "WebComposerWeightClipParameter": "WeightClipParameter",
+    "WebComposerWeightModifierParameter": "WeightModifierParameter",
 }
 """Presets of parts of a tile and the class each is derived from (spec: presets, section 1)."""
 
@@ -69,8 +74,14 @@ _OTHER_NAMES = {
 _ALIASES = {**PRESET_DEVICES, **PRESET_PARTS, **_OTHER_NAMES}
 
 _TILES = {"SingleRPUConfig", "UnitCellRPUConfig", "DigitalRankUpdateRPUConfig", "FloatingPointRPUConfig"}
-_INFERENCE = {"InferenceRPUConfig": False, "TorchInferenceRPUConfig": True}
-"""Configurations of inference tiles, and whether they are on the torch tile."""
+_INFERENCE = {
+    "InferenceRPUConfig": False,
+    "TorchInferenceRPUConfig": True,
+    "StandardHWATrainingPreset": False,
+    "WebComposerInferenceRPUConfig": False,
+    "OldWebComposerInferenceRPUConfig": False,
+}
+"""Configurations and presets of inference tiles, and whether they are on the torch tile."""
 _TILES |= set(_INFERENCE)
 _FAMILIES = ("TikiTaka", "TTv2", "ChoppedTTv2", "AGAD", "MixedPrecision", "")
 _PRESETS = {

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import enum
 from typing import Any
 
 import pytest
 
+from aihwjax import presets
 from aihwjax.devices.exp_step import ExpStepDevice
 from aihwjax.devices.linear_step import LinearStepDevice
 from aihwjax.devices.piecewise_step import PiecewiseStepDevice
@@ -122,3 +124,37 @@ def test_groups_without_part_are_left_out(group: str) -> None:
 def test_mistakes_are_named(flat: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         from_reference(flat)
+
+
+def flattened(value: Any, path: str, tags: dict[str, str]) -> dict[str, Any]:
+    """Return the entries of a configuration under dotted paths; ``tags`` has class names of the reference."""
+    if dataclasses.is_dataclass(value):
+        name = type(value).__name__
+        found: dict[str, Any] = {f"{path}__class__": tags.get(path, name)}
+        for field in dataclasses.fields(value):
+            if field.name not in ("reference_quirks", "torch_tile"):
+                found |= flattened(getattr(value, field.name), f"{path}{field.name}.", tags)
+        return found
+    if isinstance(value, enum.Enum):
+        value = f"{type(value).__name__}.{value.name}"
+    return {path.removesuffix("."): value}
+
+
+WEB = {"forward.": "WebComposerIOParameters", "modifier.": "WebComposerWeightModifierParameter"}
+WEB |= {"clip.": "WebComposerWeightClipParameter"}
+
+
+@pytest.mark.parametrize(
+    ("name", "tags"),
+    [
+        ("StandardHWATrainingPreset", {"forward.": "PresetIOParameters"}),
+        ("WebComposerInferenceRPUConfig", {**WEB, "mapping.": "WebComposerMappingParameter"}),
+        ("OldWebComposerInferenceRPUConfig", {**WEB, "mapping.": "OldWebComposerMappingParameter"}),
+    ],
+)
+def test_inference_presets_arrive(name: str, tags: dict[str, str]) -> None:
+    preset = presets.by_name(name)(reference_quirks=True)
+    flat = flattened(preset, "", {"": name, **tags})
+    values = {path: value for path, value in flat.items() if not str(path).startswith("update_mode")}
+    assert from_reference(values) == preset
+    assert from_reference({**values, "forward.out_noise": 0.5}).forward.out_noise == 0.5
