@@ -73,7 +73,7 @@ class Words(NamedTuple):
     fires: jax.Array
     """Whether the line fires."""
     negative: jax.Array
-    """Whether it fires and its value is negative."""
+    """Whether its value is negative; of meaning where it fires."""
 
     def columns(self, in_size: int) -> Words:
         """The words of the columns."""
@@ -84,10 +84,9 @@ class Words(NamedTuple):
         return Words(self.fires[:, in_size:], self.negative[:, in_size:])
 
     def only(self, first: jax.Array, last: jax.Array) -> Words:
-        """Keep the pulse rows ``first`` to ``last - 1``, counted from the first bit."""
+        """Keep the pulse rows ``first`` to ``last - 1``, counted from the first bit; signs of others stay."""
         word = lax.broadcasted_iota(jnp.int32, (self.fires.shape[0], 1), 0) * BITS
-        mask = below(last - word) & ~below(first - word)
-        return Words(self.fires & mask, self.negative & mask)
+        return Words(self.fires & below(last - word) & ~below(first - word), self.negative)
 
     def turned(self, lines: jax.Array | None) -> Words:
         """Turn the signs of the marked ``lines``, bool; ``None``: of no line."""
@@ -223,7 +222,7 @@ def packed_counts(
     """
     words = columns.fires.shape[0]
     if words <= _COUNTED_WORDS:
-        return _joined(*count(columns.only(first, last), rows.only(first, last), route))
+        return _joined(*count(columns, rows.only(first, last), route))
     last = jnp.minimum(last, words * BITS)
 
     def some(at: jax.Array) -> tuple[jax.Array, Words, Words]:
@@ -231,11 +230,10 @@ def packed_counts(
         start = jnp.minimum(at // BITS, words - _COUNTED_WORDS)
         shift = start * BITS
 
-        def cut(lines: Words) -> Words:
-            part = Words(*(lax.dynamic_slice_in_dim(w, start, _COUNTED_WORDS) for w in lines))
-            return part.only(at - shift, last - shift)
-
-        return shift + _COUNTED_WORDS * BITS, cut(columns), cut(rows)
+        across, along = (
+            Words(*(lax.dynamic_slice_in_dim(w, start, _COUNTED_WORDS) for w in lines)) for lines in (columns, rows)
+        )
+        return shift + _COUNTED_WORDS * BITS, across, along.only(at - shift, last - shift)
 
     def more(carry: tuple[Any, ...]) -> tuple[Any, ...]:
         # the words are cut out one round ahead, so that the compiler doesn't do it for every crosspoint

@@ -59,7 +59,7 @@ class Span(NamedTuple):
         starts = jnp.append(lines.starts, lines.total)
         word = begin + lax.broadcasted_iota(jnp.int32, (words.fires.shape[0], 1), 0) * BITS
         mask = below(starts[self.last] - word) & ~below(starts[self.first] - word)
-        chosen = Words(*(self.narrow(w, 1) & mask for w in chosen))
+        chosen = Words(self.narrow(chosen.fires, 1) & mask, self.narrow(chosen.negative, 1))
         if self.columns:
             columns = chosen
         else:
