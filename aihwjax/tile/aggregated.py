@@ -118,8 +118,11 @@ def update(
         start = (*start, jnp.zeros(weights.shape, bool))
     zero = jnp.asarray(0, jnp.int32)
 
-    def one_group(carry: tuple[jax.Array, Words, Weights]) -> tuple[jax.Array, Words, Weights]:
-        begin, drawn, current = carry
+    def one_group(carry: tuple[jax.Array, Weights]) -> tuple[jax.Array, Weights]:
+        begin, current = carry
+        drawn = lax.cond(
+            begin > 0, lambda: bit_lines.pack(lines, begin, count, line_stream), lambda: packed.words
+        )
         words, in_size = drawn.turned(turns), columns
         if span is not None:
             words, in_size = span.words(words, in_size, lines, begin)
@@ -161,14 +164,9 @@ def update(
         else:
             met = bit_lines.meet(words.columns(in_size), words.rows(in_size), route)
             current = (stored, current[1] | met)
-        following = begin + count * BITS
-        # few mini-batches need another group
-        drawn = once(
-            following < lines.total, lambda _, __: bit_lines.pack(lines, following, count, line_stream), drawn
-        )
-        return following, drawn, current
+        return begin + count * BITS, current
 
-    _, _, final = lax.while_loop(lambda carry: carry[0] < lines.total, one_group, (zero, packed.words, start))
+    _, final = lax.while_loop(lambda carry: carry[0] < lines.total, one_group, (zero, start))
     if sigma is None:
         return restore(state, final[0], final[0])
     fresh = final[0] + sigma * pulse_stream.child("write").normal(weights.shape)
