@@ -1,0 +1,209 @@
+"""Rows of experiments: made once, found by whoever may see them, told as views."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, func, select, tuple_
+from sqlalchemy.orm import Session
+
+from aihwjax.server.errors import ServiceError
+from aihwjax.server.tables import Artefact, Experiment, Job, User
+from aihwjax.server.tokens import check_name
+from aihwjax.server.views import ExperimentView, Identity, Status
+
+CATEGORIES = ("train", "trainweb", "inference", "inferenceweb")
+"""Words for what an experiment is; only those that start with train can be run."""
+_SHORTEST = 4
+_MOST_LISTED = 1000
+
+
+def add(
+    session: Session,
+    identity: Identity,
+    name: str,
+    category: str,
+    submission: str | None,
+    sha256: str | None,
+    size: int | None,
+) -> Experiment:
+    """Return the experiment of a submission, made if there is none.
+
+    Args:
+        session: A writing transaction.
+        identity: Owner.
+        name: Free text.
+        category: One of :data:`CATEGORIES`.
+        submission: The client's own number; a repeated one finds the experiment.
+        sha256: Hash of the archive, if known.
+        size: Bytes of the archive, if known.
+
+    Raises:
+        ServiceError: 422 if a value is not allowed, 413 if the archive would be too large, 409 if
+            the submission is of another archive, 429 if too many experiments wait for theirs.
+    """
+    _check(identity, category, submission, sha256, size)
+    name = check_name(name, "name")
+    # one request of a user at a time, so that two equal ones don't both find nothing
+    session.execute(select(User.id).where(User.id == identity.user_id).with_for_update())
+    if submission is not None:
+        same = (Experiment.user_id == identity.user_id, Experiment.submission == submission)
+        found = session.scalar(select(Experiment).where(*same))
+        if found is not None:
+            if (found.sha256, found.size) != (sha256, size):
+                message = "this submission was made before with another archive: take a new submission"
+                raise ServiceError(409, "other_submission", message, "submission")
+            return found
+    unsent = select(func.count()).select_from(Experiment).outerjoin(Job, Job.id == Experiment.id)
+    if (
+        _count(session, unsent.where(Experiment.user_id == identity.user_id, Job.id.is_(None)))
+        >= identity.limits.max_jobs
+    ):
+        raise ServiceError(429, "too_many_experiments", "too many experiments were never submitted", retry_after=3600)
+    row = Experiment(
+        id=uuid.uuid4().hex,
+        user_id=identity.user_id,
+        name=name,
+        category=category,
+        submission=submission,
+        sha256=sha256,
+        size=size,
+        max_seconds=identity.limits.max_seconds,
+    )
+    session.add(row)
+    session.flush()
+    return row
+
+
+def find(session: Session, identity: Identity, start: str) -> Experiment:
+    """Return the experiment with an id, or with an id that starts so.
+
+    Args:
+        session: A transaction.
+        identity: Who asks; others' experiments do not exist for a user.
+        start: The id, or at least four characters of it.
+
+    Raises:
+        ServiceError: 404 if there is none, 409 if there are several.
+    """
+    missing = ServiceError(404, "not_found", "there is no such experiment")
+    if not re.fullmatch(rf"[0-9a-f]{{{_SHORTEST},32}}", start):
+        raise missing
+    whole = len(start) == 32
+    same = Experiment.id == start if whole else Experiment.id.startswith(start)
+    rows = session.scalars(select(Experiment).where(same, *_visible(identity)).limit(2)).all()
+    if not rows:
+        raise missing
+    if len(rows) > 1:
+        raise ServiceError(409, "ambiguous", f"several experiments start with {start}: give more of the id", "id")
+    return rows[0]
+
+
+def page(session: Session, identity: Identity, status: str | None, limit: int, before: str | None) -> list[Experiment]:
+    """Return experiments, newest first.
+
+    Args:
+        session: A transaction.
+        identity: Who asks.
+        status: Only with this status.
+        limit: At most so many.
+        before: Only older ones than the experiment with this id.
+
+    Raises:
+        ServiceError: 422 if a value is not allowed.
+    """
+    if not 1 <= limit <= _MOST_LISTED:
+        raise ServiceError(422, "bad_value", f"limit={limit} is not allowed: give 1 to {_MOST_LISTED}", "limit")
+    query = select(Experiment).outerjoin(Job, Job.id == Experiment.id).where(*_visible(identity))
+    if status is not None:
+        if status not in list(Status):
+            message = f"status={status!r} is not allowed: give one of {', '.join(Status)}"
+            raise ServiceError(422, "bad_value", message, "status")
+        query = query.where(Job.id.is_(None) if status == Status.CREATED else Job.status == status)
+    if before is not None:
+        last = session.scalar(select(Experiment).where(Experiment.id == before, *_visible(identity)))
+        if last is None:
+            raise ServiceError(422, "bad_value", "before is not allowed: give the id of an experiment", "before")
+        query = query.where(tuple_(Experiment.created_at, Experiment.id) < tuple_(last.created_at, last.id))
+    return list(session.scalars(query.order_by(Experiment.created_at.desc(), Experiment.id.desc()).limit(limit)))
+
+
+def views(session: Session, rows: Sequence[Experiment]) -> list[ExperimentView]:
+    """Return the views of experiments.
+
+    Args:
+        session: The rows' transaction.
+        rows: Experiments.
+    """
+    ids = [row.id for row in rows]
+    jobs = {job.id: job for job in session.scalars(select(Job).where(Job.id.in_(ids)))}
+    users = select(User.id, User.name).where(User.id.in_({row.user_id for row in rows}))
+    names = {user_id: name for user_id, name in session.execute(users)}  # noqa: C416 (dict() takes it for a mapping)
+    stored = select(Artefact.experiment_id, Artefact.kind).where(Artefact.experiment_id.in_(ids))
+    kinds = {(experiment_id, kind) for experiment_id, kind in session.execute(stored)}
+    return [_view(row, jobs.get(row.id), names[row.user_id], kinds) for row in rows]
+
+
+def artefact(session: Session, experiment_id: str, kind: str) -> Artefact | None:
+    """Return the row of a stored file, ``None`` if it is not stored."""
+    return session.get(Artefact, (experiment_id, kind))
+
+
+def _view(row: Experiment, job: Job | None, user: str, kinds: set[tuple[str, str]]) -> ExperimentView:
+    progress: dict[str, Any] = {
+        "status": Status.CREATED,
+        "started_at": None,
+        "finished_at": None,
+        "epochs": 0,
+        "epochs_done": 0,
+        "attempts": 0,
+        "error": None,
+        "device": None,
+        "metrics": None,
+    }
+    if job is not None:
+        progress = {name: getattr(job, name) for name in progress}
+        progress["status"] = Status(job.status)
+        if not progress["status"].final:
+            progress["error"] = None  # of an attempt that is not the last
+    return ExperimentView(
+        id=row.id,
+        user=user,
+        name=row.name,
+        category=row.category,
+        created_at=row.created_at,
+        job_id=None if job is None else job.id,
+        input_id=f"{row.id}-input",
+        output_id=f"{row.id}-output" if (row.id, "output") in kinds else None,
+        has_input=(row.id, "input") in kinds,
+        has_payload=(row.id, "payload") in kinds,
+        summary=row.summary,
+        **progress,
+    )
+
+
+def _visible(identity: Identity) -> tuple[ColumnElement[bool], ...]:
+    return () if identity.scope == "admin" else (Experiment.user_id == identity.user_id,)
+
+
+def _check(identity: Identity, category: str, submission: str | None, sha256: str | None, size: int | None) -> None:
+    if category not in CATEGORIES:
+        message = f"category={category!r} is not allowed: give one of {', '.join(CATEGORIES)}"
+        raise ServiceError(422, "bad_value", message, "category")
+    if submission is not None and not re.fullmatch(r"[A-Za-z0-9_.:-]{1,100}", submission):
+        message = "submission is not allowed: give 1 to 100 letters, digits or one of _.:-"
+        raise ServiceError(422, "bad_value", message, "submission")
+    if sha256 is not None and not re.fullmatch(r"[0-9a-f]{64}", sha256):
+        raise ServiceError(422, "bad_value", "sha256 is not allowed: give 64 hexadecimal digits", "sha256")
+    if size is not None and size < 1:
+        raise ServiceError(422, "bad_value", f"size={size} is not allowed: give a number of bytes", "size")
+    if size is not None and size > identity.limits.max_archive_bytes:
+        message = f"size={size} is too large: at most {identity.limits.max_archive_bytes} bytes are allowed"
+        raise ServiceError(413, "too_large", message, "size")
+
+
+def _count(session: Session, query: Any) -> int:
+    return int(session.scalar(query) or 0)
