@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Self
 
 from cyclopts import App, CycloptsError, Parameter
 
+from aihwjax.commands.composer import app as composer
 from aihwjax.commands.plot import app as plot
 from aihwjax.errors import AihwjaxError
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 app = App(name="aihwjax", help="Simulate and train neural networks on analog in-memory computing hardware.")
 app.command(plot)
+app.command(composer)
 
 _PLAIN = Parameter(negative=())
 

@@ -8,7 +8,7 @@ import hashlib
 import os
 import secrets
 import time
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -95,13 +95,14 @@ class Artefacts:
         file = self._open(path)  # at once, so that the answer's head can tell
         return _blocks(file)
 
-    def fetch(self, path: str, target: Path, sha256: str) -> None:
+    def fetch(self, path: str, target: Path, sha256: str, each: Callable[[], None] = lambda: None) -> None:
         """Copy a file to a local one, which appears whole or not at all.
 
         Args:
             path: From :meth:`write`.
             target: The copy; replaced if it exists.
             sha256: Hash that it must have.
+            each: Called after each piece; an error that it raises ends the copy.
 
         Raises:
             ServiceError: As :meth:`chunks`; 507 if the disk is full, 500 if the content is damaged.
@@ -109,7 +110,7 @@ class Artefacts:
         temporary = target.with_name(f".{target.name}.{secrets.token_hex(6)}{_PART}")
         try:
             with _failures(), temporary.open("wb") as file:
-                found = _copy(self.chunks(path), file, 1 << 62, None, None)[0]
+                found = _copy(_calling(each, self.chunks(path)), file, 1 << 62, None, None)[0]
                 os.fsync(file.fileno())
             if found != sha256:
                 raise ServiceError(500, "damaged", f"the stored file {path} is damaged")
@@ -184,6 +185,12 @@ class Artefacts:
 
 class _SourceError(Exception):
     """An error of who sends the content, which is not one of the storage."""
+
+
+def _calling(each: Callable[[], None], chunks: Iterable[bytes]) -> Iterator[bytes]:
+    for chunk in chunks:
+        each()
+        yield chunk
 
 
 def _passed_on(chunks: Iterable[bytes]) -> Iterator[bytes]:

@@ -46,6 +46,7 @@ class Claim:
 
     job_id: str
     lease: int
+    device: str
     attempts: int
     epochs: int
     cursor: Cursor
@@ -111,6 +112,7 @@ def claim(session: Session, worker: str, seconds: float) -> Claim | None:
     return Claim(
         job.id,
         job.lease,
+        job.device,
         job.attempts,
         job.epochs,
         _cursor(job),

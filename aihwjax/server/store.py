@@ -73,6 +73,9 @@ class Store:
 
 def _engine(url: str) -> Engine:
     try:
+        name = sqlalchemy.make_url(url).get_backend_name()
+        if name not in ("sqlite", "postgresql"):
+            raise ConfigError(f"database={name!r} is not allowed: give one of sqlite, postgresql")
         options: dict[str, Any] = {"pool_size": _POOL, "max_overflow": 0, "pool_pre_ping": True}
         if url.startswith("sqlite"):
             options |= {"connect_args": {"timeout": _BUSY_SECONDS, "check_same_thread": False}, "pool_pre_ping": False}
@@ -86,8 +89,6 @@ def _engine(url: str) -> Engine:
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
-    elif engine.dialect.name != "postgresql":
-        raise ConfigError(f"database={engine.dialect.name!r} is not allowed: give one of sqlite, postgresql")
     return engine
 
 

@@ -19,6 +19,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from aihwjax.server.clock import database_now
+from aihwjax.server.views import Scope
 
 _NAMES = {
     "ix": "ix_%(column_0_label)s",
@@ -59,7 +60,7 @@ class Token(Base):
     """SHA-256 of the token's text, which has more entropy than could be guessed."""
     prefix: Mapped[str] = mapped_column(String(32), index=True)
     """Start of the text, to be shown in lists."""
-    scope: Mapped[str] = mapped_column(String(16))
+    scope: Mapped[Scope] = mapped_column(String(16))
     created_at: Mapped[float] = mapped_column(default=database_now())
     expires_at: Mapped[float | None]
     revoked_at: Mapped[float | None]

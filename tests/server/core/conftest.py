@@ -1,0 +1,37 @@
+"""Fixtures of the composer's core."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("sqlalchemy", reason="needs the extra composer")
+
+from aihwjax.server.service import Composer
+from aihwjax.server.settings import ServerSettings
+from aihwjax.server.views import Identity
+from tests.server.core.databases import database, postgres
+
+__all__ = ["database", "postgres"]
+
+
+@pytest.fixture
+def settings(tmp_path: Path, database: str | None) -> ServerSettings:
+    """Return settings of a composer in an empty folder, on each kind of database."""
+    return ServerSettings(tmp_path / "composer", database_url=database, lease_seconds=2.0)
+
+
+@pytest.fixture
+def composer(settings: ServerSettings) -> Iterator[Composer]:
+    """Yield a composer."""
+    composer = Composer(settings)
+    yield composer
+    composer.close()
+
+
+@pytest.fixture
+def ada(composer: Composer) -> Identity:
+    """Return a user."""
+    return composer.authenticate(composer.create_token("ada"))
