@@ -25,7 +25,7 @@ from aihwjax.server.schemas import (
     Submit,
     finite,
 )
-from aihwjax.server.streaming import EVENT_STREAM, event_stream
+from aihwjax.server.streaming import EVENT_SCHEMA, EVENT_STREAM, event_stream
 from aihwjax.server.views import ExperimentView, Status
 
 PREFIX = "/api/v1"
@@ -123,7 +123,7 @@ def events(
     response_class=Response,
     responses={
         **declared(401, 404, 409, 422),
-        200: {"content": {EVENT_STREAM: {"schema": {"type": "string"}}}, "description": "Server-sent events."},
+        200: {"content": {EVENT_STREAM: {"schema": EVENT_SCHEMA}}, "description": "Server-sent events."},
     },
 )
 async def stream(

@@ -18,6 +18,17 @@ from aihwjax.server.views import EventView, Status
 EVENT_STREAM = "text/event-stream"
 """Media type of the events."""
 
+EVENT_SCHEMA = {
+    "type": "object",
+    "properties": {
+        "id": {"type": "string"},
+        "event": {"type": "string", "enum": ["state", "epoch", "log", "end"]},
+        "data": {"type": "string"},
+        "retry": {"type": "integer"},
+    },
+}
+"""One event, as an OpenAPI schema: its data is an event of the API in JSON; at the end, the final status."""
+
 _LOOK_SECONDS = 0.5
 _ALIVE_SECONDS = 15.0
 _AT_ONCE = 500

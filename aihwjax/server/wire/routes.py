@@ -7,15 +7,20 @@ is its status and the path of its URL; so a job that is refused is sent on to a 
 from __future__ import annotations
 
 import io
+import json
 import re
+import tempfile
 from datetime import datetime
+from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
-from fastapi import APIRouter, Path, Request, Response
+from fastapi import APIRouter, Request, Response
+from fastapi import Path as PathParameter
 from fastapi.responses import RedirectResponse
 from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
+from aihwjax.cloud import tars
 from aihwjax.server.answers import declared, refusal
 from aihwjax.server.calling import Caller, CallerOf, absolute, address, core_of, slowly
 from aihwjax.server.errors import ServiceError
@@ -27,7 +32,7 @@ from aihwjax.server.wire import convert, presets
 
 router = APIRouter(tags=["wire"])
 
-ItemId: TypeAlias = Annotated[str, Path(alias="id", max_length=64, description="Id of the experiment.")]
+ItemId: TypeAlias = Annotated[str, PathParameter(alias="id", max_length=64, description="Id of the experiment.")]
 
 _MOST_LISTED = 1000
 _MOST_NAME = 200
@@ -197,7 +202,7 @@ def output(item_id: ItemId, expires: Expires, signature: Signature, request: Req
 
 
 @router.get("/refused/{words}", status_code=422, responses=declared(422))
-def refused(words: Annotated[str, Path(max_length=2 * _MOST_WORDS)]) -> Response:
+def refused(words: Annotated[str, PathParameter(max_length=2 * _MOST_WORDS)]) -> Response:
     """Say that something is refused; the path says why."""
     return refusal(422, "refused", words.replace("-", " "))
 
@@ -209,19 +214,24 @@ def _found(caller: Caller, experiment_id: str) -> ExperimentView:
 
 def _start(caller: Caller, view: ExperimentView, device: str) -> ExperimentView:
     """Make the archive of an experiment from its payload and submit it."""
-    from aihwjax.cloud import archive
-
     who = caller.identity()
     if view.has_payload:
         if not view.category.startswith("train"):
             raise convert.RefusedError(f"experiments of the category {view.category} are not supported")
         payload = caller.core.read_artefact(who, view.id, "payload")
         document = convert.experiment_document(payload, _key(view.id), presets.documents())
-        file = io.BytesIO()
-        archive.pack(file, document, None)
-        file.seek(0)
-        caller.core.store_archive(who, view.id, file)
+        caller.core.store_archive(who, view.id, _archive(document))
     return caller.core.submit(who, view.id, device=device)
+
+
+def _archive(document: convert.Document) -> io.BytesIO:
+    """Return the archive of a document without parameters."""
+    archive = io.BytesIO()
+    with tempfile.TemporaryDirectory(prefix="aihwjax-") as folder:
+        Path(folder, tars.DOCUMENT).write_text(json.dumps(document, allow_nan=False), encoding="utf-8")
+        tars.write(archive, Path(folder))
+    archive.seek(0)
+    return archive
 
 
 def _key(experiment_id: str) -> int:

@@ -229,7 +229,8 @@ def linear(i, o, name="IdealizedPreset", bias=True):
 write("users", FashionMNIST, [Flatten(), linear(784, 256), Sigmoid(), linear(256, 128), Sigmoid(), linear(128, 10),
                               LogSoftmax(dim=1)])
 write("all", SVHN, [BatchNorm2d(3), Flatten(), linear(3072, 20, "TikiTakaReRamESPreset"), LeakyReLU(0.2),
-                    Linear(20, 10), Tanh(), ReLU(), LogSigmoid(), Softmax(dim=1), linear(10, 10, "MixedPrecisionPCMPreset", False)],
+                    Linear(20, 10), Tanh(), ReLU(), LogSigmoid(), Softmax(dim=1),
+                    linear(10, 10, "MixedPrecisionPCMPreset", False)],
       batch_size=5, epochs=2, learning_rate=0.3, loss_function=CrossEntropyLoss)
 write("refused", FashionMNIST, [AnalogConv2d(1, 4, 5, rpu_config=presets.IdealizedPreset()), MaxPool2d(2), Flatten(),
                                 ConvTranspose2d(1, 2, 3), Conv2d(1, 2, 3), LogSoftmax(dim=1)])
