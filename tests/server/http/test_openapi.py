@@ -51,7 +51,7 @@ def ask(server: Server, examples: int) -> Counter[int]:
         )
         @given(cases, st.sampled_from([None, *ids]), st.integers(0, 9))
         def check(case: Any, experiment_id: str | None, chance: int) -> None:
-            if operation.path.endswith("/stream"):  # of the others there is no end
+            if case.operation.path.endswith("/stream"):  # of the others there is no end
                 case.path_parameters["id"] = ids[0]
             elif experiment_id is not None:  # most made-up ids lead nowhere
                 if "id" in (case.path_parameters or {}):
