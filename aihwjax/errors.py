@@ -10,6 +10,14 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import requests
+
+
+_LONGEST = 400
+"""Characters of a message that quotes what somebody else wrote."""
 
 
 class AihwjaxError(Exception):
@@ -42,6 +50,57 @@ class CheckpointError(AihwjaxError):
 
 class MissingExtraError(AihwjaxError):
     """A feature needs an optional dependency that is not installed."""
+
+
+class CloudError(AihwjaxError):
+    """Something went wrong with an experiment in the cloud; base of the errors below."""
+
+
+class CredentialsError(CloudError):
+    """There is no token, or the composer does not accept it."""
+
+
+class ResponseError(CloudError):
+    """The composer cannot be reached, or answered with an error."""
+
+    def __init__(self, message: str, response: requests.Response | None = None) -> None:
+        """Keep the answer beside the message.
+
+        Args:
+            message: One line.
+            response: The answer, or ``None`` if there was none.
+        """
+        super().__init__(message)
+        self.response = response
+        """The answer, or ``None`` if there was none."""
+
+
+class ApiResponseError(ResponseError):
+    """The composer refused a call of its interface; the message has its reason."""
+
+
+class InvalidResponseFieldError(CloudError):
+    """An answer of the composer lacks a field or has a wrong value in one."""
+
+
+class ExperimentStatusError(CloudError):
+    """A cloud experiment is not in the state that a call needs, or it failed."""
+
+
+class ArchiveError(CloudError):
+    """An experiment document or archive is damaged or not allowed."""
+
+    def __init__(self, message: str, field: str | None = None) -> None:
+        """Keep the place beside the message.
+
+        Args:
+            message: What is wrong; shortened to one line.
+            field: Dotted path of the entry that is wrong, such as ``"experiment.epochs"``, if it is one.
+        """
+        line = " ".join(message.split())
+        super().__init__(line if len(line) <= _LONGEST else line[: _LONGEST - 3] + "...")
+        self.field = field
+        """Dotted path of the entry that is wrong, or ``None``."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -45,19 +45,11 @@ from flax import nnx
 from aihwjax import config as configs
 from aihwjax.errors import ConfigError, nearest
 from aihwjax.experiments.architecture import from_document, registry, takes
+from aihwjax.experiments.entries import SETTINGS, check_names, check_settings, table
 from aihwjax.experiments.training import BasicTraining
 from aihwjax.tile.config import TileConfig
 
 _SECTIONS = ("experiment", "model", "tile")
-_SETTINGS = {
-    "dataset": str,
-    "batch_size": int,
-    "loss_function": str,
-    "epochs": int,
-    "learning_rate": float,
-    "key": int,
-    "max_elements_train": int,
-}
 _LAYER_SETTINGS = ("class", "tile")
 
 
@@ -128,16 +120,16 @@ def build(document: Mapping[str, Any], key: int | None = None) -> ExperimentFile
             is not allowed.
         DataError: If there is no such data set.
     """
-    _check_names(document, _SECTIONS, "the experiment")
-    settings = _settings(_table(document, "experiment"))
+    check_names(document, _SECTIONS, "the experiment")
+    settings = check_settings(table(document, "experiment"))
     seed = settings.pop("key", 0) if key is None else key
     settings.pop("key", None)
     limit = settings.pop("max_elements_train", 0)
     if "dataset" not in settings:
         raise ConfigError("experiment.dataset is missing: give the name of a data set, such as 'mnist10k'")
-    tile = _tile(_table(document, "tile"))
-    model = _table(document, "model")
-    _check_names(model, ("layers",), "model")
+    tile = _tile(table(document, "tile"))
+    model = table(document, "model")
+    check_names(model, ("layers",), "model")
     layers = model.get("layers")
     if not isinstance(layers, list) or not layers:
         raise ConfigError("model.layers is missing: give a list of layers")
@@ -145,7 +137,7 @@ def build(document: Mapping[str, Any], key: int | None = None) -> ExperimentFile
     experiment = BasicTraining(model=from_document(network, nnx.Rngs(seed)), **settings)
     chosen = {"key": seed, "max_elements_train": limit, **settings}
     resolved = {
-        "experiment": {name: chosen.get(name, getattr(experiment, name, None)) for name in _SETTINGS},
+        "experiment": {name: chosen.get(name, getattr(experiment, name, None)) for name in SETTINGS},
         "tile": tile,
         "model": {"layers": _copied(layers)},
     }
@@ -161,8 +153,8 @@ def build_tile(document: Mapping[str, Any]) -> TileConfig:
     Raises:
         ConfigError: If a section, field or class is unknown (with the nearest name), or a value is not allowed.
     """
-    _check_names(document, _SECTIONS, "the experiment")
-    return configs.from_dict(_tile(_table(document, "tile")), path="tile")
+    check_names(document, _SECTIONS, "the experiment")
+    return configs.from_dict(_tile(table(document, "tile")), path="tile")
 
 
 def to_toml(document: Mapping[str, Any]) -> str:
@@ -265,45 +257,19 @@ def _layer(entry: Any, tile: Mapping[str, Any], number: int) -> dict[str, Any]:
     known = registry().get(str(entry.get("class")))
     analog = known is not None and takes(known, "config")
     if analog and "config" not in layer:
-        layer["config"] = merged(tile, _table(entry, "tile", f"{where}.tile"), f"{where}.tile")
+        layer["config"] = merged(tile, table(entry, "tile", f"{where}.tile"), f"{where}.tile")
     elif "tile" in entry:
         raise ConfigError(f"{where}.tile is not allowed: {entry.get('class')} is no analog layer")
     return layer
 
 
-def _settings(table: Mapping[str, Any]) -> dict[str, Any]:
-    _check_names(table, _SETTINGS, "experiment")
-    for name, value in table.items():
-        kind = _SETTINGS[name]
-        fits = isinstance(value, int | float if kind is float else kind) and not isinstance(value, bool)
-        if not fits:
-            raise ConfigError(f"experiment.{name}={value!r} is not allowed: give {_KINDS[kind]}")
-    return dict(table)
-
-
-_KINDS = {str: "text", int: "a whole number", float: "a number"}
-
-
-def _check_names(table: Mapping[str, Any], known: Iterable[str], where: str) -> None:
-    for name in table:
-        if name not in known:
-            raise ConfigError(f"{where} has no entry {name!r}{nearest(name, known)}")
-
-
-def _table(document: Mapping[str, Any], name: str, where: str = "") -> Mapping[str, Any]:
-    value = document.get(name, {})
-    if not isinstance(value, Mapping):
-        raise ConfigError(f"{where or name}={value!r} is not allowed: give a table")
-    return value
-
-
 def _section(name: str) -> str:
     fields = [field.name for field in dataclasses.fields(TileConfig)]
-    if name in _SETTINGS:
+    if name in SETTINGS:
         return "experiment"
     if name in fields or name in ("class", "preset"):
         return "tile"
-    known = (*_SECTIONS, *_SETTINGS, *fields, "preset")
+    known = (*_SECTIONS, *SETTINGS, *fields, "preset")
     raise ConfigError(f"--set {name!r} is not known: a path starts with a section or its field{nearest(name, known)}")
 
 

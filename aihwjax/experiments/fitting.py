@@ -22,6 +22,7 @@ from aihwjax.experiments.fingerprint import describe
 from aihwjax.experiments.losses import per_example
 from aihwjax.experiments.metrics import EpochMetrics, Printer, Report
 from aihwjax.experiments.padding import inert
+from aihwjax.experiments.shapes import check_loss_fits, prediction
 from aihwjax.experiments.training import BasicTraining, short
 from aihwjax.typing import Key
 
@@ -177,25 +178,17 @@ def _key(key: Key | int) -> Key:
 
 def _check_fit(experiment: BasicTraining, splits: Splits) -> None:
     """Apply model and loss abstractly, so that what does not fit fails before anything is compiled."""
-    graph, state = nnx.split(experiment.model)
     x, y = (jax.ShapeDtypeStruct((2, *array.shape[1:]), array.dtype) for array in (splits.train_x, splits.train_y))
-    apply = lambda state, x, key: loop.call(nnx.merge(graph, state), x, key)  # noqa: E731
-    prediction = jax.eval_shape(apply, state, x, jax.random.key(0))
-    if prediction.ndim < 2 or prediction.shape[0] != 2:
-        raise DataError(f"the model's output for 2 examples has shape {prediction.shape}: give a model with (n, k)")
+    output = prediction(experiment.model, x)
     if np.issubdtype(y.dtype, np.integer):
-        classes = prediction.shape[1]
+        classes = output.shape[1]
         ends = [end for labels in (splits.train_y, splits.valid_y) for end in (int(labels.min()), int(labels.max()))]
         for label in ends:
             if not 0 <= label < classes:
                 raise DataError(
                     f"label {label} is out of range: the model's {classes} outputs allow 0 to {classes - 1}"
                 )
-    try:
-        jax.eval_shape(per_example(experiment.loss_function), prediction, y)
-    except (TypeError, ValueError, IndexError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise DataError(f"the loss does not fit outputs {prediction.shape} and targets {y.shape}: {reason}") from error
+    check_loss_fits(experiment.loss_function, output, y)
 
 
 def _on_device(x: np.ndarray, y: np.ndarray) -> loop.Split:

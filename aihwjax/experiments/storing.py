@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 from flax import nnx
 
 from aihwjax.errors import AihwjaxError, CheckpointError
@@ -31,7 +33,7 @@ def save(path: str | Path, model: nnx.Module) -> None:
     document = {"format": _FORMAT, "model": to_document(model)}
     storage = Storage(path, keep=1)
     records = storage.numbers()
-    storage.write(records[0] + 1 if records else 0, document, to_arrays(take_apart(model).moving))
+    storage.write(records[0] + 1 if records else 0, document, arrays_of(model))
     storage.close()
 
 
@@ -55,9 +57,34 @@ def load(path: str | Path) -> nnx.Module:
     storage.close()
     if document.get("format") != _FORMAT or "model" not in document:
         raise CheckpointError(f"path={str(path)!r} has no model: its format is {document.get('format')!r}")
+    source = f"model in {str(path)!r}"
     try:
-        model = from_document(document["model"], nnx.Rngs(0))
+        return with_arrays(from_document(document["model"], nnx.Rngs(0)), arrays, source)
+    except CheckpointError:
+        raise
     except AihwjaxError as error:
-        raise CheckpointError(f"model in {str(path)!r} cannot be built: {error}") from None
+        raise CheckpointError(f"{source} cannot be built: {error}") from None
+
+
+def arrays_of(model: nnx.Module) -> dict[str, np.ndarray]:
+    """Return all numbers of a model that training changes, by their path.
+
+    Args:
+        model: The model.
+    """
+    return to_arrays(take_apart(model).moving)
+
+
+def with_arrays(model: nnx.Module, arrays: Mapping[str, np.ndarray], source: str) -> nnx.Module:
+    """Return a model of the same structure with other numbers.
+
+    Args:
+        model: The model.
+        arrays: From :func:`arrays_of`.
+        source: Where they come from, for errors.
+
+    Raises:
+        CheckpointError: If names, shapes or types differ from the model's.
+    """
     graph, moving, fixed = take_apart(model)
-    return nnx.merge(graph, from_arrays(moving, arrays, f"model in {str(path)!r}"), fixed)
+    return nnx.merge(graph, from_arrays(moving, arrays, source), fixed)

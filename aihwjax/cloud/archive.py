@@ -1,0 +1,152 @@
+"""The archive of an experiment: a plain tar with its document and the numbers of its model.
+
+``experiment.json`` is the :mod:`document <aihwjax.cloud.document>`; ``parameters/`` is the folder of
+an Orbax checkpoint, if the document has a digest of parameters.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from flax import nnx
+
+from aihwjax.cloud import document as documents
+from aihwjax.cloud import parameters, tars
+from aihwjax.cloud.document import Described, Facts
+from aihwjax.cloud.tars import Limits
+from aihwjax.errors import ArchiveError, CloudError
+from aihwjax.experiments.metrics import EpochMetrics
+from aihwjax.experiments.storing import arrays_of, with_arrays
+
+__all__ = ["Limits", "inspect", "pack", "read", "unpack", "write_result"]
+
+_LIMITS = Limits()
+
+
+def pack(target: str | Path | IO[bytes], document: Mapping[str, Any], model: nnx.Module | None = None) -> None:
+    """Write an archive.
+
+    Args:
+        target: A file by name, which appears once it is complete, or an open one.
+        document: From :func:`aihwjax.cloud.document.to_document`.
+        model: The model whose numbers go with it; ``None``: the initial weights are drawn from the key.
+
+    Raises:
+        CloudError: If it cannot be written.
+        ConfigError: If a number in the document is NaN or infinite.
+    """
+    with tempfile.TemporaryDirectory(prefix="aihwjax-") as name, _writing():
+        folder = Path(name)
+        digest = None if model is None else parameters.write(folder / tars.PARAMETERS, arrays_of(model))
+        entry = None if digest is None else {"digest": digest}
+        text = documents.dumps({**document, "parameters": entry})
+        (folder / tars.DOCUMENT).write_text(text, encoding="utf-8")
+        if isinstance(target, str | Path):
+            _write_file(Path(target), folder)
+        else:
+            tars.write(target, folder)
+
+
+def write_result(
+    path: str | Path | IO[bytes], document: Mapping[str, Any], model: nnx.Module, metrics: Sequence[EpochMetrics]
+) -> None:
+    """Write the archive of a finished experiment.
+
+    Args:
+        path: A file by name, which appears once it is complete, or an open one.
+        document: Of the experiment.
+        model: The trained model.
+        metrics: Of each epoch; what is not finite is written as null.
+
+    Raises:
+        CloudError: If it cannot be written.
+    """
+    entries = [{name: _number(value) for name, value in entry.items()} for entry in metrics]
+    pack(path, {**document, "metrics": entries}, model)
+
+
+def unpack(path: str | Path, folder: str | Path, limits: Limits = _LIMITS) -> dict[str, Any]:
+    """Write the files of an archive into a folder and return its document, unchecked.
+
+    Args:
+        path: The archive.
+        folder: An empty folder; nothing is written anywhere else.
+        limits: What the archive may have.
+
+    Raises:
+        ArchiveError: If it is damaged, has members that are not allowed, or goes beyond a limit.
+    """
+    tars.extract(Path(path), Path(folder), limits)
+    return documents.loads((Path(folder) / tars.DOCUMENT).read_bytes())
+
+
+def read(path: str | Path, limits: Limits = _LIMITS) -> Described:
+    """Return the experiment of an archive, its model with the numbers in it.
+
+    Args:
+        path: The archive.
+        limits: What it may have.
+
+    Raises:
+        ArchiveError: If it is damaged or its document or parameters are not allowed.
+    """
+    document, facts, arrays = inspect(path, limits=limits)
+    described = documents.built(document, facts)
+    if arrays is None:
+        return described
+    model = with_arrays(described.experiment.model, arrays, "the archive")
+    return described._replace(experiment=described.experiment.replace(model=model))
+
+
+def inspect(
+    path: str | Path, most_bytes: int | None = None, limits: Limits = _LIMITS
+) -> tuple[dict[str, Any], Facts, dict[str, np.ndarray] | None]:
+    """Check an archive and return its document, what is known of it, and its parameters if it has any.
+
+    Args:
+        path: The archive.
+        most_bytes: Of the model's numbers; ``None``: no limit.
+        limits: What the archive may have.
+
+    Raises:
+        ArchiveError: If it is damaged or its document or parameters are not allowed.
+    """
+    with tempfile.TemporaryDirectory(prefix="aihwjax-") as name:
+        folder = Path(name)
+        document = unpack(path, folder, limits)
+        facts = documents.facts(document)
+        if most_bytes is not None and facts.size > most_bytes:
+            raise ArchiveError(f"the model has {facts.size} bytes of numbers: give at most {most_bytes}", "model")
+        entry = document.get("parameters")
+        arrays = None if entry is None else parameters.read(folder / tars.PARAMETERS, facts.arrays, entry["digest"])
+        return document, facts, arrays
+
+
+def _write_file(path: Path, folder: Path) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with temporary.open("wb") as file:
+            tars.write(file, folder)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _number(value: Any) -> Any:
+    return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
+@contextlib.contextmanager
+def _writing() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise CloudError(f"cannot write the archive: {error.strerror or error}") from None

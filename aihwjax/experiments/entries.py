@@ -1,0 +1,72 @@
+"""Entries of the documents that describe experiments: which there are, and of what kind."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from aihwjax.errors import ConfigError, nearest
+
+SETTINGS: dict[str, type] = {
+    "dataset": str,
+    "batch_size": int,
+    "loss_function": str,
+    "epochs": int,
+    "learning_rate": float,
+    "key": int,
+    "max_elements_train": int,
+}
+"""Entries of the section ``experiment``, and what they are."""
+
+_KINDS = {str: "text", int: "a whole number", float: "a number"}
+
+
+def check_settings(entries: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the section ``experiment`` if its entries are known and of the right kind.
+
+    Args:
+        entries: The section.
+
+    Raises:
+        ConfigError: If an entry is unknown (with the nearest name) or of another kind.
+    """
+    check_names(entries, SETTINGS, "experiment")
+    for name, value in entries.items():
+        kind = SETTINGS[name]
+        fits = isinstance(value, int | float if kind is float else kind) and not isinstance(value, bool)
+        if not fits:
+            raise ConfigError(f"experiment.{name}={value!r} is not allowed: give {_KINDS[kind]}")
+    return dict(entries)
+
+
+def check_names(entries: Mapping[str, Any], known: Iterable[str], where: str) -> None:
+    """Refuse entries that are not known.
+
+    Args:
+        entries: A table.
+        known: Names of the entries it may have.
+        where: What it is, for the error.
+
+    Raises:
+        ConfigError: If there is another one, with the nearest name.
+    """
+    for name in entries:
+        if name not in known:
+            raise ConfigError(f"{where} has no entry {name!r}{nearest(name, known)}")
+
+
+def table(document: Mapping[str, Any], name: str, where: str = "") -> Mapping[str, Any]:
+    """Return a table of a document, empty if it is missing.
+
+    Args:
+        document: The document.
+        name: Name of the table.
+        where: Its path, for the error; by default its name.
+
+    Raises:
+        ConfigError: If there is something else in its place.
+    """
+    value = document.get(name, {})
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"{where or name}={value!r} is not allowed: give a table")
+    return value

@@ -1,0 +1,263 @@
+"""Experiment documents: there and back, and everything that is refused with its path."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import json
+import math
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+
+import aihwjax as aj
+from aihwjax import nn, presets
+from aihwjax.cloud import abstract, document
+from aihwjax.errors import AihwjaxError, ArchiveError
+from aihwjax.experiments import files
+from aihwjax.experiments.arrays import digest
+from aihwjax.experiments.storing import arrays_of
+from aihwjax.tile.config import TileConfig
+from tests.cloud import networks
+
+DOCUMENT = document.to_document(networks.experiment(), key=3, max_elements_train=50)
+
+
+def test_an_experiment_survives_the_journey():
+    described = document.from_document(document.loads(document.dumps(DOCUMENT)))
+    first, second = networks.experiment(), described.experiment
+    for name in ("batch_size", "loss_function", "epochs", "learning_rate", "dataset", "optimizer"):
+        assert getattr(first, name) == getattr(second, name)
+    assert str(first.model) == str(second.model)
+    assert (described.key, described.max_elements_train) == (3, 50)
+    assert document.to_document(second, described.key, described.max_elements_train) == DOCUMENT
+
+
+@pytest.mark.parametrize("key", [0, -5, 2**40, np.int64(7)])
+def test_weights_drawn_from_the_key_are_those_of_a_file_with_the_same_key(key):
+    layers = {"layers": DOCUMENT["model"]["layers"]}
+    file = files.build({"experiment": {"dataset": "mnist10k"}, "model": layers}, key=int(key))
+    sent = document.to_document(file.experiment, key)
+    drawn = document.from_document(sent).experiment.model
+    assert digest(arrays_of(drawn)) == digest(arrays_of(file.experiment.model))
+
+
+@pytest.mark.parametrize("key", [jax.random.key(5), jax.random.PRNGKey(5), jax.random.key(5, impl="rbg")])
+def test_a_key_of_jax_survives_the_journey(key):
+    sent = document.loads(document.dumps(document.to_document(networks.experiment(), key)))
+    found = document.from_document(sent).key
+    data = key if key.dtype == np.uint32 else jax.random.key_data(key)
+    assert np.array_equal(jax.random.key_data(found), data)
+
+
+QUICK = ("IdealizedPreset", "MixedPrecisionPCMPreset", "TikiTakaIdealizedPreset", "InferenceRPUConfig")
+TILES = [
+    name if name in QUICK else pytest.param(name, marks=pytest.mark.slow)
+    for name in presets.names()
+    if isinstance(presets.by_name(name)(), TileConfig)
+]
+
+
+@pytest.mark.parametrize("name", TILES)
+def test_size_and_shapes_are_known_without_building(name):
+    model = networks.model(presets.by_name(name)())
+    arrays = arrays_of(model)
+    sent = document.loads(document.dumps(document.to_document(networks.experiment(model=model))))
+    facts = document.facts(sent)
+    assert facts.size == sum(array.nbytes for array in arrays.values())
+    assert facts.arrays == {n: {"shape": list(a.shape), "dtype": str(a.dtype)} for n, a in arrays.items()}
+
+
+def test_other_layers_are_known_without_building():
+    rngs = nnx.Rngs(0)
+    layers = [nn.Flatten(), nnx.Linear(784, 10, rngs=rngs), nnx.BatchNorm(10, rngs=rngs), nnx.Dropout(0.5, rngs=rngs)]
+    model = nn.AnalogSequential(*layers, nn.AnalogSequential(nn.LeakyReLU(0.1), nn.LogSoftmax()))
+    sent = document.loads(document.dumps(document.to_document(networks.experiment(model=model))))
+    assert document.size(sent) == sum(array.nbytes for array in arrays_of(model).values())
+
+
+def test_a_huge_model_is_measured_and_not_built():
+    sent = _with(["model"], {"class": "AnalogSequential", "layers": [{"class": "Flatten"}, *_linear(784, 10**7, 10)]})
+    big = {"mapping": {"class": "MappingParameter", "max_input_size": 0, "max_output_size": 0}}
+    for layer in sent["model"]["layers"][1:]:
+        layer["config"] = {"class": "TileConfig", **big}
+    assert document.size(sent) > 4 * 10**7 * 794
+
+
+CANNOT_TRAVEL = [
+    ({"dataset": (np.zeros((4, 3)), np.zeros(4, int), np.zeros((4, 3)), np.zeros(4, int))}, "dataset='arrays'"),
+    ({"dataset": aj.MNIST10K.with_normalization((0.5,), (0.5,))}, "dataset='mnist10k' was changed"),
+    ({"learning_rate": optax.constant_schedule(0.1)}, "learning_rate is a schedule"),
+    ({"optimizer": optax.adam(0.1)}, "optimizer is not allowed"),
+    ({"loss_function": lambda p, t: (p - t).mean()}, "loss_function=<lambda>"),
+    ({"model": nn.AnalogSequential(nn.Function(abs))}, "model[0].function"),
+]
+
+
+@pytest.mark.parametrize(("fields", "text"), CANNOT_TRAVEL, ids=[row[1] for row in CANNOT_TRAVEL])
+def test_what_cannot_travel_is_said_before_it_leaves(fields, text):
+    with pytest.raises(AihwjaxError) as caught:
+        document.to_document(networks.experiment(**fields))
+    assert text in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("key", [True, 2**63, 1.5, "a", jax.random.split(jax.random.key(0))])
+def test_a_key_must_be_one(key):
+    with pytest.raises(aj.ConfigError, match="key="):
+        document.to_document(networks.experiment(), key)
+
+
+def test_a_configuration_that_is_not_finite_cannot_travel():
+    config = aj.SingleRPUConfig(device=aj.ConstantStepDevice(w_max=math.inf))
+    with pytest.raises(aj.ConfigError, match=r"model.*w_max is NaN or infinite"):
+        document.to_document(networks.experiment(config))
+
+
+def test_losses_of_the_library_travel_by_name():
+    for loss in ("CrossEntropyLoss", nn.losses.CrossEntropyLoss):
+        sent = document.to_document(networks.experiment(loss_function=loss))
+        assert sent["experiment"]["loss_function"] == "CrossEntropyLoss"
+
+
+def _linear(*sizes: int) -> list[dict]:
+    return [{"class": "AnalogLinear", "in_features": a, "out_features": b} for a, b in itertools.pairwise(sizes)]
+
+
+def _with(path: list, value: object) -> dict:
+    """Return the document with one entry replaced, or removed if the value is ``...``."""
+    changed = copy.deepcopy(DOCUMENT)
+    inner = changed
+    for name in path[:-1]:
+        inner = inner[name]
+    if value is ...:
+        del inner[path[-1]]
+    else:
+        inner[path[-1]] = value
+    return changed
+
+
+def _deep(levels: int) -> dict:
+    inner: dict = {"class": "AnalogSequential", "layers": []}
+    for _ in range(levels):
+        inner = {"class": "AnalogSequential", "layers": [inner]}
+    return inner
+
+
+LAYERS = ["model", "layers"]
+REFUSED = [
+    (["format"], "aihwjax experiment, version 2", "format", "version 1"),
+    (["format"], ..., "format", "format=None"),
+    (["kind"], "BasicInferencing", "kind", "BasicTraining"),
+    (["experiment"], ..., "experiment", "missing"),
+    (["experiment"], [], "experiment", "missing"),
+    (["model"], None, "model", "missing"),
+    (["extra"], 1, None, "'extra'"),
+    (["experiment", "dataset"], ..., "experiment.dataset", "missing"),
+    (["experiment", "dataset"], "tfds:mnist", "experiment.dataset", "in the cloud"),
+    (["experiment", "dataset"], "mnist20k", "experiment.dataset", "did you mean 'mnist10k'?"),
+    (["experiment", "dataset"], ["mnist"], "experiment.dataset", "text"),
+    (["experiment", "epoch"], 3, "experiment", "did you mean 'epochs'?"),
+    (["experiment", "epochs"], -1, "experiment.epochs", "0 to"),
+    (["experiment", "epochs"], 1.5, "experiment.epochs", "a whole number"),
+    (["experiment", "epochs"], True, "experiment.epochs", "a whole number"),
+    (["experiment", "epochs"], 10**12, "experiment.epochs", "0 to"),
+    (["experiment", "epochs"], 10**30, "experiment.epochs", "too large"),
+    (["experiment", "batch_size"], 0, "experiment.batch_size", "1 to"),
+    (["experiment", "batch_size"], 10**9, "experiment.batch_size", "1 to"),
+    (["experiment", "learning_rate"], -0.1, "experiment.learning_rate", "at least 0"),
+    (["experiment", "learning_rate"], math.nan, "experiment.learning_rate", "NaN"),
+    (["experiment", "learning_rate"], math.inf, "experiment.learning_rate", "infinite"),
+    (["experiment", "learning_rate"], "0.1", "experiment.learning_rate", "a number"),
+    (["experiment", "loss_function"], "NLLoss", "experiment.loss_function", "did you mean 'NLLLoss'?"),
+    (["experiment", "max_elements_train"], -1, "experiment.max_elements_train", "0 to"),
+    (["experiment", "key"], 1.5, "experiment.key", "whole number"),
+    (["experiment", "key"], {"impl": "threefry2x32", "data": [1]}, "experiment.key", "whole number"),
+    (["experiment", "key"], {"impl": "os.system", "data": [1, 2]}, "experiment.key", "whole number"),
+    (["experiment", "key"], {"impl": "threefry2x32", "data": [1, 2**32]}, "experiment.key", "whole number"),
+    (["parameters"], {"digest": "../../etc/passwd"}, "parameters", "hexadecimal"),
+    (["parameters"], "x", "parameters", "hexadecimal"),
+    (["metrics"], {}, "metrics", "no result"),
+    (["metrics"], [{"epoch": 0}], "metrics[0]", "accuracy"),
+    (["model", "class"], "AnalogSequentia", "model.class", "did you mean 'AnalogSequential'?"),
+    (["model", "class"], "os.system", "model.class", "not a known layer"),
+    ([*LAYERS, 1, "class"], "Linea", "model[1].class", "did you mean 'Linear'?"),
+    ([*LAYERS, 1, "class"], "Function", "model[1]", "Function"),
+    ([*LAYERS, 1, "in_feature"], 3, "model[1]", "did you mean 'in_features'?"),
+    ([*LAYERS, 1, "in_features"], ..., "model[1]", "in_features"),
+    ([*LAYERS, 1, "in_features"], "784", "model[1]", "in_features"),
+    ([*LAYERS, 1, "in_features"], 0, "model[1]", "at least 1"),
+    ([*LAYERS, 1, "in_features"], -3, "model[1]", "at least 1"),
+    ([*LAYERS, 1, "in_features"], 100, "model[1]", "784"),
+    ([*LAYERS, 1, "in_features"], 10**9, "model[1]", "tiles"),
+    ([*LAYERS, 1, "out_features"], 10**9, "model[1]", "tiles"),
+    ([*LAYERS, 1, "bias"], "yes", "model[1].bias", "bool"),
+    ([*LAYERS, 1, "config", "device", "class"], "SoftBound", "model[1].config", "did you mean"),
+    ([*LAYERS, 1, "config", "device", "dw_min"], "small", "model[1].config", "a number"),
+    ([*LAYERS, 1, "config", "device", "dw_mi"], 1, "model[1].config", "dw_min"),
+    ([*LAYERS, 1, "config"], {"class": "ConstantStepDevice"}, "model[1].config", "TileConfig"),
+    ([*LAYERS, 1, "config"], 3, "model[1]", "TileConfig"),
+    ([*LAYERS, 1], 3, "model[1]", "class"),
+    ([*LAYERS, 3], {"class": "Linear", "in_features": 4, "out_features": 9}, "model", "needs 10"),
+    ([*LAYERS, 3], {"class": "Linear", "in_features": 4, "out_features": 10, "kernel_init": "x"}, "model[3]", "built"),
+    ([*LAYERS, 3], {"class": "Linear", "in_features": 5, "out_features": 10}, "model", "fit"),
+    ([*LAYERS, 3], {"class": "Conv", "in_features": 4, "out_features": 8, "kernel_size": 0}, "model[3]", ""),
+    (LAYERS, 7, "model.layers", "list"),
+    (LAYERS, [{"class": "Flatten"}] * 5000, "model", "too many layers"),
+    (["model"], _deep(20), None, "too deep"),
+    (["model"], _deep(500), None, "too deep"),
+    (["model"], {"class": "Sigmoid"}, "model", "needs 10"),
+]
+
+
+@pytest.mark.parametrize(("path", "value", "field", "text"), REFUSED, ids=range(len(REFUSED)))
+def test_a_document_is_refused_with_the_path_of_what_is_wrong(path, value, field, text):
+    with pytest.raises(ArchiveError) as caught:
+        document.check(_with(path, value))
+    assert text in str(caught.value) and "\n" not in str(caught.value) and len(str(caught.value)) <= 400
+    if field is not None or "deep" not in text:
+        assert caught.value.field == field
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", "3", "null", "{", b"\xff\xfe", '{"a": NaN}', '{"a": -Infinity}', "[" * 10**5, f'{{"a": {"9" * 5000}}}'],
+    ids=range(10),
+)
+def test_text_that_is_no_document_is_refused(text):
+    with pytest.raises(ArchiveError):
+        document.loads(text)
+
+
+@pytest.mark.parametrize("value", [None, 3, "x", [], b"x", {1: 2}, {"model": object()}])
+def test_a_value_that_is_no_document_is_refused(value):
+    with pytest.raises(ArchiveError):
+        document.check(value)
+
+
+def test_metrics_that_are_not_finite_come_back_as_nan():
+    entry = {"epoch": 0, "accuracy": 0.1, "train_loss": None, "valid_loss": 2, "time_epoch": 0.5}
+    found = document.metrics({"metrics": [entry]})
+    assert math.isnan(found[0]["train_loss"]) and found[0]["valid_loss"] == 2.0
+
+
+def test_tiles_are_counted_before_they_are_made():
+    small = {"class": "MappingParameter", "max_input_size": 1, "max_output_size": 1}
+    layer = {**_linear(784, 784)[0], "config": {"class": "TileConfig", "mapping": small}}
+    with pytest.raises(ArchiveError, match="tiles"):
+        abstract.check_counts({"class": "AnalogSequential", "layers": [layer]})
+
+
+def test_reading_a_document_needs_no_server():
+    program = (
+        "import sys, aihwjax.cloud.archive, aihwjax.cloud.check\n"
+        "bad = [m for m in sys.modules if m.startswith(('aihwjax.server', 'fastapi', 'sqlalchemy'))]\n"
+        "assert not bad, bad\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert json.dumps(DOCUMENT)
