@@ -1,6 +1,7 @@
 # The public names of aihwjax, written by hand, in the order of the layers.
 # The stub is read by type checkers and, at run time, by lazy_loader.
 
+from . import cloud as cloud
 from . import compounds as compounds
 from . import config as config
 from . import devices as devices
@@ -13,6 +14,9 @@ from . import plot as plot
 from . import presets as presets
 from . import random as random
 from . import tile as tile
+from .cloud import CloudExperiment as CloudExperiment
+from .cloud import CloudRunner as CloudRunner
+from .cloud import run_cloud as run_cloud
 from .compounds import BufferedTransferCompound as BufferedTransferCompound
 from .compounds import ChoppedTransferCompound as ChoppedTransferCompound
 from .compounds import DifferenceUnitCell as DifferenceUnitCell
@@ -39,6 +43,7 @@ from .devices import SoftBoundsPmaxDevice as SoftBoundsPmaxDevice
 from .devices import SoftBoundsReferenceDevice as SoftBoundsReferenceDevice
 from .errors import AihwjaxError as AihwjaxError
 from .errors import CheckpointError as CheckpointError
+from .errors import CloudError as CloudError
 from .errors import ConfigError as ConfigError
 from .errors import DataError as DataError
 from .errors import ModuleError as ModuleError

@@ -1,0 +1,10 @@
+from . import archive as archive
+from . import check as check
+from . import document as document
+from .experiment import CloudExperiment as CloudExperiment
+from .experiment import CloudJobStatus as CloudJobStatus
+from .runner import CloudRunner as CloudRunner
+from .runner import list_experiments as list_experiments
+from .runner import run_cloud as run_cloud
+from .settings import CloudSettings as CloudSettings
+from .settings import resolve as resolve

@@ -1,0 +1,254 @@
+"""An experiment in the cloud: how far it is, and what it gave."""
+
+from __future__ import annotations
+
+import enum
+import math
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aihwjax.cloud.session import Session
+from aihwjax.errors import ExperimentStatusError, InvalidResponseFieldError, ResponseError
+
+if TYPE_CHECKING:
+    from aihwjax.experiments.metrics import EpochMetrics
+    from aihwjax.experiments.training import BasicTraining
+
+_SHORTEST_PAUSE = 0.2
+_LONGEST_PAUSE = 3.0
+_PATIENCE = 300.0
+_NUMBERS = ("accuracy", "train_loss", "valid_loss", "time_epoch")
+
+
+class CloudJobStatus(enum.Enum):
+    """State of an experiment in the cloud."""
+
+    CREATED = "created"
+    """It was never submitted."""
+    WAITING = "waiting"
+    """It waits for its turn."""
+    RUNNING = "running"
+    """It is being trained."""
+    COMPLETED = "completed"
+    """Its result is there."""
+    FAILED = "failed"
+    """It ended with an error."""
+    CANCELLED = "cancelled"
+    """Somebody cancelled it."""
+
+    @property
+    def final(self) -> bool:
+        """Whether it stays so."""
+        return self in (CloudJobStatus.COMPLETED, CloudJobStatus.FAILED, CloudJobStatus.CANCELLED)
+
+
+class CloudExperiment:
+    """An experiment that runs, or ran, on a composer; made by a runner."""
+
+    def __init__(self, session: Session, answer: Mapping[str, Any]) -> None:
+        """Keep what a composer said of it.
+
+        Args:
+            session: Connection to the composer.
+            answer: An experiment of its interface.
+
+        Raises:
+            InvalidResponseFieldError: If it is none.
+        """
+        self._session = session
+        self.id = str(_field(answer, "id", str))
+        """Its id; most commands take the start of it."""
+        self.name = str(_field(answer, "name", str))
+        """Its name, for people."""
+        self.answer: dict[str, Any] = dict(answer)
+        """What the composer said last: times, epochs, error, metrics of the last epoch."""
+
+    def __repr__(self) -> str:
+        return f"CloudExperiment(id={self.id!r}, name={self.name!r}, status={self.answer.get('status')!r})"
+
+    def status(self) -> CloudJobStatus:
+        """Ask the composer how far it is.
+
+        Raises:
+            CloudError: If the composer does not tell.
+        """
+        self.answer = self._session.get(f"experiments/{self.id}")
+        return self._last()
+
+    def wait(self, timeout: float | None = None, stdout: bool = True) -> CloudJobStatus:
+        """Wait until it is completed, has failed or was cancelled, and return which.
+
+        A composer that is away for a few minutes, such as one that is started again, is waited for.
+
+        Args:
+            timeout: Seconds; ``None``: as long as it takes.
+            stdout: Show a bar of epochs, on a terminal or in a notebook.
+
+        Raises:
+            ExperimentStatusError: If the time is over, or it was never submitted.
+            CloudError: If the composer does not tell.
+        """
+        from aihwjax.cloud.progress import Bar
+
+        end = math.inf if timeout is None else time.monotonic() + timeout
+        with Bar(self.name, stdout) as bar:
+            for _ in self._changes(end):
+                bar.show(self.answer)
+        return self._last()
+
+    def get_result(self) -> list[EpochMetrics]:
+        """Return the metrics of each epoch, as :func:`aihwjax.run_local` does.
+
+        Raises:
+            ExperimentStatusError: If it is not completed; of a failed one, with the reason.
+            CloudError: If the composer does not tell.
+        """
+        self._require_completed()
+        entries = _field(self._session.get(f"experiments/{self.id}/result"), "metrics", list)
+        return [_metrics(entry) for entry in entries]
+
+    def get_experiment(self) -> BasicTraining:
+        """Return the experiment with the trained weights in its model.
+
+        Raises:
+            ExperimentStatusError: If it is not completed; of a failed one, with the reason.
+            ArchiveError: If what the composer sends is damaged.
+            CloudError: If the composer does not send it.
+        """
+        from aihwjax.cloud import archive
+
+        self._require_completed()
+        with tempfile.TemporaryDirectory(prefix="aihwjax-") as folder:
+            path = Path(folder) / "result.tar"
+            self.download(path)
+            return archive.read(path).experiment
+
+    def download(self, path: str | Path, kind: str = "output") -> None:
+        """Write the archive of the experiment into a file.
+
+        Args:
+            path: The file.
+            kind: ``"output"``, the result, or ``"input"``, what was submitted.
+
+        Raises:
+            CloudError: If the composer does not send it.
+        """
+        link = self._session.get(f"experiments/{self.id}/files/{kind}")
+        found = (_field(link, "url", str), Path(path), _field(link, "sha256", str), _field(link, "size", int))
+        self._session.download(*found)
+
+    def metrics(self) -> list[EpochMetrics]:
+        """Return the metrics of the epochs that are done so far.
+
+        Raises:
+            CloudError: If the composer does not tell.
+        """
+        found = [_metrics(event["data"]) for event in self._events() if event["kind"] == "epoch"]
+        latest = {entry["epoch"]: entry for entry in found}
+        return [latest[number] for number in sorted(latest)]
+
+    def logs(self, follow: bool = False) -> Iterator[str]:
+        """Yield the lines of its log.
+
+        Args:
+            follow: Go on until it has ended, with lines as they are written.
+
+        Raises:
+            CloudError: If the composer does not tell.
+        """
+        cursor = 0
+        for _ in self._changes(math.inf) if follow else (None,):
+            for event in self._events(cursor):
+                cursor = event["id"]
+                if event["kind"] == "log":
+                    yield str(event["data"].get("text", ""))
+
+    def cancel(self) -> CloudJobStatus:
+        """Cancel it and return its status; a running one may take a moment to end.
+
+        Raises:
+            CloudError: If the composer refuses.
+        """
+        self.answer = self._session.post(f"experiments/{self.id}/cancel")
+        return self._last()
+
+    # ------------------------------------------------------------------ inside
+    def _changes(self, end: float) -> Iterator[None]:
+        """Yield after each look at the experiment, the last time when it has ended."""
+        pause, seen, heard = _SHORTEST_PAUSE, None, time.monotonic()
+        while True:
+            try:
+                status = self.status()
+                heard = time.monotonic()
+            except ResponseError as error:
+                if not _passes(error) or time.monotonic() - heard > _PATIENCE:
+                    raise
+            else:
+                if status is CloudJobStatus.CREATED:
+                    raise ExperimentStatusError(f"experiment {self.id} was never submitted: run it again")
+                yield
+                if status.final:
+                    return
+                now = (status, self.answer.get("epochs_done"))
+                pause, seen = (_SHORTEST_PAUSE if now != seen else min(1.5 * pause, _LONGEST_PAUSE)), now
+            left = end - time.monotonic()
+            if left <= 0:
+                raise ExperimentStatusError(f"experiment {self.id} is still {self._last().value}: the time is over")
+            time.sleep(min(pause, left))
+
+    def _events(self, after: int = 0) -> Iterator[dict[str, Any]]:
+        while True:
+            answer = self._session.get(f"experiments/{self.id}/events", after=after)
+            events = _field(answer, "events", list)
+            for event in events:
+                _field(event, "id", int), _field(event, "kind", str), _field(event, "data", dict)
+                yield event
+            if not events or events[-1]["id"] <= after:
+                return
+            after = events[-1]["id"]
+
+    def _require_completed(self) -> None:
+        status = self.status()
+        if status is CloudJobStatus.COMPLETED:
+            return
+        if status is CloudJobStatus.FAILED:
+            raise ExperimentStatusError(f"experiment {self.id} failed: {self.answer.get('error') or 'no reason given'}")
+        if status is CloudJobStatus.CANCELLED:
+            raise ExperimentStatusError(f"experiment {self.id} was cancelled: it has no result")
+        done = f"{self.answer.get('epochs_done', 0)} of {self.answer.get('epochs', 0)} epochs"
+        raise ExperimentStatusError(f"experiment {self.id} is {status.value} ({done}): wait() until it is completed")
+
+    def _last(self) -> CloudJobStatus:
+        value = _field(self.answer, "status", str)
+        try:
+            return CloudJobStatus(value)
+        except ValueError:
+            raise InvalidResponseFieldError(f"status={value!r} is unknown: this composer is newer") from None
+
+
+def _passes(error: ResponseError) -> bool:
+    """Whether the composer may be back soon."""
+    return error.response is None or error.response.status_code >= 500 or error.response.status_code == 429
+
+
+def _field(answer: Any, name: str, kind: type) -> Any:
+    value = answer.get(name) if isinstance(answer, Mapping) else None
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise InvalidResponseFieldError(
+            f"the composer's answer has {name}={str(value)[:60]!r}: {kind.__name__} expected"
+        )
+    return value
+
+
+def _metrics(entry: Any) -> EpochMetrics:
+    """Return metrics of an answer; ``null`` is a number that was not finite."""
+    result: Any = {"epoch": _field(entry, "epoch", int)}
+    for name in _NUMBERS:
+        value = entry.get(name)
+        if isinstance(value, bool) or not isinstance(value, int | float | None):
+            raise InvalidResponseFieldError(f"the composer's answer has {name}={str(value)[:60]!r}: number expected")
+        result[name] = math.nan if value is None else float(value)
+    return result

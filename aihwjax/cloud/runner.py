@@ -1,0 +1,204 @@
+"""Sending experiments to a composer and finding them again."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from aihwjax.cloud.experiment import CloudExperiment
+from aihwjax.cloud.session import Session
+from aihwjax.cloud.settings import resolve
+from aihwjax.errors import ConfigError, InvalidResponseFieldError, ResponseError
+
+if TYPE_CHECKING:
+    from aihwjax.experiments.training import BasicTraining
+    from aihwjax.typing import Key
+
+_UPLOADS = 3
+_PAGE = 100
+_DEVICES = ("cpu", "gpu")
+_LONGEST_NAME = 200
+
+
+class CloudRunner:
+    """Runs experiments on a composer.
+
+    Address and token come from the arguments, the environment variables ``AIHWJAX_API_URL`` and
+    ``AIHWJAX_API_TOKEN``, or a file ``~/.config/aihwjax.conf``.
+
+    Example:
+        >>> import aihwjax as aj
+        >>> aj.CloudRunner(api_url="https://composer.example.org", api_token="aihwjax_12345678_secret").url
+        'https://composer.example.org/'
+    """
+
+    def __init__(self, api_url: str | None = None, api_token: str | None = None) -> None:
+        """Prepare; nothing is sent yet.
+
+        Args:
+            api_url: Address of the composer.
+            api_token: Token of the user.
+
+        Raises:
+            CredentialsError: If there is no token; says where to put one.
+            ConfigError: If the address is none.
+        """
+        self._session = Session(resolve(api_url, api_token))
+
+    @property
+    def url(self) -> str:
+        """Address of the composer."""
+        return self._session.url
+
+    def run(
+        self,
+        experiment: BasicTraining,
+        name: str | None = None,
+        key: Key | int = 0,
+        max_elements_train: int = 0,
+        device: str = "cpu",
+    ) -> CloudExperiment:
+        """Submit a training experiment and return at once.
+
+        The weights of its model travel with it. The result is that of :func:`aihwjax.run_local` with
+        the same key, bit for bit on the same kind of device.
+
+        Args:
+            experiment: What to do; its model stays as it is.
+            name: For people; by default made of the data set and the epochs.
+            key: Seed or JAX key.
+            max_elements_train: If above 0, only so many first examples of both splits.
+            device: Kind of device to ask for, ``"cpu"`` or ``"gpu"``; a composer without one uses what it has.
+
+        Raises:
+            ConfigError: If the loss, learning rate or optimizer is a function, or an argument is not allowed.
+            DataError: If the data set has no name of its own.
+            ModuleError: If a layer is not one of the library's.
+            CredentialsError: If the token is not accepted.
+            CloudError: If the composer cannot be reached or refuses; says why.
+        """
+        from aihwjax.cloud import archive, document
+
+        if device not in _DEVICES:
+            raise ConfigError(f"device={device!r} is not allowed: give 'cpu' or 'gpu'")
+        sent = document.to_document(experiment, key, max_elements_train)
+        if name is None:
+            name = f"{sent['experiment']['dataset']}, {sent['experiment']['epochs']} epochs"
+        if not isinstance(name, str) or not name.strip() or len(name) > _LONGEST_NAME:
+            raise ConfigError(f"name={str(name)[:60]!r} is not allowed: give a text of 1 to {_LONGEST_NAME} characters")
+        with tempfile.TemporaryDirectory(prefix="aihwjax-") as folder:
+            path = Path(folder) / "experiment.tar"
+            archive.pack(path, sent, experiment.model)
+            return self._submit(path, name, device)
+
+    def get_cloud_experiment(self, experiment_id: str) -> CloudExperiment:
+        """Return an experiment that was submitted before.
+
+        Args:
+            experiment_id: Its id, or the start of it if that is enough.
+
+        Raises:
+            ApiResponseError: If there is none, or several begin so.
+            CloudError: If the composer does not tell.
+        """
+        if not experiment_id.isalnum():
+            raise ConfigError(f"id={experiment_id!r} is not allowed: give the id of an experiment, or its start")
+        return CloudExperiment(self._session, self._session.get(f"experiments/{quote(experiment_id, safe='')}"))
+
+    def list_experiments(self, status: str | None = None, limit: int | None = None) -> list[CloudExperiment]:
+        """Return the user's experiments, newest first.
+
+        Args:
+            status: Only with this status, such as ``"running"``.
+            limit: At most so many; ``None``: all.
+
+        Raises:
+            CloudError: If the composer does not tell.
+        """
+        found: list[CloudExperiment] = []
+        before: str | None = None
+        while limit is None or len(found) < limit:
+            count = _PAGE if limit is None else min(_PAGE, limit - len(found))
+            answer = self._session.get("experiments", status=status, limit=count, before=before)
+            entries = answer.get("experiments")
+            if not isinstance(entries, list):
+                raise InvalidResponseFieldError("the composer's answer has no list 'experiments'")
+            found += [CloudExperiment(self._session, entry) for entry in entries]
+            before = answer.get("next")
+            if not entries or before is None:
+                break
+        return found
+
+    list_cloud_experiments = list_experiments
+
+    def _submit(self, path: Path, name: str, device: str) -> CloudExperiment:
+        """Create, upload and submit; each step may be repeated, and the job is made once."""
+        with path.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        wanted: dict[str, Any] = {
+            "name": name,
+            "submission": uuid.uuid4().hex,
+            "sha256": sha256,
+            "size": path.stat().st_size,
+        }
+        for left in reversed(range(_UPLOADS)):
+            created = self._session.post("experiments", wanted)
+            upload = created.get("upload")
+            if upload is None:  # it is there already
+                break
+            try:
+                self._session.upload(str(upload.get("url")), path)
+                break
+            except ResponseError as error:  # cut off, or the link was too old: the next one is fresh
+                refused = error.response is not None and error.response.status_code in (409, 413, 422, 507)
+                if not left or refused:
+                    raise
+        experiment = CloudExperiment(self._session, created.get("experiment") or {})
+        return CloudExperiment(
+            self._session, self._session.post(f"experiments/{experiment.id}/submit", {"device": device})
+        )
+
+
+def run_cloud(
+    experiment: BasicTraining,
+    name: str | None = None,
+    key: Key | int = 0,
+    max_elements_train: int = 0,
+    api_url: str | None = None,
+    api_token: str | None = None,
+) -> CloudExperiment:
+    """Submit a training experiment to a composer and return at once; see :meth:`CloudRunner.run`.
+
+    Args:
+        experiment: What to do; its model stays as it is.
+        name: For people.
+        key: Seed or JAX key.
+        max_elements_train: If above 0, only so many first examples of both splits.
+        api_url: Address of the composer; by default as :class:`CloudRunner`.
+        api_token: Token of the user; by default as :class:`CloudRunner`.
+
+    Raises:
+        AihwjaxError: As :meth:`CloudRunner.run`.
+    """
+    return CloudRunner(api_url, api_token).run(experiment, name, key, max_elements_train)
+
+
+def list_experiments(
+    status: str | None = None, limit: int | None = None, api_url: str | None = None, api_token: str | None = None
+) -> list[CloudExperiment]:
+    """Return the user's experiments on a composer, newest first; see :meth:`CloudRunner.list_experiments`.
+
+    Args:
+        status: Only with this status, such as ``"running"``.
+        limit: At most so many; ``None``: all.
+        api_url: Address of the composer.
+        api_token: Token of the user.
+
+    Raises:
+        CloudError: If the composer does not tell.
+    """
+    return CloudRunner(api_url, api_token).list_experiments(status, limit)
