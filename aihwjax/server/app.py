@@ -7,6 +7,7 @@ import importlib.util
 from collections.abc import AsyncIterator
 from typing import Any
 
+from anyio import to_thread
 from fastapi import FastAPI
 from fastapi.responses import RedirectResponse
 from fastapi.routing import APIRoute
@@ -20,6 +21,7 @@ from aihwjax.server.service import Composer
 from aihwjax.server.settings import ServerSettings
 from aihwjax.server.wire import routes as wire
 
+_THREADS = 16  # more of them only wait for each other: the work is in Python, or in the database
 _CHECKED_AT_ONCE = 3  # the core checks two, and one more is fetched meanwhile
 _CHECKS_IN_LINE = 200
 
@@ -33,6 +35,7 @@ def create_app(settings: ServerSettings) -> FastAPI:
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        to_thread.current_default_thread_limiter().total_tokens = _THREADS
         app.state.composer = await run_in_threadpool(Composer, settings)
         app.state.slow_places = Places(_CHECKED_AT_ONCE, _CHECKS_IN_LINE, "experiments are submitted")
         app.state.streams, app.state.ending = 0, False

@@ -78,7 +78,8 @@ from aihwkit.experiments.experiments.inferencing import BasicInferencing
 from aihwkit.experiments.runners.i_cloud import InferenceCloudRunner
 from aihwkit.simulator.presets.web import WebComposerInferenceRPUConfig
 
-model = AnalogSequential(Flatten(), AnalogLinear(784, 10, rpu_config=WebComposerInferenceRPUConfig()), LogSoftmax(dim=1))
+layer = AnalogLinear(784, 10, rpu_config=WebComposerInferenceRPUConfig())
+model = AnalogSequential(Flatten(), layer, LogSoftmax(dim=1))
 experiment = BasicInferencing(dataset=FashionMNIST, model=model, weight_template_id="none")
 analog = {"output_noise_strength": 0.04, "adc": 9, "dac": 7}
 noise = {"device_id": "pcm", "programming_noise_scale": 1.0, "read_noise_scale": 1.0, "drift_scale": 1.0,
