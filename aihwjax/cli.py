@@ -1,7 +1,7 @@
-"""The command line: ``aihwjax train``, ``presets``, ``plot`` and ``fidelity``.
+"""The command line: ``aihwjax train``, ``presets``, ``plot``, ``fidelity``, ``cloud`` and ``composer``.
 
-Exit codes: 0 success, 1 a golden case failed, 2 a mistake of the user (one line on stderr), 130
-interrupted. JAX is imported by the commands only, so that ``--help`` is fast.
+Exit codes: 0 success, 1 a golden case or an experiment in the cloud failed, 2 a mistake of the user
+(one line on stderr), 130 interrupted. JAX is imported by the commands only, so that ``--help`` is fast.
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Annotated, Self
 
 from cyclopts import App, CycloptsError, Parameter
 
+from aihwjax.commands.cloud import app as cloud
 from aihwjax.commands.composer import app as composer
 from aihwjax.commands.plot import app as plot
+from aihwjax.commands.tables import print_metrics
 from aihwjax.errors import AihwjaxError
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
 app = App(name="aihwjax", help="Simulate and train neural networks on analog in-memory computing hardware.")
 app.command(plot)
+app.command(cloud)
 app.command(composer)
 
 _PLAIN = Parameter(negative=())
@@ -168,7 +171,7 @@ def _train(described: ExperimentFile, output: Path | None, data: Path | None, qu
         write_text(output / "config.toml", resolved)
         save(output / "model", model)
     if not quiet:
-        _print_table(metrics)
+        print_metrics(metrics)
 
 
 class _Display:
@@ -198,19 +201,6 @@ class _Display:
         last = metrics[-1]
         text = f"training loss {last['train_loss']:.4f}  accuracy {100 * last['accuracy']:.2f} %"
         self._progress.update(self._task, completed=len(metrics), description=text)
-
-
-def _print_table(metrics: list[EpochMetrics]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("epoch", "training loss", "validation loss", "accuracy", "time")
-    for column in table.columns:
-        column.justify = "right"
-    for entry in metrics:
-        losses = (f"{entry['train_loss']:.4f}", f"{entry['valid_loss']:.4f}")
-        table.add_row(str(entry["epoch"]), *losses, f"{100 * entry['accuracy']:.2f} %", f"{entry['time_epoch']:.2f} s")
-    Console().print(table)
 
 
 if __name__ == "__main__":

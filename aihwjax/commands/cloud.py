@@ -1,0 +1,281 @@
+"""``aihwjax cloud``: experiments on a composer, from the command line.
+
+Exit codes: 0 success, 1 the experiment failed or was cancelled, 2 anything else that went wrong.
+"""
+
+from __future__ import annotations
+
+import json as json_module
+import math
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import App, Parameter
+from cyclopts.types import PositiveFloat, PositiveInt
+
+if TYPE_CHECKING:
+    from aihwjax.cloud import CloudExperiment, CloudRunner
+
+app = App(name="cloud", help="Run experiments on a composer: submit, watch, and fetch what they gave.")
+
+_PLAIN = Parameter(negative=())
+_SHORT = 8
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Options:
+    """Options of every command."""
+
+    url: str | None = None
+    """Address of the composer; by default AIHWJAX_API_URL or the configuration file's."""
+    json: Annotated[bool, _PLAIN] = False
+    """Print JSON."""
+
+
+@app.command
+def submit(
+    config: Path,
+    /,
+    *,
+    name: str | None = None,
+    set_: Annotated[tuple[str, ...], Parameter(name="--set", negative=())] = (),
+    key: int | None = None,
+    device: Literal["cpu", "gpu"] = "cpu",
+    wait: Annotated[bool, _PLAIN] = False,
+    options: Options = Options(),
+) -> int:
+    """Submit the experiment of a TOML file and print its id.
+
+    Args:
+        config: TOML file with the sections experiment, model and tile, as for aihwjax train.
+        name: Name of the experiment; by default that of the file.
+        set_: Change a value, such as device.dw_min=0.002 or learning_rate=0.1; may be repeated.
+        key: Seed of initial weights, shuffling and noise.
+        device: Kind of device to ask for.
+        wait: Wait until it has ended and print its metrics.
+        options: Address and form of the output.
+    """
+    runner = _runner(options)  # what fails without a token fails at once
+    from aihwjax.experiments import files
+
+    described = files.build(files.assign(files.read(config), set_), key)
+    sent = runner.run(
+        described.experiment, name or config.stem, described.key, described.max_elements_train, device=device
+    )
+    if options.json:
+        if wait:
+            sent.wait(stdout=False)
+        return _show(sent, options)
+    print(sent.id)
+    if wait:
+        sent.wait()
+        return _show_result(sent, options)
+    print(f"submitted; next: aihwjax cloud wait {sent.id[:_SHORT]}", file=sys.stderr)
+    return 0
+
+
+@app.command
+def status(id_: Annotated[str, Parameter(name="ID")], /, *, options: Options = Options()) -> int:
+    """Tell how far an experiment is.
+
+    Args:
+        id_: Its id, or the start of it.
+        options: Address and form of the output.
+    """
+    return _show(_found(id_, options), options)
+
+
+@app.command
+def wait(
+    id_: Annotated[str, Parameter(name="ID")],
+    /,
+    *,
+    timeout: PositiveFloat | None = None,
+    options: Options = Options(),
+) -> int:
+    """Wait until an experiment has ended.
+
+    Args:
+        id_: Its id, or the start of it.
+        timeout: Seconds after which it is given up.
+        options: Address and form of the output.
+    """
+    experiment = _found(id_, options)
+    experiment.wait(timeout, stdout=not options.json)
+    return _show(experiment, options)
+
+
+@app.command
+def result(id_: Annotated[str, Parameter(name="ID")], /, *, options: Options = Options()) -> int:
+    """Print the metrics of each epoch of a completed experiment.
+
+    Args:
+        id_: Its id, or the start of it.
+        options: Address and form of the output.
+    """
+    return _show_result(_found(id_, options), options)
+
+
+@app.command
+def fetch(
+    id_: Annotated[str, Parameter(name="ID")],
+    /,
+    *,
+    output: Annotated[Path, Parameter(alias="-o")],
+    options: Options = Options(),
+) -> int:
+    """Save the trained model and the metrics of a completed experiment.
+
+    Args:
+        id_: Its id, or the start of it.
+        output: Folder for the model and metrics.jsonl; made if it does not exist.
+        options: Address and form of the output.
+    """
+    found = _found(id_, options)
+    if _ended_badly(found):
+        return 1
+    metrics = found.get_result()
+    experiment = found.get_experiment()
+    from aihwjax.experiments import save
+    from aihwjax.experiments.metrics import write_text
+    from aihwjax.experiments.storage import writable
+
+    writable(output)
+    save(output / "model", experiment.model)
+    write_text(output / "metrics.jsonl", "".join(json_module.dumps(entry) + "\n" for entry in metrics))
+    paths = {"model": str(output / "model"), "metrics": str(output / "metrics.jsonl")}
+    print(json_module.dumps({"id": found.id, **paths}) if options.json else "\n".join(paths.values()))
+    return 0
+
+
+@app.command
+def cancel(id_: Annotated[str, Parameter(name="ID")], /, *, options: Options = Options()) -> int:
+    """Cancel an experiment.
+
+    Args:
+        id_: Its id, or the start of it.
+        options: Address and form of the output.
+    """
+    experiment = _found(id_, options)
+    experiment.cancel()
+    print(json_module.dumps(experiment.answer) if options.json else _line(experiment.answer))
+    return 0
+
+
+@app.command(name="list")
+def list_(
+    *,
+    status: Literal["created", "waiting", "running", "completed", "failed", "cancelled"] | None = None,
+    limit: PositiveInt = 50,
+    options: Options = Options(),
+) -> int:
+    """List experiments, newest first.
+
+    Args:
+        status: Only with this status.
+        limit: At most so many.
+        options: Address and form of the output.
+    """
+    answers = [experiment.answer for experiment in _runner(options).list_experiments(status, limit)]
+    if options.json:
+        print(json_module.dumps(answers))
+        return 0
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table("id", "name", "status", "epochs", "accuracy", "created")
+    for answer in answers:
+        created = str(answer.get("created_at"))[:16].replace("T", " ")
+        cells = (str(answer.get("name")), str(answer.get("status")), _epochs(answer), _accuracy(answer), created)
+        table.add_row(str(answer["id"])[:_SHORT], *map(escape, cells))
+    Console().print(table)
+    return 0
+
+
+@app.command
+def logs(
+    id_: Annotated[str, Parameter(name="ID")],
+    /,
+    *,
+    follow: Annotated[bool, Parameter(alias="-f", negative=())] = False,
+    options: Options = Options(),
+) -> int:
+    """Print the log of an experiment.
+
+    Args:
+        id_: Its id, or the start of it.
+        follow: Go on until it has ended.
+        options: Address and form of the output.
+    """
+    for line in _found(id_, options).logs(follow):
+        print(json_module.dumps({"text": line}) if options.json else line, flush=True)
+    return 0
+
+
+def _runner(options: Options) -> CloudRunner:
+    from aihwjax.cloud import CloudRunner
+
+    return CloudRunner(api_url=options.url)
+
+
+def _found(id_: str, options: Options) -> CloudExperiment:
+    return _runner(options).get_cloud_experiment(id_)
+
+
+def _show(experiment: CloudExperiment, options: Options) -> int:
+    """Print one line, or JSON, and return the exit code."""
+    answer = experiment.answer
+    if options.json:
+        print(json_module.dumps(answer))
+        return int(answer.get("status") in ("failed", "cancelled"))
+    print(_line(answer))
+    return int(_ended_badly(experiment))
+
+
+def _show_result(experiment: CloudExperiment, options: Options) -> int:
+    """Print the metrics of a completed experiment, and return the exit code."""
+    if _ended_badly(experiment):
+        return 1
+    metrics = experiment.get_result()
+    if options.json:
+        entries = [{name: _finite(value) for name, value in entry.items()} for entry in metrics]
+        print(json_module.dumps({"id": experiment.id, "metrics": entries}))
+    else:
+        from aihwjax.commands.tables import print_metrics
+
+        print_metrics(metrics)
+    return 0
+
+
+def _ended_badly(experiment: CloudExperiment) -> bool:
+    """Whether it failed or was cancelled; then it says so on standard error."""
+    answer = experiment.answer
+    if answer.get("status") == "failed":
+        print(f"aihwjax: experiment {experiment.id} failed: {answer.get('error')}", file=sys.stderr)
+    elif answer.get("status") == "cancelled":
+        print(f"aihwjax: experiment {experiment.id} was cancelled", file=sys.stderr)
+    return answer.get("status") in ("failed", "cancelled")
+
+
+def _finite(value: object) -> object:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _line(answer: Mapping[str, Any]) -> str:
+    words = [str(answer["id"])[:_SHORT], str(answer.get("status")), f"{_epochs(answer)} epochs"]
+    accuracy = _accuracy(answer)
+    return "  ".join([*words, *([f"accuracy {accuracy}"] if accuracy else []), str(answer.get("name"))])
+
+
+def _epochs(answer: Mapping[str, Any]) -> str:
+    return f"{answer.get('epochs_done', 0)}/{answer.get('epochs', 0)}"
+
+
+def _accuracy(answer: Mapping[str, Any]) -> str:
+    value = (answer.get("metrics") or {}).get("accuracy")
+    return f"{100 * value:.2f} %" if isinstance(value, int | float) else ""
