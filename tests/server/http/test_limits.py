@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import io
 import json
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -10,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from aihwjax.server import limits
+from aihwjax.server import limits, transfers
 from aihwjax.server.errors import ServiceError
 from aihwjax.server.limits import BodyLimit, Places
 from tests.server.http.harness import ARCHIVE, Server, serving
@@ -38,6 +40,24 @@ def pieces(count: int, size: int) -> Iterator[bytes]:
     """Yield a body without an announced length."""
     for _ in range(count):
         yield b" " * size
+
+
+def scope(method: str, path: str, headers: dict[str, str], query: str = "") -> dict[str, Any]:
+    """Return what a server tells an app about a request."""
+    return {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "scheme": "http",
+        "method": method,
+        "path": path,
+        "raw_path": path.encode(),
+        "root_path": "",
+        "query_string": query.encode(),
+        "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
+        "client": ("test", 1),
+        "server": ("test", 80),
+    }
 
 
 def test_an_announced_body_that_is_too_large_is_refused(server: Server) -> None:
@@ -84,22 +104,31 @@ def test_a_body_that_is_cut_off_leaves_nothing_and_can_be_sent_again(server: Ser
         async def send(message: Any) -> None:
             sent.append(message)
 
-        headers = [(b"content-length", str(len(ARCHIVE)).encode()), (b"host", b"testserver")]
-        scope = {
-            "type": "http",
-            "method": "PUT",
-            "path": path,
-            "raw_path": path.encode(),
-            "query_string": query.encode(),
-        }
-        scope |= {"headers": headers, "scheme": "http", "client": ("test", 1), "server": ("test", 80), "root_path": ""}
-        scope |= {"http_version": "1.1", "asgi": {"version": "3.0"}}
-        await server.client.app(scope, receive, send)  # type: ignore[arg-type]
+        asked = scope("PUT", path, {"host": "testserver", "content-length": str(len(ARCHIVE))}, query)
+        await server.client.app(asked, receive, send)  # type: ignore[arg-type]
 
     asyncio.run(put())
     assert not [message for message in sent if message.get("status", 500) < 300]
     assert server.api("GET", f"/experiments/{experiment_id}").json()["has_input"] is False
     assert not [path for path in (server.core.settings.data_dir / "artefacts").rglob("*") if path.is_file()]
+    assert server.client.put(url, content=ARCHIVE).status_code == 204
+
+
+def test_a_full_disk_is_told_and_leaves_nothing(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full(io.BytesIO):
+        def __init__(self, *arguments: Any, **fields: Any) -> None:
+            super().__init__()
+
+        def write(self, data: Any) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    experiment_id, url = server.created()
+    with monkeypatch.context() as full:
+        full.setattr(transfers.tempfile, "SpooledTemporaryFile", Full)
+        answer = server.client.put(url, content=ARCHIVE)
+    assert refused(answer, 507)["code"] == "storage_full"
+    assert answer.headers["Retry-After"]
+    assert server.api("GET", f"/experiments/{experiment_id}").json()["has_input"] is False
     assert server.client.put(url, content=ARCHIVE).status_code == 204
 
 
@@ -227,17 +256,9 @@ def test_a_body_that_does_not_go_on_is_given_up(monkeypatch: pytest.MonkeyPatch,
         async def send(message: Any) -> None:
             sent.append(message)
 
-        headers = [(b"authorization", server.user()["Authorization"].encode()), (b"content-type", b"application/json")]
-        scope = {
-            "type": "http",
-            "method": "POST",
-            "path": "/api/v1/experiments",
-            "query_string": b"",
-            "headers": headers,
-        }
-        scope |= {"raw_path": b"/api/v1/experiments", "scheme": "http", "client": ("test", 1), "server": ("test", 80)}
-        scope |= {"root_path": "", "http_version": "1.1", "asgi": {"version": "3.0"}}
-        await server.client.app(scope, receive, send)  # type: ignore[arg-type]
+        headers = {"content-type": "application/json", "authorization": server.user()["Authorization"]}
+        asked = scope("POST", "/api/v1/experiments", headers)
+        await server.client.app(asked, receive, send)  # type: ignore[arg-type]
 
     asyncio.run(scene())
     assert sent[0]["status"] == 408

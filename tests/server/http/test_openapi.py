@@ -18,7 +18,6 @@ from tests.server.http.harness import Server, serving
 
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    # an address that always works: otherwise wrong tokens would soon be all that is seen
     with serving(tmp_path / "data", monkeypatch, max_jobs_per_user=100_000) as running:
         yield running
 
@@ -68,7 +67,7 @@ def ask(server: Server, examples: int) -> Counter[int]:
 
 
 _EXCLUDED: list[Any] = [
-    # these send requests of their own or know only one of the good answers
+    # these send requests of their own, or know nothing of the ids and tokens that are put in above
     schemathesis.checks.ensure_resource_availability,
     schemathesis.checks.use_after_free,
     schemathesis.checks.negative_data_rejection,
