@@ -1,9 +1,11 @@
-"""Hooks of the site: API pages from the package's folders, and formulas as MathML, which needs no script."""
+"""Hooks of the site: API pages from the package's folders, the HTTP interface, and formulas as MathML."""
 
 from __future__ import annotations
 
 import html
+import json
 import re
+import tempfile
 from pathlib import Path
 
 from latex2mathml.converter import convert
@@ -29,6 +31,14 @@ def api_pages() -> dict[str, list[str]]:
     return pages
 
 
+def http_interface() -> str:
+    """Return the composer's OpenAPI document."""
+    from aihwjax.server.app import create_app
+    from aihwjax.server.settings import ServerSettings
+
+    return json.dumps(create_app(ServerSettings(Path(tempfile.gettempdir()))).openapi())
+
+
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """Add the API pages to the navigation."""
     assert config.nav is not None
@@ -41,6 +51,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     for page, modules in api_pages().items():
         content = f"# {page}\n\n" + "\n".join(f"::: {module}\n" for module in modules)
         files.append(File.generated(config, f"api/{page}.md", content=content))
+    files.append(File.generated(config, "openapi.json", content=http_interface()))
     return files
 
 
