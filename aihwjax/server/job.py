@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
-from aihwjax.errors import AihwjaxError, CheckpointError
+from aihwjax.errors import AihwjaxError, ArchiveError, CheckpointError, CloudError
 
 if TYPE_CHECKING:
     from aihwjax.experiments.metrics import EpochMetrics, Report
@@ -81,10 +81,9 @@ def _guarded(folder: Path, dataset_root: Path | None) -> int:
         return 0
     except MemoryError:
         message, final = "out of memory", True
-    except CheckpointError as error:
-        message, final = str(error), False
-    except AihwjaxError as error:
-        message, final = str(error), True
+    except AihwjaxError as error:  # what the disk refuses may work later, or elsewhere
+        disk = isinstance(error, CheckpointError | CloudError) and not isinstance(error, ArchiveError)
+        message, final = str(error), not disk
     except Exception as error:
         traceback.print_exc()
         message = f"{type(error).__name__}: {error}"
@@ -99,7 +98,7 @@ def _guarded(folder: Path, dataset_root: Path | None) -> int:
 
 
 def _run(folder: Path, dataset_root: Path | None) -> None:
-    from aihwjax.cloud import archive, document
+    from aihwjax.cloud import archive
     from aihwjax.experiments import MetricsFile, fit, load_data
     from aihwjax.experiments.metrics import write_text
 
@@ -118,12 +117,7 @@ def _run(folder: Path, dataset_root: Path | None) -> None:
         shutil.rmtree(checkpoints)
         model, metrics = fit(experiment, splits, described.key, reports=reports, checkpoint_dir=checkpoints)
     write_text(folder / METRICS, "".join(json.dumps(entry) + "\n" for entry in metrics))  # outlasts a loss of power
-    temporary = folder / f".{OUTPUT}.part"
-    text = document.to_document(experiment, described.key, described.max_elements_train)
-    archive.write_result(temporary, text, model, metrics)
-    with temporary.open("rb") as file:
-        os.fsync(file.fileno())
-    temporary.replace(folder / OUTPUT)
+    archive.write_result(folder / OUTPUT, described.document, model, metrics)
 
 
 class _Lines:

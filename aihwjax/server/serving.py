@@ -11,7 +11,7 @@ from aihwjax.server.supervisor import Supervisor
 
 _BACKLOG = 2048
 _KEEP_ALIVE_SECONDS = 30
-_SHUTDOWN_SECONDS = 10
+_SHUTDOWN_SECONDS = 5  # streams never end by themselves
 
 
 def listen(host: str, port: int) -> sockets.socket:
@@ -53,6 +53,7 @@ def run(settings: ServerSettings, socket: sockets.socket) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s server %(process)d: %(message)s")
     config = uvicorn.Config(
         create_app(settings),
+        log_config=None,
         log_level="warning",
         access_log=False,  # the application has its own, without queries
         server_header=False,

@@ -76,9 +76,11 @@ def _engine(url: str) -> Engine:
         name = sqlalchemy.make_url(url).get_backend_name()
         if name not in ("sqlite", "postgresql"):
             raise ConfigError(f"database={name!r} is not allowed: give one of sqlite, postgresql")
-        options: dict[str, Any] = {"pool_size": _POOL, "max_overflow": 0, "pool_pre_ping": True}
+        options: dict[str, Any] = {"pool_size": _POOL, "max_overflow": 0, "hide_parameters": True}
         if url.startswith("sqlite"):
-            options |= {"connect_args": {"timeout": _BUSY_SECONDS, "check_same_thread": False}, "pool_pre_ping": False}
+            options |= {"connect_args": {"timeout": _BUSY_SECONDS, "check_same_thread": False}}
+        else:
+            options["pool_pre_ping"] = True
         engine = sqlalchemy.create_engine(url, **options)
     except (ArgumentError, NoSuchModuleError, TypeError):
         raise ConfigError("database is not allowed: give a URL such as postgresql://user@host/name") from None

@@ -83,8 +83,7 @@ class Worker:
         if held is None:
             self._tidy()
             return False
-        _log.info("job %s: attempt %d", held.job_id, held.attempts)
-        Running(self._settings, self._store, self._artefacts, self._executor, held).work(stop)
+        self.work(held, stop)
         return True
 
     def claim(self) -> Claim | None:
@@ -100,6 +99,16 @@ class Worker:
         with self._store.writing() as session:
             leases.expire(session, settings.attempts, settings.lease_seconds)
             return leases.claim(session, self._name, settings.lease_seconds)
+
+    def work(self, held: Claim, stop: threading.Event) -> None:
+        """Run a job.
+
+        Args:
+            held: From :meth:`claim`.
+            stop: Set when it is time to stop.
+        """
+        _log.info("job %s: attempt %d", held.job_id, held.attempts)
+        Running(self._settings, self._store, self._artefacts, self._executor, held).work(stop)
 
     def close(self) -> None:
         """Close the database."""

@@ -68,7 +68,7 @@ def _environment(task: Task) -> dict[str, str]:
     defaults = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}  # so that jobs can share an accelerator
     settings = {
         "JAX_COMPILATION_CACHE_DIR": str(task.compiled_dir),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.3",
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "PYTHONUNBUFFERED": "1",
     }
     if task.device == "cpu":

@@ -35,10 +35,12 @@ def put(composer: Composer, who: Identity, experiment_id: str, chunks: Iterable[
     return composer.receive(*link(composer.upload_url(who, experiment_id)), chunks, **more)
 
 
-def queued(composer: Composer, who: Identity, name: str = "an experiment", epochs: int = 3) -> ExperimentView:
+def queued(
+    composer: Composer, who: Identity, name: str = "an experiment", epochs: int = 3, content: bytes = CONTENT
+) -> ExperimentView:
     """Put an experiment into the queue without a look at its archive."""
     made = composer.create(who, name=name)
-    put(composer, who, made.id, [CONTENT])
+    put(composer, who, made.id, [content])
     with composer._store.writing() as session:
         leases.add(session, session.get_one(Experiment, made.id), "cpu", epochs)
     return composer.experiment(who, made.id)
