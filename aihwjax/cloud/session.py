@@ -12,6 +12,7 @@ from urllib.parse import urljoin
 
 import requests
 from requests.adapters import HTTPAdapter
+from urllib3.exceptions import MaxRetryError
 from urllib3.util import Retry
 
 import aihwjax
@@ -150,11 +151,14 @@ class _Nobody(requests.auth.AuthBase):
 
 
 class _Retry(Retry):
-    """Waits as long as the server asks, within reason."""
+    """Waits as long as a busy server asks; if that is long, its answer is the user's to know at once."""
 
-    def get_retry_after(self, response: Any) -> float | None:
-        asked = super().get_retry_after(response)
-        return None if asked is None else min(asked, _LONGEST_PAUSE)
+    def increment(self, *args: Any, **kwargs: Any) -> Retry:
+        response = kwargs.get("response")
+        asked = None if response is None else self.get_retry_after(response)
+        if asked is not None and asked > _LONGEST_PAUSE:
+            raise MaxRetryError(kwargs["_pool"], str(kwargs.get("url")), None)
+        return super().increment(*args, **kwargs)
 
 
 def _session(auth: requests.auth.AuthBase, retries: int) -> requests.Session:
@@ -187,6 +191,9 @@ def _message(response: requests.Response) -> str:
     except (ValueError, LookupError, TypeError, AttributeError):
         text, field = response.reason or "no reason was given", None
     text = " ".join(text.split())[:500]
+    seconds = response.headers.get("Retry-After", "")
+    if seconds.isdecimal() and int(seconds) > _LONGEST_PAUSE:
+        text += f" (try again in {int(seconds)} s)"
     return text if not field or str(field) in text else f"{field}: {text}"
 
 

@@ -65,13 +65,12 @@ def test_a_call_is_repeated_after_trouble_that_passes(server, trouble, method):
     assert found == {"ok": 1} and len(server.asked) == 2
 
 
-def test_a_server_that_asks_for_an_hour_is_not_given_it():
-    from aihwjax.cloud.session import _Retry
-
-    class Response:
-        headers = {"Retry-After": "3600"}  # noqa: RUF012
-
-    assert _Retry().get_retry_after(Response()) == 10.0
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_server_that_asks_for_an_hour_is_not_given_it(server, status):
+    server.on("GET /api/v1/x", Answer(status, error("busy", "come later"), {"Retry-After": "3600"}))
+    with pytest.raises(ApiResponseError, match=r"come later \(try again in 3600 s\)"):
+        session(server).get("x")
+    assert len(server.asked) == 1
 
 
 def test_a_queue_that_stays_full_is_said(server):
