@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeGuard
 
 from aihwjax.server.pages import words
 from aihwjax.server.pages.histories import Epoch
@@ -139,7 +140,7 @@ def _line(curve: _Curve, place: Callable[[float, float], tuple[float, float]], s
     pieces: list[str] = []
     pen = "M"
     for epoch, value in _thinned(curve.points):
-        if value is None or not _shown(value):
+        if not _shown(value):
             pen = "M"  # a gap
             continue
         x, y = place(epoch, value)
@@ -147,7 +148,7 @@ def _line(curve: _Curve, place: Callable[[float, float], tuple[float, float]], s
         pen = "L"
     marks = []
     if len(curve.points) <= _MOST_MARKED:
-        finite = [(epoch, value) for epoch, value in curve.points if value is not None and _shown(value)]
+        finite = [(epoch, value) for epoch, value in curve.points if _shown(value)]
         marks = [Mark(*place(epoch, value), f"{curve.name}, epoch {epoch}: {say(value)}") for epoch, value in finite]
     return Line(curve.name, curve.kind, "".join(pieces), marks, say(curve.points[-1][1]))
 
@@ -165,7 +166,7 @@ def _thinned(points: list[tuple[int, float | None]]) -> list[tuple[int, float | 
 
 
 def _told(curve: _Curve, say: Callable[[object], str]) -> str:
-    finite = [(epoch, value) for epoch, value in curve.points if value is not None and _shown(value)]
+    finite = [(epoch, value) for epoch, value in curve.points if _shown(value)]
     if not finite:
         return f"{curve.name}: not finite in any epoch."
     first, last = finite[0], finite[-1]
@@ -180,7 +181,7 @@ def _value(point: tuple[int, float | None]) -> float:
     return point[1] or 0.0
 
 
-def _shown(value: float | None) -> bool:
+def _shown(value: float | None) -> TypeGuard[float]:
     return value is not None and abs(value) <= _LARGEST
 
 

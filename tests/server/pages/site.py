@@ -98,12 +98,21 @@ class Site:
     def running(self, name: str = "an experiment", user: str = "ann", epochs: int = 0, **fields: Any) -> str:
         """Return the id of an experiment that a worker has taken, and of which some epochs are done."""
         experiment_id = self.waiting(name, user, **fields)
-        with self.core._store.writing() as session:
-            held = leases.claim(session, "a worker", 600.0)
-        assert held is not None and held.job_id == experiment_id
-        self._claims[experiment_id], self._cursors[experiment_id] = held, held.cursor
+        self.take(experiment_id)
         self.report(experiment_id, [metrics(epoch) for epoch in range(epochs)], ["the first line"])
         return experiment_id
+
+    def take(self, experiment_id: str) -> None:
+        """Let a worker take an experiment that waits."""
+        with self.core._store.writing() as session:
+            held, others = leases.claim(session, "a worker", 600.0), []
+            while held is not None and held.job_id != experiment_id:
+                others.append(held)
+                held = leases.claim(session, "a worker", 600.0)
+            for other in others:
+                leases.release(session, other)
+        assert held is not None
+        self._claims[experiment_id], self._cursors[experiment_id] = held, held.cursor
 
     def report(self, experiment_id: str, epochs: list[dict[str, Any]], lines: list[str] | None = None) -> None:
         """Say what a worker says."""
