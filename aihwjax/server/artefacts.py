@@ -8,7 +8,7 @@ import hashlib
 import os
 import secrets
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -136,9 +136,7 @@ class Artefacts:
         removed = []
         for name, info in self._system.find(self._root, detail=True).items():
             path = name.removeprefix(f"{self._root}/")
-            changed = info.get("mtime") or info.get("LastModified") or info.get("created") or time.time()
-            changed = changed.timestamp() if hasattr(changed, "timestamp") else float(changed)
-            if path not in known and changed < time.time() - seconds:
+            if path not in known and _changed(info) < time.time() - seconds:
                 self.remove(path)
                 removed.append(path)
         return removed
@@ -172,6 +170,7 @@ class Artefacts:
                 file.close()
             with contextlib.suppress(Exception):
                 file.discard()
+            self.remove(path)  # some storages show a file from its first byte
             raise
 
     def _open(self, path: str) -> Any:
@@ -181,6 +180,14 @@ class Artefacts:
             raise ServiceError(410, "gone", "the file is no longer stored") from None
         except OSError as error:
             raise ServiceError(503, "storage", "the file cannot be read, try again", retry_after=5) from error
+
+
+def _changed(info: Mapping[str, Any]) -> float:
+    """When a file was last changed, in the words of different storages; unknown: just now."""
+    for name in ("mtime", "LastModified", "last_modified", "created"):
+        if (value := info.get(name)) is not None:
+            return float(value.timestamp() if hasattr(value, "timestamp") else value)
+    return time.time()
 
 
 class _SourceError(Exception):
