@@ -44,7 +44,7 @@ async def put(
     core.check_signature(f"/files/{artefact_id}", "PUT", query)  # before a byte is kept
     length = _length(request)
     # kept here first, so that a slow client holds no thread
-    with tempfile.SpooledTemporaryFile(_IN_MEMORY, dir=core.settings.work_dir) as file:
+    with tempfile.SpooledTemporaryFile(_IN_MEMORY, dir=str(core.settings.work_dir)) as file:
         try:
             async for chunk in _limited(request, int(query["limit"]), length):
                 await run_in_threadpool(file.write, chunk) if len(chunk) > _BLOCK else file.write(chunk)

@@ -168,9 +168,9 @@ async def start(caller: CallerOf, body: Ask, request: Request) -> JobAnswer | Re
 
 
 @router.get("/jobs/{id}", responses=declared(401, 404, 409, 422))
-def job(caller: CallerOf, item_id: ItemId) -> JobAnswer:
+async def job(caller: CallerOf, item_id: ItemId) -> JobAnswer:
     """Tell how far a job is."""
-    view = caller.core.experiment(caller.identity(), item_id)
+    view = await run_in_threadpool(_found, caller, item_id)  # asked most of all: one visit to another thread
     if view.job_id is None:
         raise ServiceError(404, "not_found", "there is no such job")
     return _job(view)
