@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urljoin
 
 import requests
@@ -18,6 +19,10 @@ from urllib3.util import Retry
 import aihwjax
 from aihwjax.cloud.settings import CloudSettings
 from aihwjax.errors import ApiResponseError, CredentialsError, InvalidResponseFieldError, ResponseError
+
+if TYPE_CHECKING:
+    from urllib3.connectionpool import ConnectionPool
+    from urllib3.response import BaseHTTPResponse
 
 _PREFIX = "api/v1/"
 _AGAIN = (429, 502, 503, 504)
@@ -153,12 +158,19 @@ class _Nobody(requests.auth.AuthBase):
 class _Retry(Retry):
     """Waits as long as a busy server asks; if that is long, its answer is the user's to know at once."""
 
-    def increment(self, *args: Any, **kwargs: Any) -> Retry:
-        response = kwargs.get("response")
+    def increment(
+        self,
+        method: str | None = None,
+        url: str | None = None,
+        response: BaseHTTPResponse | None = None,
+        error: Exception | None = None,
+        _pool: ConnectionPool | None = None,
+        _stacktrace: TracebackType | None = None,
+    ) -> Self:
         asked = None if response is None else self.get_retry_after(response)
-        if asked is not None and asked > _LONGEST_PAUSE:
-            raise MaxRetryError(kwargs["_pool"], str(kwargs.get("url")), None)
-        return super().increment(*args, **kwargs)
+        if asked is not None and asked > _LONGEST_PAUSE and _pool is not None:
+            raise MaxRetryError(_pool, str(url))
+        return super().increment(method, url, response, error, _pool, _stacktrace)
 
 
 def _session(auth: requests.auth.AuthBase, retries: int) -> requests.Session:

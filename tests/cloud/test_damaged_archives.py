@@ -389,6 +389,59 @@ def test_the_same_change_that_changes_nothing_is_accepted(good, place):
     assert survives(place / "in" / "a.tar", stored_as(good, place / "in", lambda layout: None), place) is None
 
 
+def crc32c(data: bytes) -> bytes:
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = (crc >> 1) ^ (0x82F63B78 if crc & 1 else 0)
+    return (crc ^ 0xFFFFFFFF).to_bytes(4, "little")
+
+
+@pytest.mark.parametrize("target", ["aa/outside/", "../outside/"])
+def test_a_database_that_points_out_of_its_folder_is_not_followed(good, place, target):
+    """The numbers are in other files of the database; the way to them is changed, checksums included."""
+    import tensorstore
+
+    folder = place / "in" / "lie"
+    folder.mkdir()
+    (place / "in" / "a.tar").write_bytes(good)
+    archive.unpack(place / "in" / "a.tar", folder)
+    arrays = folder / "parameters" / "0" / "arrays"
+    base = {"driver": "ocdbt", "base": f"file://{arrays}/"}
+    values = {key: tensorstore.KvStore.open(base).result().read(key).result().value for key in _keys(base)}
+    for path in sorted(arrays.rglob("*")):
+        if path.is_file() and not path.name.startswith(("_", "commit")):
+            path.unlink()
+    config = {"max_inline_value_bytes": 0, "compression": None}
+    store = tensorstore.KvStore.open({**base, "value_data_prefix": "aa/outside/", "config": config}).result()
+    with tensorstore.Transaction() as transaction:
+        for key, value in values.items():
+            store.with_transaction(transaction).write(key, value).result()
+    node = next(path for path in (arrays / "d").iterdir() if b"aa/outside/" in path.read_bytes())
+    content = node.read_bytes().replace(b"aa/outside/", target.encode())[:-4]
+    node.write_bytes(content + crc32c(content))
+    (arrays / target).resolve().mkdir(exist_ok=True)
+    for path in (arrays / "aa" / "outside").iterdir():
+        (arrays / target).resolve().joinpath(path.name).write_bytes(path.read_bytes())
+    files = {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and not path.name.endswith(".__lock")
+    }
+    said = survives(place / "in" / "a.tar", packed(files), place)
+    if target == "aa/outside/":
+        assert said is None  # a way inside the folder is as good as any
+    else:
+        assert said is not None and "parameters are damaged" in said
+
+
+def _keys(base: dict) -> list[bytes]:
+    import tensorstore
+
+    return tensorstore.KvStore.open(base).result().list().result()
+
+
 def test_numbers_that_are_not_those_of_the_digest_are_refused(good, place):
     files = members(good)
     value = json.loads(files["experiment.json"])
