@@ -6,9 +6,12 @@ import re
 import sys
 import textwrap
 import types
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.server.live import live
 
 ROOT = Path(__file__).resolve().parents[2]
 BLOCK = re.compile(r"^( *)```python\n(.*?)^\1```", re.DOTALL | re.MULTILINE)
@@ -19,10 +22,26 @@ PAGES = {
 }
 
 
+_CLOUD = re.compile(r"aj\.(run_cloud|list_experiments|CloudRunner)")
+
+
+@pytest.fixture
+def composer(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Run a composer beside the examples of a page that needs one."""
+    if not _CLOUD.search("".join(PAGES[request.getfixturevalue("page")])):
+        yield
+        return
+    with live(tmp_path, tmp_path) as server:
+        monkeypatch.setenv("AIHWJAX_API_URL", server.url)
+        monkeypatch.setenv("AIHWJAX_API_TOKEN", server.token())
+        yield
+
+
 def test_there_are_examples() -> None:
     assert {"README.md", "CONTRIBUTING.md", "docs/physics/devices.md"} <= set(PAGES)
 
 
+@pytest.mark.usefixtures("composer")
 @pytest.mark.parametrize("page", PAGES)
 def test_examples_run(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
