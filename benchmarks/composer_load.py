@@ -1,7 +1,8 @@
 """How long do 200 pollers wait for the status of a job while 1,000 jobs are queued, and does the server's memory grow?
 
 ``python -m benchmarks.composer_load --minutes 60`` runs a composer without workers in a process of its own, fills
-its queue, and asks. It prints a line every while and a summary as JSON at the end.
+its queue, and asks. It prints a line every while and a summary as JSON at the end. ``wait %`` is the time for which the
+server's threads could have run but had no core: where it is high, others have the cores, and the times say little.
 """
 
 from __future__ import annotations
@@ -115,10 +116,10 @@ async def load(options: Options, token: str, ids: list[str], process: psutil.Pro
     await asyncio.sleep(_SETTLE_SECONDS)  # the first connections
     record.milliseconds.clear()
     started, first_mib, last_mib = time.monotonic(), _mib(process), 0.0
+    line, waited = started, _waited(process)
+    first_waited = waited
     process.cpu_percent()
-    print(
-        f"{'seconds':>8} {'answers':>8} {'p50 ms':>8} {'p99 ms':>8} {'max ms':>8} {'failed':>7} {'cpu %':>6} {'MiB':>7}"
-    )
+    print(" seconds  answers   p50 ms   p99 ms   max ms  failed  cpu %  wait %     MiB")
     while time.monotonic() < end:
         await asyncio.sleep(min(options.report, max(0.1, end - time.monotonic())))
         seen, failures = record.milliseconds, record.failures
@@ -127,9 +128,11 @@ async def load(options: Options, token: str, ids: list[str], process: psutil.Pro
         total.failures += failures
         last_mib = _mib(process)
         p50, p99, most = np.percentile(seen, [50, 99, 100]) if seen else (0.0, 0.0, 0.0)
+        share = 100 * (_waited(process) - waited) / (time.monotonic() - line)
+        line, waited = time.monotonic(), _waited(process)
         print(
             f"{time.monotonic() - started:8.0f} {len(seen):8} {p50:8.1f} {p99:8.1f} {most:8.1f} {failures:7} "
-            f"{process.cpu_percent():6.0f} {last_mib:7.1f}",
+            f"{process.cpu_percent():6.0f} {share:7.0f} {last_mib:7.1f}",
             flush=True,
         )
     await asyncio.gather(*pollers)
@@ -139,6 +142,7 @@ async def load(options: Options, token: str, ids: list[str], process: psutil.Pro
         "failures": total.failures,
         "p50_ms": round(float(p50), 1),
         "p99_ms": round(float(p99), 1),
+        "wait_percent": round(100 * (waited - first_waited) / (line - started)),
         "first_mib": round(first_mib, 1),
         "last_mib": round(last_mib, 1),
     }
@@ -177,6 +181,18 @@ async def poll(
 def _mib(process: psutil.Process) -> float:
     """Return the resident memory of the server's process."""
     return process.memory_info().rss / (1 << 20)
+
+
+def _waited(process: psutil.Process) -> float:
+    """Return the seconds for which the server's threads had no core to run on; 0 where the system doesn't tell."""
+    total = 0.0
+    for thread in process.threads():
+        try:
+            text = Path(f"/proc/{process.pid}/task/{thread.id}/schedstat").read_text(encoding="ascii")
+            total += int(text.split()[1]) / 1e9
+        except (OSError, IndexError):
+            continue  # it has ended, or this isn't Linux
+    return total
 
 
 def _port(process: subprocess.Popen[bytes], log: Path) -> int:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 from collections.abc import AsyncIterator
-from typing import Any
 
 from anyio import to_thread
 from fastapi import FastAPI
@@ -14,7 +12,7 @@ from fastapi.routing import APIRoute
 from starlette.concurrency import run_in_threadpool
 
 import aihwjax
-from aihwjax.server import answers, api, transfers
+from aihwjax.server import answers, api, pages, transfers
 from aihwjax.server.guard import Guard
 from aihwjax.server.limits import BodyLimit, Places
 from aihwjax.server.service import Composer
@@ -62,19 +60,13 @@ def create_app(settings: ServerSettings) -> FastAPI:
     app.include_router(api.router)
     app.include_router(transfers.router)
     app.include_router(wire.router)
-    _add_pages(app)
+    app.include_router(pages.router, include_in_schema=False)
+    app.add_api_route("/", _start, methods=["GET"], include_in_schema=False)
     return app
 
 
-def _add_pages(app: FastAPI) -> None:
-    if importlib.util.find_spec("aihwjax.server.pages") is None:
-        return
-    pages: Any = importlib.import_module("aihwjax.server.pages")
-    app.include_router(pages.router, include_in_schema=False)
-
-    @app.get("/", include_in_schema=False)
-    def start() -> RedirectResponse:
-        return RedirectResponse("/ui", 303)
+def _start() -> RedirectResponse:
+    return RedirectResponse("/ui", 303)
 
 
 def _operation(route: APIRoute) -> str:

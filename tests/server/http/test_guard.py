@@ -98,3 +98,15 @@ def test_no_log_has_a_token_a_login_or_a_signature(
     assert len(caplog.records) >= 20 and len(signatures) >= 8
     for secret in (server.tokens["ann"], server.tokens["ann"].rsplit("_", 1)[1], login, *signatures):
         assert secret not in text
+
+
+def test_a_browser_is_sent_to_the_pages(server: Server) -> None:
+    answer = server.client.get("/")
+    assert (answer.status_code, answer.headers["Location"]) == (303, "/ui")
+    assert server.client.get("/ui", follow_redirects=True).headers["Content-Type"].startswith("text/html")
+
+
+def test_the_openapi_document_has_the_calls_of_programs_only(server: Server) -> None:
+    paths = server.client.get("/api/v1/openapi.json").json()["paths"]
+    assert "/api/v1/experiments" in paths and "/token/login" in paths
+    assert not [path for path in paths if path == "/" or path.startswith("/ui")]
