@@ -72,17 +72,17 @@ class _Curve:
 
 
 def charts(epochs: Sequence[Epoch], planned: int, ended: bool) -> list[Chart]:
-    """Return the charts of loss and accuracy.
+    """Return the charts of loss and accuracy; people count epochs from 1, as the log does.
 
     Args:
         epochs: Metrics so far, at least of one epoch.
         planned: Epochs to train; the axis has room for them all while more may come.
         ended: Whether no more will come.
     """
-    last = epochs[-1].epoch if ended else max(planned - 1, epochs[-1].epoch)
-    train = _Curve("Training", "train", [(epoch.epoch, epoch.train_loss) for epoch in epochs])
-    valid = _Curve("Validation", "valid", [(epoch.epoch, epoch.valid_loss) for epoch in epochs])
-    right = _Curve("Validation", "valid", [(epoch.epoch, epoch.accuracy) for epoch in epochs])
+    last = epochs[-1].epoch + 1 if ended else max(planned, epochs[-1].epoch + 1)
+    train = _Curve("Training", "train", [(epoch.epoch + 1, epoch.train_loss) for epoch in epochs])
+    valid = _Curve("Validation", "valid", [(epoch.epoch + 1, epoch.valid_loss) for epoch in epochs])
+    right = _Curve("Validation", "valid", [(epoch.epoch + 1, epoch.accuracy) for epoch in epochs])
     return [
         _chart("loss", "Loss", "mean loss", [train, valid], last, words.number, _plain),
         _chart("accuracy", "Accuracy", "correct answers", [right], last, words.percent, _percent),
@@ -117,11 +117,11 @@ def _chart(
     values = [value for curve in curves for _, value in curve.points if _shown(value)] or [0.0, 1.0]
     y_values = ticks(min(values), max(values))
     low, high = y_values[0], y_values[-1]
-    end = max(1, last)
-    x_values = [value for value in ticks(0, end, least=1.0) if value <= end]
+    end = max(2, last)
+    x_values = [1.0, *(value for value in ticks(0, end, least=1.0) if 1 < value <= end)]
 
     def place(epoch: float, value: float) -> tuple[float, float]:
-        x = LEFT + (RIGHT - LEFT) * epoch / end
+        x = LEFT + (RIGHT - LEFT) * (epoch - 1) / (end - 1)
         return round(x, 1), round(BOTTOM - (BOTTOM - TOP) * (value - low) / (high - low), 1)
 
     step = y_values[1] - y_values[0]
@@ -132,7 +132,7 @@ def _chart(
         description=" ".join(_told(curve, say) for curve in curves),
         lines=[_line(curve, place, say) for curve in curves],
         x_ticks=[Tick(place(value, low)[0], f"{value:.0f}") for value in x_values],
-        y_ticks=[Tick(place(0, value)[1], axis(value, step)) for value in y_values],
+        y_ticks=[Tick(place(1, value)[1], axis(value, step)) for value in y_values],
     )
 
 

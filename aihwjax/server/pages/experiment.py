@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 import time
 
@@ -37,6 +38,8 @@ def experiment(visitor: VisitorOf, experiment_id: str, request: Request, cancell
         return RedirectResponse(address(view.id), 303)
     kept = histories(request)
     history = kept.of(core, who, view.id)
+    # some epochs may have ended between the two looks
+    view = dataclasses.replace(view, epochs_done=max(view.epochs_done, len(history.epochs)))
     ended = view.status.final
     files = [
         (kind, core.artefact(who, view.id, kind))

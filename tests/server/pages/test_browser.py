@@ -120,7 +120,7 @@ def test_curves_grow_while_it_trains(site: Site, ann: Any, monkeypatch: pytest.M
     expect(ann.locator("#state .badge")).to_have_text("Running")
     for number in range(3):
         site.report(experiment_id, [metrics(number)], [f"epoch {number} is done"])
-        expect(ann.locator("#state .progress span")).to_have_text(f"{number + 1} of {EPOCHS} epochs")
+        expect(ann.locator("#state .progress > span")).to_have_text(f"{number + 1} of {EPOCHS} epochs")
         expect(ann.locator("#log-text")).to_contain_text(f"epoch {number} is done")
         assert points(ann) == number + 1
         expect(ann).to_have_title(re.compile(rf"Running {number + 1}/{EPOCHS}: live"))
@@ -165,7 +165,7 @@ def test_without_a_stream_it_looks_now_and_then(
     ann.goto(f"/ui/experiments/{experiment_id}")
     expect(ann.locator("#state .badge")).to_have_text("Running")
     site.report(experiment_id, [metrics(0)])
-    expect(ann.locator("#state .progress span")).to_have_text(f"1 of {EPOCHS} epochs")
+    expect(ann.locator("#state .progress > span")).to_have_text(f"1 of {EPOCHS} epochs")
     site.complete(experiment_id)
     expect(ann.locator("#state .badge")).to_have_text("Completed")
     assert problems and all("503" in problem for problem in problems)

@@ -48,7 +48,7 @@ def test_a_line_goes_through_its_values() -> None:
     zero, two = loss.y_ticks[0].at, loss.y_ticks[-1].at
     assert (loss.y_ticks[0].label, loss.y_ticks[-1].label) == ("0.5", "2.0")
     assert [y for _, _, y in line] == pytest.approx([two, zero + (two - zero) / 3, zero], abs=0.1)
-    assert [mark.text for mark in accuracy.lines[0].marks][1] == "Validation, epoch 1: 100.00\N{NO-BREAK SPACE}%"
+    assert [mark.text for mark in accuracy.lines[0].marks][1] == "Validation, epoch 2: 100.00\N{NO-BREAK SPACE}%"
 
 
 def test_the_axis_ends_where_the_run_did() -> None:
@@ -73,9 +73,19 @@ def test_many_epochs_are_drawn_by_their_extremes() -> None:
     assert sorted(x for _, x, _ in line) == [x for _, x, _ in line]
     highest = min(line, key=lambda point: point[2])
     assert highest[1] == pytest.approx((curves.LEFT + curves.RIGHT) / 2, abs=1)
-    assert "highest 9.000 at epoch 5000" in loss.description
+    assert "highest 9.000 at epoch 5001" in loss.description
 
 
 def test_one_epoch_is_a_mark() -> None:
     loss = curves.charts(epochs(1.5), planned=1, ended=True)[0]
-    assert len(loss.lines[0].marks) == 1 and "1.500 at epoch 0" in loss.description
+    assert len(loss.lines[0].marks) == 1 and "1.500 at epoch 1" in loss.description
+
+
+@pytest.mark.parametrize(
+    ("planned", "wanted"),
+    [(1, "1 2"), (3, "1 2 3"), (10, "1 2 4 6 8 10"), (30, "1 10 20 30"), (10_000, "1 2000 4000 6000 8000 10000")],
+)
+def test_epochs_are_counted_from_one(planned: int, wanted: str) -> None:
+    loss = curves.charts(epochs(1.5), planned=planned, ended=False)[0]
+    assert " ".join(tick.label for tick in loss.x_ticks) == wanted
+    assert loss.x_ticks[0].at == curves.LEFT

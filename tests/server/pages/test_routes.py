@@ -278,10 +278,10 @@ def test_the_page_of_an_experiment_tells_all(site: Site, ann: httpx.Client) -> N
     for part in (
         "<h1>the one</h1>",
         "Completed",
-        "10 of 10 epochs",
+        '10 of 10 <span class="unit">epochs</span>',
         '<title id="loss-title">Loss over epochs</title>',
-        "Training: 1.900 at epoch 0, 0.3416 at epoch 9, lowest 0.3416 at epoch 9, highest 1.900 at epoch 0.",
-        '<th scope="row">9</th><td>0.3416</td><td>0.4147</td><td>86.95',
+        "Training: 1.900 at epoch 1, 0.3416 at epoch 10, lowest 0.3416 at epoch 10, highest 1.900 at epoch 1.",
+        '<th scope="row">10</th><td>0.3416</td><td>0.4147</td><td>86.95',
         "<dt>Learning rate</dt><dd>0.2</dd>",
         "<code>AnalogLinear(784, 64, ConstantStepDevice)</code>",
         "Layers 2, 4: ConstantStepDevice",
