@@ -55,7 +55,7 @@ def test_a_key_of_jax_survives_the_journey(key):
     assert np.array_equal(jax.random.key_data(found), data)
 
 
-QUICK = ("IdealizedPreset", "MixedPrecisionPCMPreset", "TikiTakaIdealizedPreset", "InferenceRPUConfig")
+QUICK = ("IdealizedPreset", "MixedPrecisionPCMPreset", "TikiTakaIdealizedPreset", "WebComposerInferenceRPUConfig")
 TILES = [
     name if name in QUICK else pytest.param(name, marks=pytest.mark.slow)
     for name in presets.names()
