@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import re
@@ -38,7 +39,10 @@ def further_epochs(folder: Path, cursor: Cursor) -> list[dict[str, Any]]:
     except FileNotFoundError:
         return []
     lines = text[: text.rfind(b"\n") + 1].splitlines()  # the last one may be torn
-    return [_plain(json.loads(line)) for line in lines[cursor.epochs :]]
+    entries = []
+    with contextlib.suppress(ValueError):  # after a loss of power, until the job has written it anew
+        entries += [_plain(json.loads(line)) for line in lines[cursor.epochs :]]
+    return entries
 
 
 def further_lines(folder: Path, lease: int, cursor: Cursor) -> tuple[list[str], Cursor]:

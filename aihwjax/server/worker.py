@@ -67,6 +67,9 @@ class Worker:
             except ServiceError as error:
                 _log.warning("%s", error)
                 worked = False
+            except Exception:  # of one job, whose lease runs out; the next one may go well
+                _log.exception("a job was dropped")
+                worked = False
             if not worked:
                 stop.wait(_IDLE_SECONDS * random.uniform(0.5, 1.5))  # not all workers at once
 

@@ -6,6 +6,7 @@ the same path. Ray places the tasks; that a lost one is tried again is left to t
 
 from __future__ import annotations
 
+import contextlib
 import time
 from pathlib import Path
 from typing import Any
@@ -75,7 +76,10 @@ class RayExecutor:
             run: From :meth:`start`.
         """
         task, reference = run
-        _stopped(task).touch()
+        if self._ray.wait([reference], timeout=0)[0]:
+            return
+        with contextlib.suppress(FileNotFoundError):  # the folder is gone, which ends the task as well
+            _stopped(task).touch()
         self._ray.cancel(reference, force=False)  # if it is not running yet
         self._ray.wait([reference], timeout=_STOP_SECONDS)
 

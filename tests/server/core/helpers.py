@@ -55,7 +55,7 @@ def refused(call: Callable[[], object], status: int, code: str, field: str | Non
     return caught.value
 
 
-def eventually(condition: Callable[[], Any], seconds: float = 60.0) -> Any:
+def eventually(condition: Callable[[], Any], seconds: float = 240.0) -> Any:
     """Wait until a condition holds and return its value."""
     end = time.monotonic() + seconds
     while not (value := condition()):

@@ -111,7 +111,7 @@ class WorkerProcess:
     def stop(self) -> None:
         """Tell it to stop, and wait."""
         self.process.stdin.close()
-        self.process.wait(30)
+        self.process.wait(120)
         self._close()
 
     def _close(self) -> None:
@@ -131,7 +131,7 @@ def working(settings: ServerSettings) -> Iterator[WorkerProcess]:
             worker.stop()
 
 
-def ended(composer: Composer, who: Identity, experiment_id: str, seconds: float = 120.0) -> ExperimentView:
+def ended(composer: Composer, who: Identity, experiment_id: str, seconds: float = 240.0) -> ExperimentView:
     """Wait until an experiment has ended, and return it."""
 
     def look() -> ExperimentView | None:

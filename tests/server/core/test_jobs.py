@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -131,7 +132,7 @@ def test_a_stopped_worker_gives_its_job_back_at_once(composer, settings, ada):
     with working(settings) as worker:
         reached(composer, ada, view.id, 1)
         worker.process.send_signal(signal.SIGTERM)
-        assert worker.process.wait(30) == 0
+        assert worker.process.wait(120) == 0
     assert composer.experiment(ada, view.id).status == Status.WAITING
 
 
@@ -140,7 +141,7 @@ def test_a_running_job_is_cancelled(composer, settings, ada):
     with working(settings):
         reached(composer, ada, view.id, 1)
         composer.cancel(ada, view.id)
-        done = ended(composer, ada, view.id, 20)
+        done = ended(composer, ada, view.id)
         assert done.status == Status.CANCELLED
         eventually(lambda: list(settings.work_dir.iterdir()) == [])
 
@@ -208,7 +209,7 @@ class Frozen(LocalExecutor):
     def poll(self, run: Process) -> Ended | None:
         if not self._asleep.is_set():
             self._asleep.set()
-            assert self._awake.wait(120)
+            assert self._awake.wait(240)
         return super().poll(run)
 
 
@@ -217,15 +218,13 @@ def test_a_worker_that_slept_through_its_lease_can_change_nothing(composer, sett
     share_compiled(settings)
     asleep, awake = threading.Event(), threading.Event()
     sleeper = Worker(settings, "sleeper", where=Frozen(asleep, awake))
-    thread = threading.Thread(target=sleeper.step, args=(threading.Event(),))
-    thread.start()
-    assert asleep.wait(60)
+    slept = ThreadPoolExecutor(1).submit(sleeper.step, threading.Event())
+    assert asleep.wait(240)
     other = Worker(settings, "other")
     held = eventually(other.claim)
     assert (held.lease, held.attempts) == (2, 2)
     awake.set()
-    thread.join(60)  # its process, which holds the folder, is stopped, and it writes nothing
-    assert not thread.is_alive()
+    assert slept.result(240)  # its process, which holds the folder, is stopped, and it writes nothing
     now = composer.experiment(ada, view.id)
     assert (now.status, now.attempts, now.output_id) == (Status.RUNNING, 2, None)
     other.work(held, threading.Event())

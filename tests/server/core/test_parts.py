@@ -130,6 +130,11 @@ def test_metrics_are_read_line_by_line_and_never_torn(tmp_path):
     ]
 
 
+def test_damaged_metrics_are_as_good_as_none(tmp_path):
+    (tmp_path / "metrics.jsonl").write_bytes(b'{"epoch": 0}\n' + bytes(40) + b"\n")
+    assert progress.further_epochs(tmp_path, Cursor(0, 0, 0, 0)) == []
+
+
 def test_logs_are_read_across_leases(tmp_path):
     (tmp_path / progress.log_name(1)).write_bytes(b"eins\nzwei\nhalb")
     lines, cursor = progress.further_lines(tmp_path, 1, Cursor(0, 0, 0, 0))

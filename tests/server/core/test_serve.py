@@ -49,7 +49,7 @@ class Server:
 
     def end(self, number: int) -> int:
         self.process.send_signal(number)
-        code = self.process.wait(40)
+        code = self.process.wait(120)
         self.process.stdout.close()
         return code
 
