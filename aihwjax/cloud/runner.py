@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import tempfile
 import uuid
@@ -12,7 +13,7 @@ from urllib.parse import quote
 from aihwjax.cloud.experiment import CloudExperiment
 from aihwjax.cloud.session import Session
 from aihwjax.cloud.settings import resolve
-from aihwjax.errors import ConfigError, InvalidResponseFieldError, ResponseError
+from aihwjax.errors import ApiResponseError, CloudError, ConfigError, InvalidResponseFieldError, ResponseError
 
 if TYPE_CHECKING:
     from aihwjax.experiments.training import BasicTraining
@@ -158,9 +159,14 @@ class CloudRunner:
                 if not left or refused:
                     raise
         experiment = CloudExperiment(self._session, created.get("experiment") or {})
-        return CloudExperiment(
-            self._session, self._session.post(f"experiments/{experiment.id}/submit", {"device": device})
-        )
+        try:
+            answer = self._session.post(f"experiments/{experiment.id}/submit", {"device": device})
+        except ApiResponseError as error:
+            if error.response is not None and error.response.status_code in (413, 422, 429):
+                with contextlib.suppress(CloudError):  # refused for good: it must not count as one to come
+                    experiment.cancel()
+            raise
+        return CloudExperiment(self._session, answer)
 
 
 def run_cloud(

@@ -7,9 +7,10 @@ import uuid
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, func, select, tuple_
+from sqlalchemy import ColumnElement, Row, bindparam, func, select, tuple_
 from sqlalchemy.orm import Session
 
+from aihwjax.server.clock import database_now
 from aihwjax.server.errors import ServiceError
 from aihwjax.server.tables import Artefact, Experiment, Job, User
 from aihwjax.server.tokens import check_name
@@ -18,7 +19,31 @@ from aihwjax.server.views import ExperimentView, Identity, Status
 CATEGORIES = ("train", "trainweb", "inference", "inferenceweb")
 """Words for what an experiment is; only those that start with train can be run."""
 _SHORTEST = 4
+_WHOLE = 32
 _MOST_LISTED = 1000
+_HOUR = 3600
+
+# What is asked most of all: one statement, made once
+_KINDS = select(func.aggregate_strings(Artefact.kind, ",")).where(Artefact.experiment_id == Experiment.id)
+_PROGRESS = ("started_at", "finished_at", "epochs", "epochs_done", "attempts", "error", "device", "metrics")
+_VIEW = (
+    select(
+        Experiment.id,
+        Experiment.name,
+        Experiment.category,
+        Experiment.created_at,
+        Experiment.summary,
+        User.name.label("user"),
+        Job.id.label("job_id"),
+        Job.status,
+        *(getattr(Job, name) for name in _PROGRESS),
+        _KINDS.correlate(Experiment).scalar_subquery().label("kinds"),
+    )
+    .join(User, User.id == Experiment.user_id)
+    .outerjoin(Job, Job.id == Experiment.id)
+)
+_ANY = _VIEW.where(Experiment.id == bindparam("wanted"))
+_OWN = _ANY.where(Experiment.user_id == bindparam("owner"))
 
 
 def add(
@@ -58,11 +83,13 @@ def add(
                 raise ServiceError(409, "other_submission", message, "submission")
             return found
     unsent = select(func.count()).select_from(Experiment).outerjoin(Job, Job.id == Experiment.id)
+    young = Experiment.created_at > database_now() - _HOUR
     if (
-        _count(session, unsent.where(Experiment.user_id == identity.user_id, Job.id.is_(None)))
+        _count(session, unsent.where(Experiment.user_id == identity.user_id, Job.id.is_(None), young))
         >= identity.limits.max_jobs
     ):
-        raise ServiceError(429, "too_many_experiments", "too many experiments were never submitted", retry_after=3600)
+        message = "too many experiments were made within an hour and not submitted: cancel some"
+        raise ServiceError(429, "too_many_experiments", message, retry_after=_HOUR)
     row = Experiment(
         id=uuid.uuid4().hex,
         user_id=identity.user_id,
@@ -92,7 +119,7 @@ def find(session: Session, identity: Identity, start: str) -> Experiment:
     missing = ServiceError(404, "not_found", "there is no such experiment")
     if not re.fullmatch(rf"[0-9a-f]{{{_SHORTEST},32}}", start):
         raise missing
-    whole = len(start) == 32
+    whole = len(start) == _WHOLE
     same = Experiment.id == start if whole else Experiment.id.startswith(start)
     rows = session.scalars(select(Experiment).where(same, *_visible(identity)).limit(2)).all()
     if not rows:
@@ -131,6 +158,25 @@ def page(session: Session, identity: Identity, status: str | None, limit: int, b
     return list(session.scalars(query.order_by(Experiment.created_at.desc(), Experiment.id.desc()).limit(limit)))
 
 
+def view(session: Session, identity: Identity, start: str) -> ExperimentView:
+    """Return the view of the experiment that :func:`find` finds.
+
+    Args:
+        session: A transaction.
+        identity: Who asks.
+        start: The id, or at least four characters of it.
+
+    Raises:
+        ServiceError: As :func:`find`.
+    """
+    if len(start) == _WHOLE:
+        statement = _ANY if identity.scope == "admin" else _OWN
+        row = session.execute(statement, {"wanted": start, "owner": identity.user_id}).one_or_none()
+        if row is not None:
+            return _view(row)
+    return views(session, [find(session, identity, start)])[0]
+
+
 def views(session: Session, rows: Sequence[Experiment]) -> list[ExperimentView]:
     """Return the views of experiments.
 
@@ -139,12 +185,8 @@ def views(session: Session, rows: Sequence[Experiment]) -> list[ExperimentView]:
         rows: Experiments.
     """
     ids = [row.id for row in rows]
-    jobs = {job.id: job for job in session.scalars(select(Job).where(Job.id.in_(ids)))}
-    users = select(User.id, User.name).where(User.id.in_({row.user_id for row in rows}))
-    names = {user_id: name for user_id, name in session.execute(users)}  # noqa: C416 (dict() takes it for a mapping)
-    stored = select(Artefact.experiment_id, Artefact.kind).where(Artefact.experiment_id.in_(ids))
-    kinds = {(experiment_id, kind) for experiment_id, kind in session.execute(stored)}
-    return [_view(row, jobs.get(row.id), names[row.user_id], kinds) for row in rows]
+    found = {row.id: _view(row) for row in session.execute(_VIEW.where(Experiment.id.in_(ids)))}
+    return [found[experiment_id] for experiment_id in ids]
 
 
 def artefact(session: Session, experiment_id: str, kind: str) -> Artefact | None:
@@ -152,34 +194,28 @@ def artefact(session: Session, experiment_id: str, kind: str) -> Artefact | None
     return session.get(Artefact, (experiment_id, kind))
 
 
-def _view(row: Experiment, job: Job | None, user: str, kinds: set[tuple[str, str]]) -> ExperimentView:
-    progress: dict[str, Any] = {
-        "status": Status.CREATED,
-        "started_at": None,
-        "finished_at": None,
-        "epochs": 0,
-        "epochs_done": 0,
-        "attempts": 0,
-        "error": None,
-        "device": None,
-        "metrics": None,
-    }
-    if job is not None:
-        progress = {name: getattr(job, name) for name in progress}
-        progress["status"] = Status(job.status)
-        if not progress["status"].final:
-            progress["error"] = None  # of an attempt that is not the last
+def _view(row: Row[Any]) -> ExperimentView:
+    kinds = (row.kinds or "").split(",")
+    progress: dict[str, Any] = {name: getattr(row, name) for name in _PROGRESS}
+    if row.job_id is None:
+        status = Status.CREATED
+        progress |= {"epochs": 0, "epochs_done": 0, "attempts": 0}
+    else:
+        status = Status(row.status)
+    if not status.final:
+        progress["error"] = None  # of an attempt that is not the last
     return ExperimentView(
         id=row.id,
-        user=user,
+        user=row.user,
         name=row.name,
         category=row.category,
         created_at=row.created_at,
-        job_id=None if job is None else job.id,
+        status=status,
+        job_id=row.job_id,
         input_id=f"{row.id}-input",
-        output_id=f"{row.id}-output" if (row.id, "output") in kinds else None,
-        has_input=(row.id, "input") in kinds,
-        has_payload=(row.id, "payload") in kinds,
+        output_id=f"{row.id}-output" if "output" in kinds else None,
+        has_input="input" in kinds,
+        has_payload="payload" in kinds,
         summary=row.summary,
         **progress,
     )

@@ -87,7 +87,7 @@ class Composer(Accounts, Files):
             ServiceError: 404 if there is none, 409 if there are several.
         """
         with self._store.reading() as session:
-            return experiments.views(session, [experiments.find(session, identity, experiment_id)])[0]
+            return experiments.view(session, identity, experiment_id)
 
     def experiments(
         self, identity: Identity, status: str | None = None, limit: int = 100, before: str | None = None
@@ -147,22 +147,21 @@ class Composer(Accounts, Files):
             return list(session.scalars(query.order_by(JobEvent.id)))
 
     def cancel(self, identity: Identity, experiment_id: str) -> ExperimentView:
-        """Cancel an experiment: at once if it waits, soon if it runs, not at all if it has ended.
+        """Cancel an experiment: at once if it waits or was never submitted, soon if it runs, not if it has ended.
 
         Args:
             identity: Who asks.
             experiment_id: Id of the experiment.
 
         Raises:
-            ServiceError: 404; 409 if it was never submitted.
+            ServiceError: 404.
         """
         with self._store.writing() as session:
             row = experiments.find(session, identity, experiment_id)
             if session.get(Job, row.id) is None:
-                raise ServiceError(409, "created", "the experiment was not submitted: there is nothing to cancel")
+                leases.add(session, row, _DEVICES[0], 0)
             leases.cancel(session, row.id)
             session.flush()
-            session.expire_all()
             return experiments.views(session, [row])[0]
 
     def submit(self, identity: Identity, experiment_id: str, device: str = "cpu") -> ExperimentView:

@@ -6,8 +6,9 @@ import hashlib
 import secrets
 import unicodedata
 import uuid
+from typing import Any
 
-from sqlalchemy import ColumnElement, select, update
+from sqlalchemy import Select, bindparam, select, update
 from sqlalchemy.orm import Session
 
 from aihwjax.server.clock import database_now
@@ -19,6 +20,23 @@ from aihwjax.server.views import Identity, Limits, TokenView
 _SCOPES = ("user", "admin", "worker")
 _MOST_NAME = 200
 _PREFIX = len("aihwjax_") + 8
+
+# Asked with every request: statements made once
+_VALID = (
+    select(
+        Token.id,
+        Token.user_id,
+        Token.scope,
+        Token.max_archive_bytes,
+        Token.max_jobs,
+        Token.max_seconds,
+        User.name.label("user"),
+    )
+    .join(User, User.id == Token.user_id)
+    .where(Token.revoked_at.is_(None), Token.expires_at.is_(None) | (Token.expires_at > database_now()))
+)
+_BY_DIGEST = _VALID.where(Token.digest == bindparam("value"))
+_BY_ID = _VALID.where(Token.id == bindparam("value"))
 
 
 def add_user(session: Session, name: str) -> User:
@@ -91,7 +109,7 @@ def find(session: Session, text: str, settings: ServerSettings) -> Identity | No
         text: The token.
         settings: Have the default limits.
     """
-    return _identity(session, Token.digest == _digest(text), settings)
+    return _identity(session, _BY_DIGEST, _digest(text), settings)
 
 
 def find_by_id(session: Session, token_id: str, settings: ServerSettings) -> Identity | None:
@@ -102,7 +120,7 @@ def find_by_id(session: Session, token_id: str, settings: ServerSettings) -> Ide
         token_id: Its id.
         settings: Have the default limits.
     """
-    return _identity(session, Token.id == token_id, settings)
+    return _identity(session, _BY_ID, token_id, settings)
 
 
 def listed(session: Session) -> list[TokenView]:
@@ -161,16 +179,13 @@ def _digest(text: str) -> str:
     return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
 
 
-def _identity(session: Session, same: ColumnElement[bool], settings: ServerSettings) -> Identity | None:
-    valid = Token.expires_at.is_(None) | (Token.expires_at > database_now())
-    query = select(Token, User.name).join(User, User.id == Token.user_id)
-    row = session.execute(query.where(same, Token.revoked_at.is_(None), valid)).one_or_none()
+def _identity(session: Session, statement: Select[Any], value: str, settings: ServerSettings) -> Identity | None:
+    row = session.execute(statement, {"value": value}).one_or_none()
     if row is None:
         return None
-    token, name = row
     limits = Limits(
-        token.max_archive_bytes or settings.max_archive_bytes,
-        token.max_jobs or settings.max_jobs_per_user,
-        token.max_seconds or settings.max_seconds,
+        row.max_archive_bytes or settings.max_archive_bytes,
+        row.max_jobs or settings.max_jobs_per_user,
+        row.max_seconds or settings.max_seconds,
     )
-    return Identity(token.user_id, name, token.id, token.scope, limits)
+    return Identity(row.user_id, row.user, row.id, row.scope, limits)
