@@ -11,6 +11,9 @@ from urllib.parse import urlsplit
 from aihwjax.errors import ConfigError, CredentialsError
 
 DEFAULT_URL = "http://127.0.0.1:8000/"
+"""Address of a composer on this machine."""
+LOCAL = Path("aihwkit.conf")
+"""Configuration of the reference in the working folder."""
 _SECTION = "cloud"
 _VARIABLES = {
     "api_url": ("AIHWJAX_API_URL", "AIHW_API_URL"),
@@ -39,8 +42,11 @@ def resolve(api_url: str | None = None, api_token: str | None = None) -> CloudSe
         CredentialsError: If there is no token, or it cannot be one; says where to put one.
         ConfigError: If the address is none, or a file is no configuration file.
     """
-    url = _found("api_url", api_url) or DEFAULT_URL
-    token = _found("api_token", api_token)
+    url, token = _found("api_url", api_url), _found("api_token", api_token)
+    if not token:
+        # a working folder may be a stranger's: its address is for its own token only
+        local = _read(LOCAL)
+        token, url = local.get("api_token", "").strip(), url or local.get("api_url", "").strip()
     if not token:
         raise CredentialsError(
             "there is no API token: set the environment variable AIHWJAX_API_TOKEN, or write a file "
@@ -48,14 +54,14 @@ def resolve(api_url: str | None = None, api_token: str | None = None) -> CloudSe
         )
     if not token.isascii() or not token.isprintable() or " " in token:
         raise CredentialsError("the API token has characters that no token has: copy it again")
-    return CloudSettings(_checked(url), token)
+    return CloudSettings(_checked(url or DEFAULT_URL), token)
 
 
 def files() -> list[Path]:
-    """Return the configuration files that are looked at, in order."""
+    """Return the user's configuration files, in the order in which they are looked at; :data:`LOCAL` comes last."""
     home = Path("~/.config").expanduser()
     xdg = Path(os.environ.get("XDG_CONFIG_HOME") or home)
-    paths = [Path("aihwkit.conf"), home / "aihwjax.conf", xdg / "aihwkit" / "aihwkit.conf", home / "aihwkit.conf"]
+    paths = [home / "aihwjax.conf", xdg / "aihwkit" / "aihwkit.conf", home / "aihwkit.conf"]
     return list(dict.fromkeys(paths))
 
 

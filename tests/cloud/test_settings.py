@@ -30,10 +30,10 @@ def write(path: Path, **entries: str) -> None:
 
 def test_the_first_place_that_has_it_wins(home, tmp_path, monkeypatch):
     places = [
-        lambda: write(home / ".config" / "aihwkit.conf", api_token="t1", api_url="http://u1"),
-        lambda: write(home / ".config" / "aihwkit" / "aihwkit.conf", api_token="t2", api_url="http://u2"),
-        lambda: write(home / ".config" / "aihwjax.conf", api_token="t3", api_url="http://u3"),
-        lambda: write(tmp_path / "work" / "aihwkit.conf", api_token="t4", api_url="http://u4"),
+        lambda: write(tmp_path / "work" / "aihwkit.conf", api_token="t1", api_url="http://u1"),
+        lambda: write(home / ".config" / "aihwkit.conf", api_token="t2", api_url="http://u2"),
+        lambda: write(home / ".config" / "aihwkit" / "aihwkit.conf", api_token="t3", api_url="http://u3"),
+        lambda: write(home / ".config" / "aihwjax.conf", api_token="t4", api_url="http://u4"),
         lambda: (monkeypatch.setenv("AIHW_API_TOKEN", "t5"), monkeypatch.setenv("AIHW_API_URL", "http://u5")),
         lambda: (monkeypatch.setenv("AIHWJAX_API_TOKEN", "t6"), monkeypatch.setenv("AIHWJAX_API_URL", "http://u6")),
     ]
@@ -50,6 +50,14 @@ def test_address_and_token_may_be_in_different_places(home, monkeypatch):
     monkeypatch.setenv("AIHWJAX_API_TOKEN", "t")
     assert resolve().url == "https://composer.example.org/lab/"
     assert resolve(api_url="http://other:99").url == "http://other:99/"
+
+
+def test_a_working_folder_cannot_send_the_users_token_elsewhere(home, tmp_path, monkeypatch):
+    write(tmp_path / "work" / "aihwkit.conf", api_url="http://stranger")
+    write(home / ".config" / "aihwjax.conf", api_token="t")
+    assert resolve().url == DEFAULT_URL
+    monkeypatch.setenv("AIHWJAX_API_TOKEN", "t")
+    assert resolve().url == resolve(api_token="t").url == DEFAULT_URL
 
 
 def test_the_folder_of_configurations_may_be_another(tmp_path, monkeypatch):
