@@ -40,6 +40,11 @@ COMPOUNDS: dict[str, Device] = {
 }
 
 
+QUICK = ("vector", "one-sided", "transfer", "chopped", "mixed precision")
+"""One of each kind; the others are among the slow tests."""
+SOME = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in COMPOUNDS]
+
+
 def batch(size: float = 0.1, vectors: int = 6) -> tuple[jax.Array, jax.Array]:
     """Return inputs and gradients of a mini-batch."""
     first, second = jax.random.split(jax.random.key(5))
@@ -65,7 +70,7 @@ _trained = jax.jit(trained)
 
 
 @pytest.mark.parametrize("mode", ["AGGREGATED", pytest.param("SEQUENTIAL", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("name", COMPOUNDS)
+@pytest.mark.parametrize("name", SOME)
 def test_replays_from_its_key_and_stays_finite_at_any_size(name: str, mode: str) -> None:
     config = aj.TileConfig(device=COMPOUNDS[name], update_mode=mode)
     first = _trained(config, 0.2, 0.1)
@@ -76,7 +81,7 @@ def test_replays_from_its_key_and_stays_finite_at_any_size(name: str, mode: str)
     assert _trained._cache_size() == compiled
 
 
-@pytest.mark.parametrize("name", COMPOUNDS)
+@pytest.mark.parametrize("name", SOME)
 def test_a_zero_learning_rate_changes_nothing(name: str) -> None:
     config, state = started(COMPOUNDS[name], SHAPE, pulses=aj.UpdateParameters())
     same = update(config, state, *batch(), 0.0, KEY)
@@ -100,7 +105,7 @@ def test_a_sweep_is_a_loop(name: str) -> None:
         np.testing.assert_allclose(row, alone, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", COMPOUNDS)
+@pytest.mark.parametrize("name", SOME)
 def test_hidden_weights_stay_in_their_bounds(name: str) -> None:
     config, state = started(COMPOUNDS[name], SHAPE, pulses=aj.UpdateParameters())
     for call in range(3):

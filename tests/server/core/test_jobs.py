@@ -101,6 +101,7 @@ def test_a_killed_workers_job_goes_on_elsewhere_and_ends_the_same(composer, sett
     assert len(lines) == len(set(lines))  # no line twice
 
 
+@pytest.mark.slow
 def test_kills_at_random_moments_lose_and_double_nothing(composer, settings, ada, calm, tmp_path):
     settings = dataclasses.replace(settings, attempts=50)
     views = [trained(composer, ada, EPOCHS) for i in range(2)]
@@ -127,6 +128,7 @@ def test_kills_at_random_moments_lose_and_double_nothing(composer, settings, ada
     assert composer.counts() == {"waiting": 0, "running": 0, "completed": 2, "failed": 0, "cancelled": 0}
 
 
+@pytest.mark.slow
 def test_a_stopped_worker_gives_its_job_back_at_once(composer, settings, ada):
     view = trained(composer, ada, 1000)
     with working(settings) as worker:
@@ -136,6 +138,7 @@ def test_a_stopped_worker_gives_its_job_back_at_once(composer, settings, ada):
     assert composer.experiment(ada, view.id).status == Status.WAITING
 
 
+@pytest.mark.slow
 def test_a_running_job_is_cancelled(composer, settings, ada):
     view = trained(composer, ada, 10_000)
     with working(settings):
@@ -213,6 +216,7 @@ class Frozen(LocalExecutor):
         return super().poll(run)
 
 
+@pytest.mark.slow
 def test_a_worker_that_slept_through_its_lease_can_change_nothing(composer, settings, ada, calm, tmp_path):
     view = trained(composer, ada, EPOCHS)
     share_compiled(settings)
@@ -233,6 +237,7 @@ def test_a_worker_that_slept_through_its_lease_can_change_nothing(composer, sett
     other.close()
 
 
+@pytest.mark.slow
 def test_a_result_that_was_not_handed_in_is_not_computed_again(composer, settings, ada, calm, tmp_path):
     view = trained(composer, ada, EPOCHS)
     share_compiled(settings)

@@ -93,6 +93,7 @@ def test_a_job_runs_as_a_task(ray, composer, settings, ada, tmp_path):
     worker.close()
 
 
+@pytest.mark.slow
 def test_a_task_is_cancelled(ray, composer, settings, ada):
     share_compiled(settings)
     view = queued(composer, ada, "tiny", 10_000, packed(10_000))

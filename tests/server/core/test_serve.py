@@ -116,6 +116,7 @@ def test_a_worker_that_dies_is_started_again_and_all_stop_with_the_server(tmp_pa
     assert not any(alive(pid) for pid in {*first, *second})
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 def test_a_server_that_is_killed_goes_on_where_it_was(tmp_path):
     settings = ServerSettings(tmp_path / "composer")
