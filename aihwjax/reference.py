@@ -58,20 +58,24 @@ PRESET_PARTS = {
     "PresetIOParameters": "IOParameters",
     "StandardIOParameters": "IOParameters",
     "PresetUpdateParameters": "UpdateParameters",
+}
+"""Presets of parts of a tile and the class each is derived from (spec: presets, section 1)."""
+
+_WEB_PARTS = {
     "WebComposerIOParameters": "IOParameters",
     "WebComposerMappingParameter": "MappingParameter",
     "OldWebComposerMappingParameter": "MappingParameter",
     "WebComposerWeightClipParameter": "WeightClipParameter",
     "WebComposerWeightModifierParameter": "WeightModifierParameter",
 }
-"""Presets of parts of a tile and the class each is derived from (spec: presets, section 1)."""
+"""Parts of the inference presets of the reference's service."""
 
 _OTHER_NAMES = {
     "SimpleDriftParameter": "DriftParameter",
     "PCMPresetUnitCell": "OneSidedUnitCell",
     "DifferenceUnitCell": "OneSidedUnitCell",
 }
-_ALIASES = {**PRESET_DEVICES, **PRESET_PARTS, **_OTHER_NAMES}
+_ALIASES = {**PRESET_DEVICES, **PRESET_PARTS, **_WEB_PARTS, **_OTHER_NAMES}
 
 _TILES = {"SingleRPUConfig", "UnitCellRPUConfig", "DigitalRankUpdateRPUConfig", "FloatingPointRPUConfig"}
 _INFERENCE = {
@@ -188,7 +192,7 @@ def _group(tree: _Tree, hint: object, path: str) -> Config:
         tag = hint.__name__
     cls = _class(str(tag), path, device=isinstance(hint, type) and issubclass(hint, Device))
     values = _fields(cls, {name: value for name, value in tree.items() if name != _TAG}, path)
-    if tag in PRESET_DEVICES or tag in PRESET_PARTS:
+    if tag in {**PRESET_DEVICES, **PRESET_PARTS, **_WEB_PARTS}:
         _check_complete(str(tag), cls, values, path)
     return cls(**values)
 

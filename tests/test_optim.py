@@ -254,6 +254,7 @@ def test_a_compiled_loop_takes_the_same_steps_as_the_nnx_style() -> None:
     assert_equal(models[0].get_weights(), models[1].get_weights(), rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_vmap_over_networks_takes_the_steps_of_each() -> None:
     rates, dw_min = jnp.asarray([0.1, 0.3]), (0.001, 0.004)
     base = noisy()

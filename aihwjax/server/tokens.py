@@ -6,9 +6,8 @@ import hashlib
 import secrets
 import unicodedata
 import uuid
-from typing import Any
 
-from sqlalchemy import Select, bindparam, select, update
+from sqlalchemy import Executable, bindparam, select, update
 from sqlalchemy.orm import Session
 
 from aihwjax.server.clock import database_now
@@ -179,7 +178,7 @@ def _digest(text: str) -> str:
     return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
 
 
-def _identity(session: Session, statement: Select[Any], value: str, settings: ServerSettings) -> Identity | None:
+def _identity(session: Session, statement: Executable, value: str, settings: ServerSettings) -> Identity | None:
     row = session.execute(statement, {"value": value}).one_or_none()
     if row is None:
         return None

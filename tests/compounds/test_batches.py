@@ -68,7 +68,13 @@ COMPOUNDS: dict[str, Device] = {
 }
 
 
-@pytest.mark.parametrize("name", COMPOUNDS)
+QUICK = ("transfer", "buffered chain", "chopped", "cells in a transfer")
+"""One of each kind; the others are among the slow tests."""
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in COMPOUNDS]
+)
 def test_a_batch_is_its_vectors_one_by_one(name: str) -> None:
     shape, vectors, calls = (3, 4), 7, 3
     rng = np.random.default_rng(1)

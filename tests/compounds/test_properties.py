@@ -91,10 +91,8 @@ def test_a_zero_learning_rate_changes_nothing(name: str) -> None:
     assert any(jax.tree.leaves(changes))
 
 
-_OTHERS = [pytest.param(name, marks=pytest.mark.slow) for name in ("vector", "one-sided", "chopped", "mixed precision")]
-
-
-@pytest.mark.parametrize("name", ["transfer", *_OTHERS])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["transfer", "vector", "one-sided", "chopped", "mixed precision"])
 def test_a_sweep_is_a_loop(name: str) -> None:
     config = aj.TileConfig(device=COMPOUNDS[name])
     first = "device.device.dw_min" if "mixed" in name else "device.unit_cell_devices.0.dw_min"

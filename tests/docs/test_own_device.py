@@ -44,6 +44,7 @@ def test_works_in_a_layer(device: type[aj.devices.PulsedDevice]) -> None:
     assert metrics[-1]["train_loss"] < metrics[0]["train_loss"]
 
 
+@pytest.mark.slow
 def test_works_under_vmap(device: type[aj.devices.PulsedDevice]) -> None:
     def top(knee: jax.Array) -> jax.Array:
         config = aj.SingleRPUConfig(device=device(dw_min=0.01, width=0.02, knee=knee))

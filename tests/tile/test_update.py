@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -85,8 +87,16 @@ def test_moments_and_covariances(mode: aj.UpdateMode, engine: aj.NoiseEngine, ra
         assert abs(products.mean() - expected) < 5 * products.std() / np.sqrt(n) + 1e-3
 
 
+# one of each law; the others are among the slow tests
+QUICK = ("constant_step", "linear_step", "exp_step", "soft_bounds_reference", "soft_bounds/reversed")
+
+
+def _some(names: Iterable[str], quick: tuple[str, ...]) -> list[Any]:
+    return [name if name in quick else pytest.param(name, marks=pytest.mark.slow) for name in names]
+
+
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize("name", _some(EVERY, QUICK))
 def test_properties_of_an_update(name: str, mode: aj.UpdateMode, key: jax.Array) -> None:
     """Same key, same result; jit equals eager; zero rate changes nothing; bounds hold; no NaN."""
     config = aj.SingleRPUConfig(device=EVERY[name], update_mode=mode)
@@ -111,7 +121,7 @@ def test_properties_of_an_update(name: str, mode: aj.UpdateMode, key: jax.Array)
     assert np.isfinite(wild.weights).all()
 
 
-@pytest.mark.parametrize("name", PULSED_DEVICES)
+@pytest.mark.parametrize("name", _some(PULSED_DEVICES, QUICK[:2]))
 def test_vmap_over_configurations_equals_a_loop(name: str, key: jax.Array) -> None:
     """Eight devices of different step sizes: keys bit for bit, values to rounding."""
     x, d = batch(6)

@@ -82,6 +82,7 @@ def ray(request, monkeypatch) -> Iterator[types.ModuleType]:
     ray.shutdown()
 
 
+@pytest.mark.slow
 def test_a_job_runs_as_a_task(ray, composer, settings, ada, tmp_path):
     share_compiled(settings)
     view = queued(composer, ada, "tiny", 3, packed(3))
