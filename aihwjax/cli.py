@@ -9,8 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Annotated, Self
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, CycloptsError, Parameter
 
@@ -154,6 +153,7 @@ def _train(described: ExperimentFile, output: Path | None, data: Path | None, qu
     from aihwjax.experiments import files, fit, load_data, save
     from aihwjax.experiments.metrics import MetricsFile, write_text
     from aihwjax.experiments.storage import holds_records, writable
+    from aihwjax.progress import Bar
 
     experiment, resolved = described.experiment, files.to_toml(described.resolved)
     checkpoints = None if output is None else output / "checkpoints"
@@ -163,44 +163,19 @@ def _train(described: ExperimentFile, output: Path | None, data: Path | None, qu
             write_text(output / "config.toml", resolved)
     splits = load_data(experiment, data, described.max_elements_train)
     reports = [] if output is None else [MetricsFile(output / "metrics.jsonl")]
-    with _Display(experiment.epochs, quiet) as display:
-        model, metrics = fit(
-            experiment, splits, described.key, reports=[*reports, display.show], checkpoint_dir=checkpoints
-        )
+    with Bar(not quiet, experiment.epochs, "compiling") as bar:
+
+        def show(metrics: list[EpochMetrics]) -> None:
+            last = metrics[-1]
+            text = f"training loss {last['train_loss']:.4f}  accuracy {100 * last['accuracy']:.2f} %"
+            bar.show(len(metrics), text)
+
+        model, metrics = fit(experiment, splits, described.key, reports=[*reports, show], checkpoint_dir=checkpoints)
     if output is not None:
         write_text(output / "config.toml", resolved)
         save(output / "model", model)
     if not quiet:
         print_metrics(metrics)
-
-
-class _Display:
-    """A bar of epochs on the terminal with the latest metrics."""
-
-    def __init__(self, epochs: int, quiet: bool) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-        columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
-        console = Console(stderr=True)
-        disable = quiet or not console.is_terminal
-        self._progress = Progress(*columns, console=console, disable=disable, transient=True)
-        self._task = self._progress.add_task("compiling", total=epochs)
-
-    def __enter__(self) -> Self:
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._progress.stop()
-
-    def show(self, metrics: list[EpochMetrics]) -> None:
-        """Show the metrics so far; a report."""
-        last = metrics[-1]
-        text = f"training loss {last['train_loss']:.4f}  accuracy {100 * last['accuracy']:.2f} %"
-        self._progress.update(self._task, completed=len(metrics), description=text)
 
 
 if __name__ == "__main__":

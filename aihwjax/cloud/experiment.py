@@ -91,12 +91,12 @@ class CloudExperiment:
             ExperimentStatusError: If the time is over, or it was never submitted.
             CloudError: If the composer does not tell.
         """
-        from aihwjax.cloud.progress import Bar
+        from aihwjax.progress import Bar
 
         end = math.inf if timeout is None else time.monotonic() + timeout
-        with Bar(self.name, stdout) as bar:
+        with Bar(stdout, name=self.name) as bar:
             for _ in self._changes(end):
-                bar.show(self.answer)
+                bar.show(self.answer.get("epochs_done") or 0, self._told(), self.answer.get("epochs") or None)
         return self._last()
 
     def get_result(self) -> list[EpochMetrics]:
@@ -220,6 +220,11 @@ class CloudExperiment:
             raise ExperimentStatusError(f"experiment {self.id} was cancelled: it has no result")
         done = f"{self.answer.get('epochs_done', 0)} of {self.answer.get('epochs', 0)} epochs"
         raise ExperimentStatusError(f"experiment {self.id} is {status.value} ({done}): wait() until it is completed")
+
+    def _told(self) -> str:
+        """Return what the composer said last, for people."""
+        text, accuracy = str(self.answer.get("status")), (self.answer.get("metrics") or {}).get("accuracy")
+        return f"{text}  accuracy {100 * accuracy:.2f} %" if isinstance(accuracy, int | float) else text
 
     def _last(self) -> CloudJobStatus:
         value = _field(self.answer, "status", str)

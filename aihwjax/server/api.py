@@ -141,8 +141,7 @@ async def stream(
 @router.get("/experiments/{id}/result", responses=declared(401, 404, 409, 422))
 def result(caller: CallerOf, experiment_id: ExperimentId) -> Result:
     """Tell the metrics of each epoch of a completed experiment."""
-    who = caller.identity()
-    found = caller.core.result(who, caller.core.experiment(who, experiment_id).id)
+    found = caller.core.result(caller.identity(), experiment_id)
     return Result(metrics=[finite(entry) for entry in found])
 
 
@@ -150,17 +149,15 @@ def result(caller: CallerOf, experiment_id: ExperimentId) -> Result:
 def file(caller: CallerOf, experiment_id: ExperimentId, kind: Literal["input", "output"], request: Request) -> FileLink:
     """Tell where to get a file of an experiment: what it was made from, or the trained network."""
     who = caller.identity()
-    view = caller.core.experiment(who, experiment_id)
-    stored = caller.core.artefact(who, view.id, kind)
-    url = absolute(request, caller.core.download_url(who, view.id, kind))
+    stored = caller.core.artefact(who, experiment_id, kind)
+    url = absolute(request, caller.core.download_url(who, experiment_id, kind))
     return FileLink(url=url, sha256=stored.sha256, size=stored.size)
 
 
 @router.post("/experiments/{id}/cancel", responses=declared(401, 404, 409, 422))
 def cancel(caller: CallerOf, experiment_id: ExperimentId) -> Experiment:
     """Cancel an experiment. Repeating it changes nothing."""
-    who = caller.identity()
-    return Experiment.of(caller.core.cancel(who, caller.core.experiment(who, experiment_id).id))
+    return Experiment.of(caller.core.cancel(caller.identity(), experiment_id))
 
 
 def _found(caller: Caller, experiment_id: str) -> ExperimentView:

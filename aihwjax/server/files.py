@@ -138,10 +138,10 @@ class Files(Core):
             found = experiments.artefact(session, experiment_id, kind)
             if found is None:
                 raise ServiceError(404, "not_found", "there is no such file")
-        return OpenFile(self._artefacts.chunks(found.path), found.size, found.sha256)
+            return self._opened(found)
 
-    def read_artefact(self, identity: Identity, experiment_id: str, kind: str) -> bytes:
-        """Return the content of an experiment's file, which has to be a small one.
+    def open_artefact(self, identity: Identity, experiment_id: str, kind: str) -> OpenFile:
+        """Open an experiment's file.
 
         Args:
             identity: Who asks.
@@ -149,11 +149,20 @@ class Files(Core):
             kind: ``input``, ``payload`` or ``output``.
 
         Raises:
-            ServiceError: 404 if it is not there.
+            ServiceError: 404 or 410 if it is not there.
         """
         with self._store.reading() as session:
-            path = self._find_artefact(session, identity, experiment_id, kind).path
-        return b"".join(self._artefacts.chunks(path))
+            return self._opened(self._find_artefact(session, identity, experiment_id, kind))
+
+    def read_artefact(self, identity: Identity, experiment_id: str, kind: str) -> bytes:
+        """Return the content of an experiment's file, which has to be a small one; as :meth:`open_artefact`.
+
+        Args:
+            identity: Who asks.
+            experiment_id: Id of the experiment.
+            kind: ``input``, ``payload`` or ``output``.
+        """
+        return b"".join(self.open_artefact(identity, experiment_id, kind).chunks)
 
     def sign(self, path: str, method: str = "GET") -> str:
         """Return a path with a query that allows a method on it for a while.
@@ -176,6 +185,9 @@ class Files(Core):
             ServiceError: 403.
         """
         self._signer.check(path, method, query)
+
+    def _opened(self, row: Artefact) -> OpenFile:
+        return OpenFile(self._artefacts.chunks(row.path), row.size, row.sha256)
 
     def _find_artefact(self, session: Session, identity: Identity, experiment_id: str, kind: str) -> Artefact:
         row = experiments.find(session, identity, experiment_id)

@@ -16,8 +16,6 @@ JSON_BYTES = 1 << 20
 """Most bytes of a request's body."""
 FORM_BYTES = 1 << 16
 """Most bytes of a page's form."""
-PAYLOAD_BYTES = 1 << 20
-"""Most bytes of a payload of the wire protocol."""
 IDLE_SECONDS = 60
 """After so many seconds without a byte of a body that has not ended, a request is given up."""
 

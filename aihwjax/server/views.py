@@ -8,8 +8,6 @@ from typing import Any, Literal, TypeAlias
 
 Scope: TypeAlias = Literal["user", "admin", "worker"]
 """What a token may do: its user's things, everyone's things, or nothing but be listed as a worker's."""
-ArtefactKind: TypeAlias = Literal["input", "payload", "output"]
-"""Which file of an experiment."""
 
 
 class Status(enum.StrEnum):

@@ -141,7 +141,7 @@ def header_digits(content: bytes, chance: random.Random) -> bytes:
     elif choice == 2:
         header[0:8] = chance.choice((b"../../x\0", b"/etc/x\0\0", b"a\\..\\b\0\0", b"\xff" * 8, b"\0" * 8))
     else:
-        header[345:353] = chance.choice((b"../../..", b"/tmp/x/y", b"paramete"))
+        header[345:353] = chance.choice((b"../../..", b"/nowhere", b"paramete"))
     header[148:156] = b" " * 8
     header[148:156] = f"{sum(header):06o}\0 ".encode()
     damaged[start : start + 512] = header

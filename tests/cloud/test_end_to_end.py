@@ -23,6 +23,7 @@ from aihwjax.experiments.arrays import digest
 from aihwjax.experiments.storing import arrays_of
 from tests.cloud import networks
 from tests.server.live import live
+from tests.test_cli import EXPERIMENT
 
 EXAMPLES = 120
 EXACT = aj.FloatingPointRPUConfig()
@@ -174,26 +175,7 @@ def test_a_full_queue_and_a_composer_that_is_gone(tmp_path, capsys):
         runner.list_experiments()
 
 
-FILE = """
-[experiment]
-dataset = "mnist10k"
-epochs = 2
-max_elements_train = 60
-
-[tile]
-class = "FloatingPointRPUConfig"
-
-[[model.layers]]
-class = "Flatten"
-
-[[model.layers]]
-class = "AnalogLinear"
-in_features = 784
-out_features = 10
-
-[[model.layers]]
-class = "LogSoftmax"
-"""
+FILE = EXPERIMENT.replace("max_elements_train = 120", "max_elements_train = 60")
 
 
 @pytest.fixture

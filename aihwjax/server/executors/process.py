@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 
 from aihwjax.server.executors.base import Ended, Task
+from aihwjax.server.settings import GIB
 
 _SECRET = ("AIHWJAX_COMPOSER_", "AIHWJAX_API_", "AIHW_API_")
-_UNITS = 1 << 30
 
 
 class Process:
@@ -38,7 +38,7 @@ class Process:
             return Ended(code)
         if resident(self._process.pid) > self._task.memory_bytes:
             self.stop()
-            most = f"{self._task.memory_bytes / _UNITS:.3g} GiB"
+            most = f"{self._task.memory_bytes / GIB:.3g} GiB"
             return Ended(-9, f"it needs more memory than the {most} that are allowed")
         return None
 

@@ -6,7 +6,6 @@ import json
 import re
 import unicodedata
 from typing import Literal
-from urllib.parse import parse_qsl, urlsplit
 
 from fastapi import APIRouter, Request, Response
 from starlette.responses import StreamingResponse
@@ -25,8 +24,7 @@ router = APIRouter(prefix=f"{PREFIX}/experiments/{{experiment_id}}", route_class
 def file(visitor: VisitorOf, experiment_id: str, kind: Literal["input", "output"]) -> Response:
     """Send the experiment as it was sent in, or the trained network."""
     view = visitor.core.experiment(visitor.who, experiment_id)
-    parts = urlsplit(visitor.core.download_url(visitor.who, view.id, kind))
-    found = visitor.core.open_file(parts.path.rpartition("/")[2], dict(parse_qsl(parts.query)))
+    found = visitor.core.open_artefact(visitor.who, view.id, kind)
     headers = {"Content-Length": str(found.size), **_named(view, "-trained.tar" if kind == "output" else ".tar")}
     return StreamingResponse(found.chunks, headers=headers, media_type="application/x-tar")
 

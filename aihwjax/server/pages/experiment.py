@@ -74,7 +74,7 @@ def experiment(visitor: VisitorOf, experiment_id: str, request: Request, cancell
 def cancel(visitor: VisitorOf, experiment_id: str, csrf: CsrfField = "") -> Response:
     """Cancel an experiment."""
     visitor.check(csrf)
-    view = visitor.core.cancel(visitor.who, visitor.core.experiment(visitor.who, experiment_id).id)
+    view = visitor.core.cancel(visitor.who, experiment_id)
     return RedirectResponse(address(view.id) + ("?cancelling=1" if view.status is Status.RUNNING else ""), 303)
 
 

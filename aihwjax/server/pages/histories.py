@@ -8,7 +8,6 @@ import threading
 from collections import OrderedDict, deque
 from collections.abc import Iterator
 from typing import IO, Any, NamedTuple, cast
-from urllib.parse import parse_qsl, urlsplit
 
 from aihwjax.errors import AihwjaxError
 from aihwjax.server.service import Composer
@@ -138,8 +137,7 @@ def _epoch(data: dict[str, Any], position: int) -> Epoch:
 def _document(core: Composer, who: Identity, experiment_id: str) -> dict[str, Any] | None:
     """Read the start of the archive, where the document is; whoever wrote it otherwise shows none."""
     try:
-        parts = urlsplit(core.download_url(who, experiment_id, "input"))
-        found = core.open_file(parts.path.rpartition("/")[2], dict(parse_qsl(parts.query)))
+        found = core.open_artefact(who, experiment_id, "input")
         with tarfile.open(fileobj=cast(IO[bytes], _Reader(found.chunks)), mode="r|") as tar:
             member = tar.next()
             if member is None or member.name != _DOCUMENT or member.size > _MOST_DOCUMENT:

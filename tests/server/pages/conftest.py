@@ -1,4 +1,4 @@
-"""Fixtures of the pages: a browser."""
+"""Fixtures of the pages: a composer that serves them, and a browser."""
 
 from __future__ import annotations
 
@@ -10,6 +10,19 @@ import pytest
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome")
 _OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Yield a composer that serves its pages, whose streams look often."""
+    pytest.importorskip("sqlalchemy", reason="needs the extra composer")
+    from aihwjax.server import streaming
+    from tests.server.pages.site import serving
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(streaming, "_LOOK_SECONDS", 0.02)
+        with serving(tmp_path_factory.mktemp("site") / "data", patch) as running:
+            yield running
 
 
 @pytest.fixture(scope="session")

@@ -14,19 +14,10 @@ pytest.importorskip("playwright", reason="needs playwright")
 
 from playwright.sync_api import expect
 
-from aihwjax.server import streaming
 from aihwjax.server.pages import experiment
-from tests.server.pages.site import EPOCHS, Site, metrics, serving
+from tests.server.pages.site import EPOCHS, Site, metrics
 
 PHONE = {"width": 360, "height": 700}
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(streaming, "_LOOK_SECONDS", 0.05)
-        with serving(tmp_path_factory.mktemp("site") / "data", patch) as running:
-            yield running
 
 
 @pytest.fixture

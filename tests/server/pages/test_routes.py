@@ -14,21 +14,12 @@ import pytest
 pytest.importorskip("jinja2", reason="needs the extra composer")
 pytest.importorskip("sqlalchemy", reason="needs the extra composer")
 
-from aihwjax.server import streaming
 from aihwjax.server.pages import experiment, histories, listing, session
-from tests.server.pages.site import EPOCHS, Site, archive, csrf_of, metrics, serving
+from tests.server.pages.site import EPOCHS, Site, archive, csrf_of, metrics
 
 HTTPS = {"X-Forwarded-Proto": "https"}
 PATHS = ["", "/files/output", "/files/input", "/metrics.json", "/log.txt", "/stream"]
 NASTY = """<script>alert(1)</script>"><img src=x onerror='alert(2)'> & {{ 7 * 7 }}"""
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(streaming, "_LOOK_SECONDS", 0.02)
-        with serving(tmp_path_factory.mktemp("site") / "data", patch) as running:
-            yield running
 
 
 @pytest.fixture
