@@ -29,11 +29,13 @@ from typing import NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from aihwjax.typing import Key, Number, Shape
 
 _GOLDEN = 0x9E3779B9
+_SALT, _SALT_START, _SECOND_SALT = 0x85EBCA6B, 0xC2B2AE35, 0x27D4EB2F
 _U32 = jnp.uint32
 
 
@@ -63,6 +65,18 @@ def mix(word: jax.Array) -> jax.Array:
     return word ^ (word >> 16)
 
 
+def _static_salt(label: int) -> tuple[np.uint32, np.uint32]:
+    """Return the salts of a label that is known before tracing; they are constants of the program."""
+    mask = 0xFFFFFFFF
+    word = (label * _SALT + _SALT_START) & mask
+    word ^= word >> 16
+    word = word * 0x7FEB352D & mask
+    word ^= word >> 15
+    word = word * 0x846CA68B & mask
+    word ^= word >> 16
+    return np.uint32(word), np.uint32(word * _SECOND_SALT & mask)
+
+
 def words(key: Key, count: int) -> jax.Array:
     """Return ``count`` independent 32-bit words of a key, by one full call of ``jax.random``."""
     return jax.random.bits(key, (count,), jnp.uint32)
@@ -77,9 +91,14 @@ def index(shape: Shape) -> jax.Array:
     return result
 
 
-def counter_bits(pair: tuple[jax.Array, jax.Array], position: jax.Array) -> jax.Array:
-    """Return the random word at each position of the stream with the key words ``pair``."""
-    word = position * _U32(_GOLDEN) + pair[0]
+def spread(position: jax.Array) -> jax.Array:
+    """Return what counts of a position: the part of :func:`counter_bits` that is the same for all streams."""
+    return position * _U32(_GOLDEN)
+
+
+def counter_bits(pair: tuple[jax.Array, jax.Array], spread_position: jax.Array) -> jax.Array:
+    """Return the random word at each position of the stream with the key words ``pair``; see :func:`spread`."""
+    word = spread_position + pair[0]
     word = word ^ (word >> 16)
     word = word * _U32(0x7FEB352D) + pair[1]
     word = word ^ (word >> 15)
@@ -127,32 +146,36 @@ class Stream(NamedTuple):
         label = named(name) if isinstance(name, str) else name
         if self.pair is None:
             return Stream(jax.random.fold_in(self.key, label), None)
-        salt = mix(jnp.asarray(label).astype(jnp.uint32) * _U32(0x85EBCA6B) + _U32(0xC2B2AE35))
+        if isinstance(label, int):
+            low, high = _static_salt(label)
+        else:
+            low = mix(jnp.asarray(label).astype(jnp.uint32) * _U32(_SALT) + _U32(_SALT_START))
+            high = low * _U32(_SECOND_SALT)
         first, second = self.pair
-        return Stream(self.key, (mix(first + salt), mix(second ^ (salt * _U32(0x27D4EB2F)))))
+        return Stream(self.key, (mix(first + low), mix(second ^ high)))
 
     def normal(self, shape: Shape) -> jax.Array:
         """Standard normals (float32)."""
         if self.pair is None:
             return jax.random.normal(self.key, shape, jnp.float32)
-        return normal_of(counter_bits(self.pair, index(shape)))
+        return normal_of(counter_bits(self.pair, spread(index(shape))))
 
     def normal_at(self, position: jax.Array) -> jax.Array:
         """Standard normals at flat positions (uint32); what :meth:`normal` gives there. ``COUNTER`` only."""
         assert self.pair is not None
-        return normal_of(counter_bits(self.pair, position))
+        return normal_of(counter_bits(self.pair, spread(position)))
 
     def uniform(self, shape: Shape) -> jax.Array:
         """Uniforms in [0, 1) (float32)."""
         if self.pair is None:
             return jax.random.uniform(self.key, shape, jnp.float32)
-        return uniform_of(counter_bits(self.pair, index(shape)))
+        return uniform_of(counter_bits(self.pair, spread(index(shape))))
 
     def exponential(self, shape: Shape) -> jax.Array:
         """Standard exponentials (float32)."""
         if self.pair is None:
             return jax.random.exponential(self.key, shape, jnp.float32)
-        return exponential_of(counter_bits(self.pair, index(shape)))
+        return exponential_of(counter_bits(self.pair, spread(index(shape))))
 
     def exact_normal(self, shape: Shape) -> jax.Array:
         """Standard normals by the inverse error function: exact tails, for what is drawn once."""
@@ -160,11 +183,16 @@ class Stream(NamedTuple):
         middle = (self.bits(shape) >> 9).astype(jnp.int32).astype(jnp.float32) + 0.5
         return jnp.sqrt(2.0) * lax.erf_inv(middle * jnp.float32(2.0**-22) - 1.0)
 
-    def bits(self, shape: Shape) -> jax.Array:
-        """Random 32-bit words."""
+    def bits(self, shape: Shape, place: jax.Array | None = None) -> jax.Array:
+        """Random 32-bit words.
+
+        Args:
+            shape: Of what is returned.
+            place: ``spread(index(shape))``, if it was computed before for many streams.
+        """
         if self.pair is None:
             return jax.random.bits(self.key, shape, jnp.uint32)
-        return counter_bits(self.pair, index(shape))
+        return counter_bits(self.pair, spread(index(shape)) if place is None else place)
 
 
 Noise: TypeAlias = Key | Stream

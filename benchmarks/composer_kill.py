@@ -1,9 +1,10 @@
 """Does a composer lose or double anything when its processes are killed again and again?
 
-``python -m benchmarks.composer_kill --jobs 50 --kills 100 [--database postgresql://…]``
+``python -m benchmarks.composer_kill --jobs 50 --kills 100 [--database postgresql://… --servers 2]``
 
 Servers, workers and jobs are killed by SIGKILL at random moments while jobs are run; a server that
-was killed is started again. In the end every job has to have ended once, with every epoch told
+was killed is started again. Several servers have folders of their own and share the database and the
+artefacts. In the end every job has to have ended once, with every epoch told
 once, and with the numbers of a run that nobody disturbed. Linux only.
 """
 
@@ -42,6 +43,8 @@ class Processes:
         self._settings = settings
         self._workers = workers
         self._server: subprocess.Popen[bytes] | None = None
+        settings.prepare()
+        (settings.data_dir / "tmp").mkdir()
         self.start()
 
     def start(self) -> None:
@@ -49,6 +52,7 @@ class Processes:
         command = [sys.executable, "-m", "aihwjax.cli", "composer", "serve", "--port", "0", "--lease", "3"]
         command += ["--data-dir", str(folder), "--workers", str(self._workers), "--attempts", "100000"]
         environment = {**os.environ, "JAX_PLATFORMS": "cpu", "NPROC": "1", "OMP_NUM_THREADS": "1"}
+        environment |= {"TMPDIR": str(folder / "tmp"), "AIHWJAX_COMPOSER_ARTEFACTS": self._settings.artefacts}
         if self._settings.database_url:
             environment["AIHWJAX_COMPOSER_DATABASE"] = self._settings.database_url
         with (folder / "server.log").open("ab") as log:
@@ -90,6 +94,11 @@ class Processes:
         assert self._server is not None
         self._server.terminate()
         self._server.wait()
+
+    def left(self) -> int:
+        """Return how many files and folders stayed in its places for what is in progress."""
+        folders = (self._settings.work_dir, self._settings.data_dir / "tmp")
+        return sum(1 for folder in folders for _ in folder.iterdir())
 
 
 def undisturbed(folder: Path, archives: list[bytes]) -> list[Outcome]:
@@ -148,26 +157,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--jobs", type=int, default=50)
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--epochs", type=int, default=30)
-    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--servers", type=int, default=1, help="more than one need a database")
+    parser.add_argument("--workers", type=int, default=2, help="of all servers")
     parser.add_argument("--pause", type=float, default=6.0, help="mean seconds between two kills")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--database", help="URL of an empty database; by default SQLite")
     parser.add_argument("--json", type=Path, help="file for the figures")
     options = parser.parse_args(arguments)
+    if options.servers > 1 and not options.database:
+        parser.error("--servers above 1 needs --database")
     folder = Path(tempfile.mkdtemp(prefix="composer-kill-"))
     archives = [packed(options.epochs, key=key) for key in range(VARIANTS)]
     wanted = undisturbed(folder, archives)
-    settings = ServerSettings(folder / "stormy", database_url=options.database)
+    shared = (folder / "artefacts").as_uri()
+    settings, *others = (
+        ServerSettings(folder / f"stormy {i}", database_url=options.database, artefacts_url=shared)
+        for i in range(options.servers)
+    )
     composer = Composer(settings)
     who = composer.authenticate(composer.create_token("bench"))
     views = [queued(composer, who, f"job {i}", options.epochs, archives[i % VARIANTS]) for i in range(options.jobs)]
-    processes, moment, killed = Processes(settings, options.workers), random.Random(options.seed), collections.Counter()
+    share = -(-options.workers // options.servers)
+    servers = [Processes(each, share) for each in (settings, *others)]
+    moment, killed = random.Random(options.seed), collections.Counter()
     start, early = time.monotonic(), 0
     while killed.total() < options.kills:
         time.sleep(moment.expovariate(1 / options.pause))
         kind = moment.choices(("server", "worker", "job"), (2, 2, 1))[0]
         before = ended(composer)
-        if processes.kill(kind, moment):
+        if moment.choice(servers).kill(kind, moment):
             killed[kind] += 1
             early += before < options.jobs
         done = f"{killed.total()} kills, {ended(composer)} of {options.jobs} jobs have ended"
@@ -175,20 +193,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(file=sys.stderr)
     wait(composer, who, options.jobs)
     seconds = time.monotonic() - start
-    processes.stop()
+    for processes in servers:
+        processes.stop()
     wrong = [
         text for i, view in enumerate(views) for text in problems(composer, who, view, wanted[i % VARIANTS], folder)
     ]
-    files = sum(path.is_file() for path in (settings.data_dir / "artefacts").rglob("*"))
+    files = sum(path.is_file() for path in (folder / "artefacts").rglob("*"))
     figures = {
         "database": "postgresql" if options.database else "sqlite",
+        "servers": options.servers,
         "jobs": options.jobs,
         "completed": composer.counts()["completed"],
         "kills": dict(killed),
         "kills while jobs were left": early,
         "attempts": sum(view.attempts for view in composer.experiments(who, limit=1000)),
         "files without a row": files - 2 * options.jobs,
-        "folders left": sum(1 for _ in settings.work_dir.iterdir()),
+        "left in progress": sum(processes.left() for processes in servers),
         "seconds": round(seconds),
         "wrong": len(wrong),
     }

@@ -12,6 +12,8 @@ import json
 import os
 import select
 import sys
+import tempfile
+from pathlib import Path
 
 IDLE_SECONDS = 300
 """How long it waits for something to do."""
@@ -33,6 +35,7 @@ def main(most_bytes: int) -> None:
 
     while select.select([sys.stdin], [], [], IDLE_SECONDS)[0] and (line := sys.stdin.readline()):
         asked = json.loads(line)
+        tempfile.tempdir = str(Path(asked["path"]).parent)  # which is removed even if this process is killed
         print(json.dumps(check(asked["path"], asked["max_parameters"])), file=answers, flush=True)
 
 

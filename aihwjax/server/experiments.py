@@ -25,7 +25,17 @@ _HOUR = 3600
 
 # What is asked most of all: one statement, made once
 _KINDS = select(func.aggregate_strings(Artefact.kind, ",")).where(Artefact.experiment_id == Experiment.id)
-_PROGRESS = ("started_at", "finished_at", "epochs", "epochs_done", "attempts", "error", "device", "metrics")
+_PROGRESS = (
+    "started_at",
+    "finished_at",
+    "epochs",
+    "epochs_done",
+    "attempts",
+    "cancel_requested",
+    "error",
+    "device",
+    "metrics",
+)
 _VIEW = (
     select(
         Experiment.id,
@@ -199,7 +209,7 @@ def _view(row: Row[Any]) -> ExperimentView:
     progress: dict[str, Any] = {name: getattr(row, name) for name in _PROGRESS}
     if row.job_id is None:
         status = Status.CREATED
-        progress |= {"epochs": 0, "epochs_done": 0, "attempts": 0}
+        progress |= {"epochs": 0, "epochs_done": 0, "attempts": 0, "cancel_requested": False}
     else:
         status = Status(row.status)
     if not status.final:

@@ -69,6 +69,7 @@ class Experiment(BaseModel):
     epochs: int = Field(description="Epochs to train; 0 before it is submitted.")
     epochs_done: int
     attempts: int = Field(description="How often it was started.")
+    cancel_requested: bool = Field(description="Whether it was asked to stop while it ran, which takes a moment.")
     error: str | None = Field(description="Why it failed.")
     device: str | None
     job_id: str | None

@@ -106,6 +106,8 @@ class ExperimentView:
     epochs_done: int
     attempts: int
     """How often it was started."""
+    cancel_requested: bool
+    """Whether it was asked to stop while it ran, which takes a moment."""
     error: str | None
     """Why it failed."""
     device: str | None

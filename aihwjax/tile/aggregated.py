@@ -54,7 +54,7 @@ class Packed(NamedTuple):
     words: Words
     """The first group of pulse rows."""
     load: Load | None
-    """What they bring, if it was computed for several devices."""
+    """What they bring, if they are for several devices; then they are nearly always all."""
 
 
 def pack(trains: Trains, x: jax.Array, d: jax.Array, stream: Stream, words: int | None = None) -> Packed:
@@ -121,7 +121,9 @@ def update(
     def one_group(carry: tuple[jax.Array, Weights]) -> tuple[jax.Array, Weights]:
         begin, current = carry
         drawn = lax.cond(
-            begin > 0, lambda: bit_lines.pack(lines, begin, count, line_stream), lambda: packed.words
+            begin > 0,
+            lambda: bit_lines.pack(lines, begin, count, line_stream, seldom=packed.load is not None),
+            lambda: packed.words,
         )
         words, in_size = drawn.turned(turns), columns
         if span is not None:
@@ -162,7 +164,7 @@ def update(
         if sigma is None:
             current = (stored,)
         else:
-            met = bit_lines.meet(words.columns(in_size), words.rows(in_size), route)
+            met = bit_lines.meet(words.columns(in_size), words.rows(in_size), rows, route)
             current = (stored, current[1] | met)
         return begin + count * BITS, current
 

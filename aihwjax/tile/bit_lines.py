@@ -9,13 +9,14 @@ the correlations that shared lines bring.
 from __future__ import annotations
 
 import enum
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from aihwjax.random import Stream
+from aihwjax.random import Stream, index, spread
 from aihwjax.tile.trains import Trains
 
 BITS = 32
@@ -123,11 +124,13 @@ def locate(lines: Lines, row: jax.Array) -> tuple[jax.Array, jax.Array]:
     return vector, row - lines.starts[vector]
 
 
-def _fires(lines: Lines, row: jax.Array, vector: jax.Array, draws: Stream) -> tuple[jax.Array, jax.Array]:
-    """Return which lines fire in a pulse row of ``vector`` and which of these are negative, ``(lines,)`` bool."""
+def _fires(
+    lines: Lines, exists: jax.Array, vector: jax.Array, draws: Stream, place: jax.Array | None = None
+) -> tuple[jax.Array, jax.Array]:
+    """Return which lines fire in a pulse row of ``vector``, if it exists, and which are negative, ``(lines,)`` bool."""
     threshold = lax.dynamic_index_in_dim(lines.thresholds, vector, keepdims=False)
     sign = lax.dynamic_index_in_dim(lines.negative, vector, keepdims=False)
-    fires = ((draws.bits(threshold.shape) >> 1) < threshold) & (row < lines.total)
+    fires = ((draws.bits(threshold.shape, place) >> 1) < threshold) & exists
     return fires, fires & sign
 
 
@@ -137,20 +140,25 @@ def pulse_row(lines: Lines, row: jax.Array, stream: Stream) -> tuple[jax.Array, 
     The draw is keyed by vector and slot, so a vector sends the same pulses alone or in a batch.
     """
     vector, slot = locate(lines, row)
-    return _fires(lines, row, vector, stream.child(vector).child(slot))
+    return _fires(lines, row < lines.total, vector, stream.child(vector).child(slot))
 
 
-def pack(lines: Lines, first: jax.Array, count: int, stream: Stream) -> Words:
+def pack(lines: Lines, first: jax.Array, count: int, stream: Stream, seldom: bool = False) -> Words:
     """Draw and pack the pulse rows ``first`` to ``first + 32 count - 1``; rows beyond the last are silent.
 
-    ``count`` is at most 8 or a multiple of it.
+    Args:
+        lines: All lines of a mini-batch.
+        first: First pulse row.
+        count: Number of words, at most 8 or a multiple of it.
+        stream: Randomness of the lines.
+        seldom: Whether it hardly ever comes to that, so that it had better be quick to compile.
     """
     if count <= _PACKED_WORDS:
-        return _pack(lines, first, count, stream)
+        return _pack(lines, first, count, stream, seldom)
 
     def some(carry: tuple[jax.Array, Words]) -> tuple[jax.Array, Words]:
         at, words = carry
-        part = _pack(lines, first + at * BITS, _PACKED_WORDS, stream)
+        part = _pack(lines, first + at * BITS, _PACKED_WORDS, stream, seldom)
         put = (lax.dynamic_update_slice_in_dim(w, p, at, 0) for w, p in zip(words, part, strict=True))
         return at + _PACKED_WORDS, Words(*put)
 
@@ -160,11 +168,11 @@ def pack(lines: Lines, first: jax.Array, count: int, stream: Stream) -> Words:
     return lax.while_loop(lambda carry: carry[0] < needed, some, start)[1]
 
 
-def _pack(lines: Lines, first: jax.Array, count: int, stream: Stream) -> Words:
+def _pack(lines: Lines, first: jax.Array, count: int, stream: Stream, seldom: bool) -> Words:
     width = lines.thresholds.shape[1]
     rows_left = jnp.clip(lines.total - first, 0, count * BITS)
-    unroll = _UNROLL if lines.starts.shape[0] >= _LARGE_BATCH else _SHORT_UNROLL
-    steps = (rows_left + unroll - 1) // unroll
+    unroll = _SHORT_UNROLL if seldom or lines.starts.shape[0] < _LARGE_BATCH else _UNROLL
+    place = spread(index((width,)))
 
     def prepare(row: jax.Array) -> tuple[jax.Array, Stream]:
         vector, slot = locate(lines, row)
@@ -173,22 +181,24 @@ def _pack(lines: Lines, first: jax.Array, count: int, stream: Stream) -> Words:
     # one pass for all rows, so that the loop below has nothing but lines to work on
     vectors, draws = jax.vmap(prepare)(first + lax.iota(jnp.int32, count * BITS))
 
-    def step(i: jax.Array, halves: jax.Array) -> jax.Array:
+    def step(carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         # firing bits in the low half of a word, negative ones in the high half: drawn only once
-        begin = i * unroll
+        begin, halves = carry
+        some = jax.tree.map(lambda a: lax.dynamic_slice_in_dim(a, begin, unroll), (vectors, draws))
         bits = jnp.zeros((width,), jnp.uint32)
         for k in range(unroll):
-            vector, own = jax.tree.map(lambda a, at=begin + k: a[at], (vectors, draws))
-            fires, negative = _fires(lines, first + begin + k, vector, own)
+            vector, own = jax.tree.map(lambda a, k=k: lax.index_in_dim(a, k, keepdims=False), some)
+            fires, negative = _fires(lines, begin + k < rows_left, vector, own, place)
             bits = bits | (fires.astype(jnp.uint32) << k) | (negative.astype(jnp.uint32) << (k + _HALF))
         at = begin // _HALF
         if unroll == _HALF:
-            return lax.dynamic_update_index_in_dim(halves, bits, at, 0)
+            return begin + unroll, lax.dynamic_update_index_in_dim(halves, bits, at, 0)
         old = lax.dynamic_index_in_dim(halves, at, keepdims=False)
         bits = old | (bits << (begin % _HALF).astype(jnp.uint32))
-        return lax.dynamic_update_index_in_dim(halves, bits, at, 0)
+        return begin + unroll, lax.dynamic_update_index_in_dim(halves, bits, at, 0)
 
-    halves = lax.fori_loop(0, steps, step, jnp.zeros((2 * count, width), jnp.uint32))
+    start = (jnp.zeros((), jnp.int32), jnp.zeros((2 * count, width), jnp.uint32))
+    _, halves = lax.while_loop(lambda carry: carry[0] < rows_left, step, start)
     low, high = halves[0::2], halves[1::2]
     mask = _U32((1 << _HALF) - 1)
     return Words((low & mask) | (high << _HALF), (low >> _HALF) | (high & ~mask))
@@ -220,9 +230,42 @@ def packed_counts(
     Returns:
         Up pulses in the low half of a word and down pulses in the high half, ``(out, in)`` int32; see :func:`split`.
     """
+    return _gathered(
+        columns,
+        rows,
+        first,
+        last,
+        jnp.zeros((rows.fires.shape[1], columns.fires.shape[1]), jnp.int32),
+        lambda sums, across, along: sums + _joined(*count(across, along, route)),
+    )
+
+
+def meet(columns: Words, rows: Words, last: jax.Array, route: Route = Route.BOTH) -> jax.Array:
+    """Return which crosspoints see a coincidence in the first ``last`` pulse rows, ``(out, in)`` bool."""
+
+    def more(met: jax.Array, across: Words, along: Words) -> jax.Array:
+        for w in range(across.fires.shape[0]):
+            both = along.fires[w][:, None] & across.fires[w][None, :]
+            both, _ = route.lead(both, along.negative[w][:, None] ^ across.negative[w][None, :])
+            met = met | (both != 0)
+        return met
+
+    nothing = jnp.zeros((rows.fires.shape[1], columns.fires.shape[1]), bool)
+    return _gathered(columns, rows, jnp.zeros((), jnp.int32), last, nothing, more)
+
+
+def _gathered(
+    columns: Words,
+    rows: Words,
+    first: jax.Array,
+    last: jax.Array,
+    start: jax.Array,
+    add: Callable[[jax.Array, Words, Words], jax.Array],
+) -> jax.Array:
+    """Add the words of the pulse rows ``first`` to ``last - 1`` to ``start``, a few at a time; of all if few."""
     words = columns.fires.shape[0]
     if words <= _COUNTED_WORDS:
-        return _joined(*count(columns, rows.only(first, last), route))
+        return add(start, columns, rows.only(first, last))
     last = jnp.minimum(last, words * BITS)
 
     def some(at: jax.Array) -> tuple[jax.Array, Words, Words]:
@@ -237,14 +280,12 @@ def packed_counts(
 
     def more(carry: tuple[Any, ...]) -> tuple[Any, ...]:
         # the words are cut out one round ahead, so that the compiler doesn't do it for every crosspoint
-        _, at, counts, across, along = carry
+        _, at, sums, across, along = carry
         following, *part = some(at)
-        return at < last, following, counts + _joined(*count(across, along, route)), *part
+        return at < last, following, add(sums, across, along), *part
 
     following, across, along = some(first)
-    zeros = jnp.zeros((rows.fires.shape[1], columns.fires.shape[1]), jnp.int32)
-    start = (first < last, following, zeros, across, along)
-    return lax.while_loop(lambda carry: carry[0], more, start)[2]
+    return lax.while_loop(lambda carry: carry[0], more, (first < last, following, start, across, along))[2]
 
 
 def _joined(up: jax.Array, down: jax.Array) -> jax.Array:
@@ -256,12 +297,3 @@ def split(counts: jax.Array) -> tuple[jax.Array, jax.Array]:
     return counts & ((1 << _HALF) - 1), counts >> _HALF
 
 
-def meet(columns: Words, rows: Words, route: Route = Route.BOTH) -> jax.Array:
-    """Return which crosspoints see a coincidence at all, ``(out, in)`` bool."""
-    any_bit = None
-    for w in range(columns.fires.shape[0]):
-        both = rows.fires[w][:, None] & columns.fires[w][None, :]
-        both, _ = route.lead(both, rows.negative[w][:, None] ^ columns.negative[w][None, :])
-        any_bit = both if any_bit is None else any_bit | both
-    assert any_bit is not None
-    return any_bit != 0

@@ -70,6 +70,7 @@ def _environment(task: Task) -> dict[str, str]:
         "JAX_COMPILATION_CACHE_DIR": str(task.compiled_dir),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "PYTHONUNBUFFERED": "1",
+        "TMPDIR": str(task.folder),  # so that nothing stays elsewhere when it is killed
     }
     if task.device == "cpu":
         settings["JAX_PLATFORMS"] = "cpu"

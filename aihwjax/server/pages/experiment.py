@@ -30,7 +30,7 @@ _MAKING = threading.Lock()
 
 
 @router.get("")
-def experiment(visitor: VisitorOf, experiment_id: str, request: Request, cancelling: str = "") -> Response:
+def experiment(visitor: VisitorOf, experiment_id: str, request: Request) -> Response:
     """Show an experiment."""
     core, who = visitor.core, visitor.who
     view = core.experiment(who, experiment_id)  # before its history: a final state then includes it all
@@ -64,7 +64,7 @@ def experiment(visitor: VisitorOf, experiment_id: str, request: Request, cancell
         cursor=history.cursor,
         announcement=_announced(view),
         took=_took(view),
-        cancelling=bool(cancelling) and view.status is Status.RUNNING,
+        cancelling=view.cancel_requested and view.status is Status.RUNNING,
         poll=_POLL_SECONDS,
         fallback=_FALLBACK_SECONDS,
     )
@@ -74,8 +74,7 @@ def experiment(visitor: VisitorOf, experiment_id: str, request: Request, cancell
 def cancel(visitor: VisitorOf, experiment_id: str, csrf: CsrfField = "") -> Response:
     """Cancel an experiment."""
     visitor.check(csrf)
-    view = visitor.core.cancel(visitor.who, experiment_id)
-    return RedirectResponse(address(view.id) + ("?cancelling=1" if view.status is Status.RUNNING else ""), 303)
+    return RedirectResponse(address(visitor.core.cancel(visitor.who, experiment_id).id), 303)
 
 
 @router.get("/stream")

@@ -228,7 +228,9 @@ def test_cancelling(composer, ada):
     first, second = held
     (third,) = {waiting.id, running.id, ended.id} - set(held)
     assert composer.cancel(ada, third).status == Status.CANCELLED  # at once
-    assert composer.cancel(ada, first).status == Status.RUNNING  # its worker has to stop first
+    assert not composer.experiment(ada, first).cancel_requested
+    asked = composer.cancel(ada, first)
+    assert asked.status == Status.RUNNING and asked.cancel_requested  # its worker has to stop first
     assert report(composer, held[first], news(held[first].cursor))[1]
     with composer._store.writing() as session:
         leases.release(session, held[first])
