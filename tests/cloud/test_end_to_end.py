@@ -81,7 +81,8 @@ def test_an_experiment_comes_back_trained(token):
     assert token not in "\n".join(lines)
 
 
-@pytest.mark.parametrize("key", [7, pytest.param(jax.random.key(9), marks=pytest.mark.slow)], ids=["number", "words"])
+@pytest.mark.slow
+@pytest.mark.parametrize("key", [7, jax.random.key(9)], ids=["number", "words"])
 def test_the_cloud_gives_what_this_machine_gives(key):
     experiment = networks.experiment(epochs=2)
     sent = CloudRunner().run(experiment, key=key, max_elements_train=60)

@@ -10,6 +10,7 @@ import pytest
 import aihwjax as aj
 from aihwjax.devices.device import Device
 from tests.compounds.ideal import KEY, started, update
+from tests.marks import some
 
 SHAPE = (3, 4)
 _DEVICES = (aj.SoftBoundsDevice(dw_min=0.02), aj.ConstantStepDevice(dw_min=0.01))
@@ -41,8 +42,9 @@ COMPOUNDS: dict[str, Device] = {
 
 
 QUICK = ("vector", "one-sided", "transfer", "chopped", "mixed precision")
+LONG = ("chopped", "mixed precision")
 """One of each kind; the others are among the slow tests."""
-SOME = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in COMPOUNDS]
+SOME = some(COMPOUNDS, QUICK)
 
 
 def batch(size: float = 0.1, vectors: int = 6) -> tuple[jax.Array, jax.Array]:
@@ -70,7 +72,7 @@ _trained = jax.jit(trained)
 
 
 @pytest.mark.parametrize("mode", ["AGGREGATED", pytest.param("SEQUENTIAL", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("name", SOME)
+@pytest.mark.parametrize("name", some(COMPOUNDS, LONG))
 def test_replays_from_its_key_and_stays_finite_at_any_size(name: str, mode: str) -> None:
     config = aj.TileConfig(device=COMPOUNDS[name], update_mode=mode)
     first = _trained(config, 0.2, 0.1)
@@ -81,7 +83,7 @@ def test_replays_from_its_key_and_stays_finite_at_any_size(name: str, mode: str)
     assert _trained._cache_size() == compiled
 
 
-@pytest.mark.parametrize("name", SOME)
+@pytest.mark.parametrize("name", some(COMPOUNDS, LONG))
 def test_a_zero_learning_rate_changes_nothing(name: str) -> None:
     config, state = started(COMPOUNDS[name], SHAPE, pulses=aj.UpdateParameters())
     same = update(config, state, *batch(), 0.0, KEY)

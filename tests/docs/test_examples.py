@@ -42,6 +42,7 @@ def test_there_are_examples() -> None:
 
 
 @pytest.mark.usefixtures("composer")
+@pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES)
 def test_examples_run(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)

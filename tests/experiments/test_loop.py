@@ -21,6 +21,7 @@ from aihwjax.tile.config import SingleRPUConfig
 from aihwjax.tile.io import IOParameters, NoiseManagementType
 from aihwjax.tile.periphery import InputRangeParameter, PrePostProcessingParameter
 from tests.experiments import small
+from tests.marks import slow
 
 
 def weights(model):
@@ -105,7 +106,9 @@ def test_averages_are_exact_with_a_partial_batch(count):
     assert metrics[0]["valid_loss"] == pytest.approx(wanted, rel=1e-5)
 
 
-@pytest.mark.parametrize(("config", "tolerance"), [(small.EXACT, 1e-5), (small.ANALOG, 0.0)], ids=["exact", "analog"])
+@pytest.mark.parametrize(
+    ("config", "tolerance"), [(small.EXACT, 1e-5), slow(small.ANALOG, 0.0)], ids=["exact", "analog"]
+)
 def test_empty_rows_leave_no_trace(config, tolerance):
     """A last batch filled with empty rows gives the very same tiles as a shorter last step.
 

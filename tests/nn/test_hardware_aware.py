@@ -13,6 +13,7 @@ from flax import nnx
 
 import aihwjax as aj
 from aihwjax import nn
+from tests.marks import slow
 from tests.nn.models import BARE, inputs, linear, network
 
 PERFECT = aj.IOParameters(is_perfect=True)
@@ -182,7 +183,7 @@ def test_the_torch_tile_gives_no_gradient_to_clipped_inputs(key: jax.Array) -> N
         {"clip": {"type": "LAYER_GAUSSIAN"}, "remap": {"type": "LAYERWISE_SYMMETRIC"}},
     ],
 )
-@pytest.mark.parametrize("build", [aj.InferenceRPUConfig, aj.TorchInferenceRPUConfig])
+@pytest.mark.parametrize("build", [aj.InferenceRPUConfig, slow(aj.TorchInferenceRPUConfig)])
 def test_an_experiment_learns(fields: dict[str, Any], build: Any, key: jax.Array) -> None:
     kinds = {
         "modifier": aj.WeightModifierParameter,

@@ -14,6 +14,7 @@ from aihwjax import nn
 from aihwjax.errors import ModuleError
 from aihwjax.tile.config import TileConfig
 from aihwjax.tile.periphery import MappingParameter
+from tests.marks import slow
 from tests.nn.models import exact, inputs, linear, ranged
 
 KEY = jax.random.key(4)
@@ -157,7 +158,7 @@ SCALED = [
 
 
 @pytest.mark.parametrize("mapping", SCALED)
-@pytest.mark.parametrize("with_range", [False, True])
+@pytest.mark.parametrize("with_range", [slow(False), True])
 def test_scales_do_not_change_how_logical_weights_learn(mapping: dict[str, bool], with_range: bool) -> None:
     fields = {"weight_scaling_omega": 0.3, **mapping}
     config = ranged(init_value=1.5, mapping=MappingParameter(**fields)) if with_range else exact(**fields)

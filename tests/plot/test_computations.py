@@ -13,6 +13,7 @@ from aihwjax.compounds import MixedPrecisionCompound, OneSidedUnitCell, Transfer
 from aihwjax.plot.pulse_statistics import without_spread
 from aihwjax.plot.subject import certain_pulses, pulse_size, tile_config, weight_range
 from tests.helpers import PULSED_DEVICES
+from tests.marks import some
 
 N = 400
 QUIET = {"dw_min_dtod": 0.0, "dw_min_std": 0.0, "up_down_dtod": 0.0, "w_max_dtod": 0.0, "w_min_dtod": 0.0}
@@ -53,7 +54,7 @@ def test_default_number_of_pulses_crosses_the_range() -> None:
     assert weight_range(certain_pulses(tile_config(shifted))) == pytest.approx((-0.8, 0.4), abs=1e-5)
 
 
-@pytest.mark.parametrize("name", PULSED_DEVICES)
+@pytest.mark.parametrize("name", some(PULSED_DEVICES, ("linear_step", "soft_bounds_reference")))
 def test_measured_steps_are_the_theory_and_spread_is_the_pulse_noise(name: str) -> None:
     device = without_spread(PULSED_DEVICES[name]).replace({"dw_min_std": 0.3})  # type: ignore[arg-type]
     low, high = weight_range(certain_pulses(tile_config(device)))
@@ -148,6 +149,7 @@ def test_weights_approach_the_target() -> None:
     assert np.abs(weights[-1] - traces.target).mean() < 0.25 * np.abs(weights[0] - traces.target).mean()
 
 
+@pytest.mark.slow
 def test_traces_of_recorded_states_are_their_weights() -> None:
     config = aj.SingleRPUConfig(device=aj.SoftBoundsDevice(write_noise_std=2.0))
     state = tile.init(config, jax.random.key(0), (2, 3))

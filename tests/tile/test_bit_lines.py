@@ -77,5 +77,5 @@ def test_counts_between_rows(
     up, down = bit_lines.split(bit_lines.packed_counts(columns, rows, jnp.asarray(first), jnp.asarray(last), route))
     np.testing.assert_array_equal(up, expected[0].sum(0))
     np.testing.assert_array_equal(down, expected[1].sum(0))
-    met = bit_lines.meet(columns.only(first, last), rows.only(first, last), route)
+    met = bit_lines.meet(columns.only(first, last), rows.only(first, last), jnp.asarray(last), route)
     np.testing.assert_array_equal(met, (expected[0] | expected[1]).any(0))

@@ -14,6 +14,7 @@ from aihwjax.random import NoiseEngine, stream
 from aihwjax.tile.io import IOParameters
 from aihwjax.tile.mvm import advance_running, analog_product, freeze
 from aihwjax.tile.state import FrozenIO
+from tests.marks import some
 
 W = jnp.array([[0.5, -0.3, 0.2], [1.0, 1.0, 1.0]])
 X = jnp.array([[0.7, -1.3, 0.05]])
@@ -143,7 +144,7 @@ def close(first: jax.Array, second: jax.Array) -> bool:
     return bool((np.abs(np.asarray(first - second)) > 1e-5).mean() <= 0.1)
 
 
-@pytest.mark.parametrize("fields", VARIANTS.values(), ids=VARIANTS)
+@pytest.mark.parametrize("fields", some(VARIANTS.values(), list(VARIANTS.values())[::3]), ids=VARIANTS)
 def test_properties(fields):
     io = IOParameters(**fields)
 

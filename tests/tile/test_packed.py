@@ -11,13 +11,14 @@ from aihwjax.devices.device import DeviceState
 from aihwjax.random import NoiseEngine, stream
 from aihwjax.tile import pulsing
 from aihwjax.tile.pulses import UpdateMode
+from tests.marks import slow
 
 OUT, IN = 6, 9
 # Coarse updates are exact, however their pulse rows are grouped; others are compared where one group holds all rows
 CASES = [(0.1, 1), (0.1, 2), (0.1, 3), (0.1, 20), (0.004, 1), (1e-4, 1)]
 
 
-@pytest.mark.parametrize(("dw_min", "batch"), CASES)
+@pytest.mark.parametrize(("dw_min", "batch"), [*CASES[:1], *(slow(*case) for case in CASES[1:])])
 @pytest.mark.parametrize("words", [1, 8, 16])
 def test_packing_changes_nothing(key: jax.Array, dw_min: float, batch: int, words: int) -> None:
     device = aj.SoftBoundsDevice(dw_min=dw_min, write_noise_std=1.0)

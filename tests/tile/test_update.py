@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +14,7 @@ from aihwjax import config as configs
 from aihwjax import random, tile
 from aihwjax.tile.trains import plan
 from tests.helpers import DEVICES, PULSED_DEVICES, VARIANTS
+from tests.marks import slow, some
 
 MODES = list(aj.UpdateMode)
 SHAPE = (5, 7)
@@ -42,13 +41,13 @@ def changes(config: aj.TileConfig, x: jax.Array, d: jax.Array, rate: float, repe
 
 
 MOMENTS = [
-    (aj.NoiseEngine.THREEFRY, 0.09, {}),  # the engines share all code but the draws: one setting is enough
-    (aj.NoiseEngine.COUNTER, 0.01, {}),
+    slow(aj.NoiseEngine.THREEFRY, 0.09, {}),  # the engines share all code but the draws: one setting is enough
+    slow(aj.NoiseEngine.COUNTER, 0.01, {}),
     (aj.NoiseEngine.COUNTER, 0.09, {}),
     (aj.NoiseEngine.COUNTER, 0.09, {"update_bl_management": False, "desired_bl": 40}),
-    (aj.NoiseEngine.COUNTER, 0.05, {"update_bl_management": False, "update_management": False, "fixed_bl": False}),
-    (aj.NoiseEngine.COUNTER, 0.3, {"um_grad_scale": 0.5}),
-    (aj.NoiseEngine.COUNTER, 0.09, {"pulse_type": "STOCHASTIC"}),
+    slow(aj.NoiseEngine.COUNTER, 0.05, {"update_bl_management": False, "update_management": False, "fixed_bl": False}),
+    slow(aj.NoiseEngine.COUNTER, 0.3, {"um_grad_scale": 0.5}),
+    slow(aj.NoiseEngine.COUNTER, 0.09, {"pulse_type": "STOCHASTIC"}),
 ]
 
 
@@ -87,16 +86,12 @@ def test_moments_and_covariances(mode: aj.UpdateMode, engine: aj.NoiseEngine, ra
         assert abs(products.mean() - expected) < 5 * products.std() / np.sqrt(n) + 1e-3
 
 
-# one of each law; the others are among the slow tests
-QUICK = ("constant_step", "linear_step", "exp_step", "soft_bounds_reference", "soft_bounds/reversed")
-
-
-def _some(names: Iterable[str], quick: tuple[str, ...]) -> list[Any]:
-    return [name if name in quick else pytest.param(name, marks=pytest.mark.slow) for name in names]
+# one of each law
+QUICK = ("constant_step", "linear_step", "exp_step")
 
 
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("name", _some(EVERY, QUICK))
+@pytest.mark.parametrize("name", some(EVERY, QUICK))
 def test_properties_of_an_update(name: str, mode: aj.UpdateMode, key: jax.Array) -> None:
     """Same key, same result; jit equals eager; zero rate changes nothing; bounds hold; no NaN."""
     config = aj.SingleRPUConfig(device=EVERY[name], update_mode=mode)
@@ -121,7 +116,7 @@ def test_properties_of_an_update(name: str, mode: aj.UpdateMode, key: jax.Array)
     assert np.isfinite(wild.weights).all()
 
 
-@pytest.mark.parametrize("name", _some(PULSED_DEVICES, QUICK[:2]))
+@pytest.mark.parametrize("name", some(PULSED_DEVICES, QUICK[1:2]))
 def test_vmap_over_configurations_equals_a_loop(name: str, key: jax.Array) -> None:
     """Eight devices of different step sizes: keys bit for bit, values to rounding."""
     x, d = batch(6)
@@ -164,7 +159,9 @@ def test_both_modes_send_the_same_pulses(key: jax.Array) -> None:
     assert np.allclose(results[0], results[1], atol=5e-6)
 
 
-@pytest.mark.parametrize("name", ["constant_step", "soft_bounds", "pow_step_reference", "linear_step/write_noise"])
+@pytest.mark.parametrize(
+    "name", [slow("constant_step"), slow("soft_bounds"), "pow_step_reference", slow("linear_step/write_noise")]
+)
 def test_coarse_devices_are_exact_without_noise(name: str, key: jax.Array) -> None:
     """A coarse device is pulsed row by row, so without pulse noise the modes agree to rounding."""
     x, d = batch(12)

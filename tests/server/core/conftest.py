@@ -13,8 +13,9 @@ from aihwjax.server.service import Composer
 from aihwjax.server.settings import ServerSettings
 from aihwjax.server.views import Identity
 from tests.server.core.databases import database, postgres
+from tests.server.core.storage import s3, s3_server
 
-__all__ = ["database", "postgres"]
+__all__ = ["database", "postgres", "s3", "s3_server"]
 
 
 @pytest.fixture

@@ -15,9 +15,11 @@ from aihwjax.server.artefacts import Artefacts
 from tests.server.core.helpers import refused
 
 
-@pytest.fixture(params=["folder", "elsewhere"])
+@pytest.fixture(params=["folder", "memory", "s3"])
 def artefacts(request, tmp_path) -> Artefacts:
-    return Artefacts((tmp_path / "files").as_uri() if request.param == "folder" else f"memory://{uuid.uuid4().hex}")
+    if request.param == "folder":
+        return Artefacts((tmp_path / "files").as_uri())
+    return Artefacts(f"memory://{uuid.uuid4().hex}" if request.param == "memory" else request.getfixturevalue("s3"))
 
 
 def everything(artefacts: Artefacts) -> list[str]:

@@ -102,6 +102,19 @@ def test_a_killed_workers_job_goes_on_elsewhere_and_ends_the_same(composer, sett
 
 
 @pytest.mark.slow
+def test_a_jobs_files_may_be_in_s3(settings, s3, calm, tmp_path):
+    settings = dataclasses.replace(settings, artefacts_url=s3)
+    composer = Composer(settings)
+    who = composer.authenticate(composer.create_token("ada"))
+    view = trained(composer, who, EPOCHS)
+    with working(settings):
+        assert ended(composer, who, view.id).status == Status.COMPLETED
+    assert Outcome(composer, who, view.id, tmp_path) == calm
+    assert not (settings.data_dir / "artefacts").exists()
+    composer.close()
+
+
+@pytest.mark.slow
 def test_kills_at_random_moments_lose_and_double_nothing(composer, settings, ada, calm, tmp_path):
     settings = dataclasses.replace(settings, attempts=50)
     views = [trained(composer, ada, EPOCHS) for i in range(2)]

@@ -15,6 +15,7 @@ pytest.importorskip("playwright", reason="needs playwright")
 from playwright.sync_api import expect
 
 from aihwjax.server.pages import experiment
+from tests.marks import slow
 from tests.server.pages.site import EPOCHS, Site, metrics
 
 PHONE = {"width": 360, "height": 700}
@@ -253,7 +254,7 @@ def test_nothing_scrolls_sideways_on_a_phone(addresses: list[str], max_on_a_phon
         assert width <= PHONE["width"], address
 
 
-@pytest.mark.parametrize("width", [360, 1280])
+@pytest.mark.parametrize("width", [360, slow(1280)])
 def test_tools_for_accessibility_find_nothing(addresses: list[str], max_on_a_phone: Any, width: int) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe-playwright-python")
     max_on_a_phone.set_viewport_size({"width": width, "height": 800})

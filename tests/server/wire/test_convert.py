@@ -210,6 +210,7 @@ def test_layer_names() -> None:
 
 
 @needs_peer
+@pytest.mark.slow
 def test_the_references_own_bytes_of_all_layers(tmp_path: Path, known: dict[str, Any]) -> None:
     script = """
 from torch.nn import *

@@ -12,7 +12,7 @@ import pytest
 from tests.server.live import Live, fashion, live
 from tests.server.peer import needs_peer, run_peer
 
-pytestmark = needs_peer
+pytestmark = [needs_peer, pytest.mark.slow]
 
 PRELUDE = """
 import json, time
