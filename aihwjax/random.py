@@ -65,8 +65,14 @@ def mix(word: jax.Array) -> jax.Array:
     return word ^ (word >> 16)
 
 
-def _static_salt(label: int) -> tuple[np.uint32, np.uint32]:
-    """Return the salts of a label that is known before tracing; they are constants of the program."""
+def _salts(label: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Return what the two words of a child's key are mixed with."""
+    salt = mix(jnp.asarray(label).astype(jnp.uint32) * _U32(_SALT) + _U32(_SALT_START))
+    return salt, salt * _U32(_SECOND_SALT)
+
+
+def _static_salts(label: int) -> tuple[np.uint32, np.uint32]:
+    """Return the same for a label that is known before tracing: constants of the program."""
     mask = 0xFFFFFFFF
     word = (label * _SALT + _SALT_START) & mask
     word ^= word >> 16
@@ -146,11 +152,7 @@ class Stream(NamedTuple):
         label = named(name) if isinstance(name, str) else name
         if self.pair is None:
             return Stream(jax.random.fold_in(self.key, label), None)
-        if isinstance(label, int):
-            low, high = _static_salt(label)
-        else:
-            low = mix(jnp.asarray(label).astype(jnp.uint32) * _U32(_SALT) + _U32(_SALT_START))
-            high = low * _U32(_SECOND_SALT)
+        low, high = _static_salts(label) if isinstance(label, int) else _salts(label)
         first, second = self.pair
         return Stream(self.key, (mix(first + low), mix(second ^ high)))
 
