@@ -12,10 +12,10 @@ pytest.importorskip("sqlalchemy", reason="needs the extra composer")
 from aihwjax.server.service import Composer
 from aihwjax.server.settings import ServerSettings
 from aihwjax.server.views import Identity
-from tests.server.core.databases import database, postgres
+from tests.server.core.databases import database, empty_postgres, postgres
 from tests.server.core.storage import s3, s3_server
 
-__all__ = ["database", "postgres", "s3", "s3_server"]
+__all__ = ["database", "empty_postgres", "postgres", "s3", "s3_server"]
 
 
 @pytest.fixture

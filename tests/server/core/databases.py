@@ -52,12 +52,15 @@ def postgres() -> Iterator[str]:
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def database(request: pytest.FixtureRequest) -> Iterator[str | None]:
-    """Yield the URL of an empty database, ``None`` for SQLite in the composer's folder."""
-    if request.param == "sqlite":
-        yield None
-        return
-    url = sqlalchemy.make_url(request.getfixturevalue("postgres")).set(drivername="postgresql+psycopg")
+def database(request: pytest.FixtureRequest) -> str | None:
+    """Return the URL of an empty database, ``None`` for SQLite in the composer's folder."""
+    return None if request.param == "sqlite" else request.getfixturevalue("empty_postgres")
+
+
+@pytest.fixture
+def empty_postgres(postgres: str) -> Iterator[str]:
+    """Yield the URL of an empty database of PostgreSQL."""
+    url = sqlalchemy.make_url(postgres).set(drivername="postgresql+psycopg")
     name = f"test_{uuid.uuid4().hex}"
     server = sqlalchemy.create_engine(url, isolation_level="AUTOCOMMIT")
     with server.connect() as connection:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -19,6 +20,7 @@ from aihwjax.server.settings import ServerSettings
 from aihwjax.server.supervisor import Supervisor
 from tests.server.core.helpers import eventually, queued
 from tests.server.core.jobs import ROOT, Outcome, ended, packed, share_compiled
+from tests.server.pages.site import csrf_of
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs kill -9")
 
@@ -34,8 +36,10 @@ class Server:
     def __init__(self, settings: ServerSettings, *options: str) -> None:
         share_compiled(settings)
         command = [sys.executable, "-m", "aihwjax.cli", "composer", "serve", "--port", "0", "--lease", "2"]
-        command += ["--data-dir", str(settings.data_dir), *options]
+        command += ["--data-dir", str(settings.data_dir), "--artefacts", settings.artefacts, *options]
         environment = {**os.environ, "JAX_PLATFORMS": "cpu", "NPROC": "1", "OMP_NUM_THREADS": "1"}
+        if settings.database_url:
+            environment["AIHWJAX_COMPOSER_DATABASE"] = settings.database_url
         with (settings.data_dir / "server.log").open("ab") as log:
             self.process = subprocess.Popen(
                 command, stdout=subprocess.PIPE, stderr=log, text=True, cwd=ROOT, env=environment
@@ -135,6 +139,42 @@ def test_a_server_that_is_killed_goes_on_where_it_was(tmp_path):
     assert [entry["epoch"] for entry in Outcome(composer, who, view.id, tmp_path).metrics] == list(range(25))
     assert again.end(signal.SIGTERM) in (0, -signal.SIGTERM)
     composer.close()
+
+
+@pytest.mark.slow
+def test_two_servers_are_one_composer(tmp_path, empty_postgres, s3):
+    """Each step of an experiment goes to the other server; they share database, files and secret."""
+    settings = [
+        ServerSettings(tmp_path / name, database_url=empty_postgres, artefacts_url=s3) for name in ("here", "there")
+    ]
+    composer = Composer(settings[0])
+    token, secret = composer.create_token("ada"), settings[0].secret()
+    composer.close()
+    settings[1].prepare()
+    (settings[1].data_dir / "secret.key").write_bytes(secret)
+    here, there = Server(settings[0], "--workers", "0"), Server(settings[1], "--workers", "1")
+    client = requests.Session()
+
+    def ask(method: str, server: Server, path: str, **more: object) -> requests.Response:
+        answer = client.request(method, server.url + path, timeout=60, **more)
+        assert answer.status_code < 400, answer.text
+        return answer
+
+    known = {"headers": {"Authorization": f"Bearer {token}"}}
+    made = ask("POST", here, "api/v1/experiments", json={"name": "tiny"}, **known).json()
+    path = made["upload"]["url"].removeprefix(here.url)
+    ask("PUT", there, path, data=packed(2))
+    place = f"api/v1/experiments/{made['experiment']['id']}"
+    ask("POST", here, f"{place}/submit", json={}, **known)
+    done = eventually(lambda: (found := ask("GET", here, place, **known).json())["finished_at"] and found, 120)
+    assert (done["status"], done["error"]) == ("completed", None)
+    link = ask("GET", there, f"{place}/files/output", **known).json()
+    content = ask("GET", here, link["url"].removeprefix(there.url)).content
+    assert hashlib.sha256(content).hexdigest() == link["sha256"]
+    form = csrf_of(ask("GET", here, "ui/sign-in").text)
+    ask("POST", here, "ui/sign-in", data={"token": token, "csrf": form})
+    assert "tiny" in ask("GET", there, "ui").text
+    assert [server.end(signal.SIGTERM) in (0, -signal.SIGTERM) for server in (here, there)] == [True, True]
 
 
 def test_a_bare_server_says_what_to_do_next(tmp_path):
