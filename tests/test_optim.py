@@ -247,6 +247,7 @@ def by_scan(model: nnx.Module, optimizer: optim.AnalogSGD, steps: int) -> None:
     nnx.update(model, run(parts.moving, optimizer.init(model), parts.fixed))
 
 
+@pytest.mark.slow
 def test_a_compiled_loop_takes_the_same_steps_as_the_nnx_style() -> None:
     models = [network(noisy()) for _ in range(2)]
     by_hand(models[0], optim.analog_sgd(0.2), 3)

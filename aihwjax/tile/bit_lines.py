@@ -295,5 +295,3 @@ def _joined(up: jax.Array, down: jax.Array) -> jax.Array:
 def split(counts: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Return the up and down pulses of :func:`packed_counts`, each ``(out, in)`` int32."""
     return counts & ((1 << _HALF) - 1), counts >> _HALF
-
-

@@ -15,6 +15,7 @@ import pytest
 import aihwjax as aj
 from aihwjax.devices.device import Device
 from tests.compounds.ideal import EXACT, PERFECT, device, pair, started, update
+from tests.marks import some
 
 _MOVE = {"units_in_mbatch": False, "transfer_forward": PERFECT, "transfer_lr": 0.5, "scale_transfer_lr": False}
 _FAST = {"units_in_mbatch": False, "transfer_forward": PERFECT, "fast_lr": 0.05}
@@ -68,13 +69,11 @@ COMPOUNDS: dict[str, Device] = {
 }
 
 
-QUICK = ("transfer", "buffered chain", "chopped", "cells in a transfer")
+QUICK = ("transfer", "mixed precision")
 """One of each kind; the others are among the slow tests."""
 
 
-@pytest.mark.parametrize(
-    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in COMPOUNDS]
-)
+@pytest.mark.parametrize("name", some(COMPOUNDS, QUICK))
 def test_a_batch_is_its_vectors_one_by_one(name: str) -> None:
     shape, vectors, calls = (3, 4), 7, 3
     rng = np.random.default_rng(1)

@@ -17,7 +17,6 @@ from aihwjax.random import NoiseEngine, stream
 from aihwjax.tile.state import TileState
 from tests.compounds.ideal import COUNTED, EXACT, KEY, PERFECT, WRITE, device, hidden, pair, started, update
 
-# how to see each difference, which CONTRIBUTING asks of the long tests
 pytestmark = pytest.mark.slow
 _EVERY = {"units_in_mbatch": False, "transfer_forward": PERFECT}
 

@@ -36,7 +36,9 @@ def assert_same(first, second):
     assert untimed(metrics) == untimed(others)
 
 
-@pytest.mark.parametrize("fields", [{"config": small.ANALOG}, {"optimizer": optax.adam(0.01)}], ids=["analog", "adam"])
+@pytest.mark.parametrize(
+    "fields", [slow({"config": small.ANALOG}), {"optimizer": optax.adam(0.01)}], ids=["analog", "adam"]
+)
 def test_resumed_run_equals_an_undisturbed_one(tmp_path, fields):
     experiment = small.experiment(**fields, epochs=4)
     undisturbed = fit(experiment, key=3)
@@ -140,6 +142,7 @@ import resource, signal, sys
 import numpy as np
 from aihwjax.errors import CheckpointError
 from aihwjax.experiments.storage import Storage
+from tests.marks import slow
 storage = Storage(sys.argv[1], 2)
 storage.write(1, {}, {"w": np.arange(10.0)})
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

@@ -48,10 +48,8 @@ QUICK = {
     "modifier/add_normal-last",
     "modifier/clip-gaussian-cap",
     "compounds/tt-plain",
-    "compounds/ttv2-plain",
-    "compounds/mp-plain",
 }
-"""Cases that run on every test run; one of each kind."""
+"""Cases that run on every test run; one of each family, and of kinds that are quick."""
 
 
 def folder() -> Path:

@@ -189,7 +189,7 @@ def test_few_firing_rows_give_the_numbers_of_the_dense_pass(key: jax.Array) -> N
 
 
 @pytest.mark.parametrize("pulse_type", [p.name for p in aj.PulseType])
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", some(MODES, [aj.UpdateMode.AGGREGATED]))
 def test_every_pulse_type_moves_the_weights_downhill(pulse_type: str, mode: aj.UpdateMode, key: jax.Array) -> None:
     config = aj.SingleRPUConfig(
         device=aj.ConstantStepDevice(**QUIET), update=aj.UpdateParameters(pulse_type=pulse_type), update_mode=mode
