@@ -69,7 +69,7 @@ COMPOUNDS: dict[str, Device] = {
 }
 
 
-QUICK = ("transfer", "mixed precision")
+QUICK = ("transfer", "chopped")
 """One of each kind; the others are among the slow tests."""
 
 

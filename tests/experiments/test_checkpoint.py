@@ -20,6 +20,7 @@ from aihwjax.experiments.arrays import digest, from_arrays, to_arrays
 from aihwjax.experiments.storage import Storage
 from aihwjax.tile.config import SingleRPUConfig
 from tests.experiments import small
+from tests.marks import slow
 
 
 def numbers(model):
@@ -142,7 +143,6 @@ import resource, signal, sys
 import numpy as np
 from aihwjax.errors import CheckpointError
 from aihwjax.experiments.storage import Storage
-from tests.marks import slow
 storage = Storage(sys.argv[1], 2)
 storage.write(1, {}, {"w": np.arange(10.0)})
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
