@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 
 from aihwjax.compounds.cells import CellState
+from aihwjax.compounds.moves import Memory, Reads
 from aihwjax.compounds.transfer import TransferBase
-from aihwjax.compounds.transferring import Memory, Reads
 from aihwjax.config import configclass, number, part
 from aihwjax.tile.pulses import UpdateParameters
 from aihwjax.typing import Number, Shape

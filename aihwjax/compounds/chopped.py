@@ -12,8 +12,8 @@ from jax import lax
 from aihwjax.compounds.blocks import Slices, slice_count
 from aihwjax.compounds.buffered import single_pulse, whole_steps
 from aihwjax.compounds.cells import CellState
+from aihwjax.compounds.moves import Memory, Reads
 from aihwjax.compounds.transfer import TransferBase
-from aihwjax.compounds.transferring import Memory, Reads
 from aihwjax.config import configclass, not_positive, number, part, zero
 from aihwjax.devices.base import PulsedDevice
 from aihwjax.errors import ConfigError

@@ -13,7 +13,7 @@ from aihwjax.compounds.blocks import slice_count
 from aihwjax.compounds.buffered import whole_steps
 from aihwjax.compounds.cells import CellState
 from aihwjax.compounds.chopped import ChoppedBase
-from aihwjax.compounds.transferring import Memory, Reads
+from aihwjax.compounds.moves import Memory, Reads
 from aihwjax.config import configclass, not_positive, number
 from aihwjax.typing import Number, Shape
 

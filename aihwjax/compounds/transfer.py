@@ -14,8 +14,9 @@ from aihwjax import random
 from aihwjax.compounds import reading
 from aihwjax.compounds.blocks import slice_count
 from aihwjax.compounds.cells import CellState, UnitCell
+from aihwjax.compounds.moves import Memory, Reads
 from aihwjax.compounds.schedule import Schedule
-from aihwjax.compounds.transferring import Memory, Reads, Transfers
+from aihwjax.compounds.transferring import Transfers
 from aihwjax.config import configclass, number, numbers, part, zero
 from aihwjax.devices.device import DeviceState
 from aihwjax.errors import ConfigError

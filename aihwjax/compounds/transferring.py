@@ -19,7 +19,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
@@ -28,6 +28,7 @@ from jax import lax
 from aihwjax.compounds import reading, writing
 from aihwjax.compounds.blocks import Slices, drawn_slice, slice_count
 from aihwjax.compounds.cells import CellState, lead
+from aihwjax.compounds.moves import Change, Memory, Move, Part, Reads, Run
 from aihwjax.compounds.schedule import Schedule
 from aihwjax.devices.base import DeviceState, PulsedDevice
 from aihwjax.loops import once
@@ -43,69 +44,9 @@ if TYPE_CHECKING:
 
 # Slices that are read and written together, where there are few reads in a mini-batch and where there are many
 _FEW, _MANY = 16, 64
-Memory = dict[str, jax.Array]
 _After = Callable[[jax.Array], jax.Array]
-Part = tuple[DeviceState, jax.Array]
-"""State and apparent weights of a device, or of a block of it."""
-_INT = jnp.int32
-
-
-class Change(NamedTuple):
-    """Something that changes in a device: its apparent weights and the part of the state that pulses change."""
-
-    weights: jax.Array
-    state: CellState | jax.Array | None
-    """Persistent weights of a pulsed device, if it has any; the whole state of a cell."""
-
-
 _Changing = tuple[Change, Memory]
-
-
-class Reads(NamedTuple):
-    """What was read from a block of a device, and what is known about it."""
-
-    values: jax.Array
-    """What was read, in the orientation of the block."""
-    slices: Slices
-    """The block."""
-    live: jax.Array
-    """Which slices of the block are transferred, ``(size,)`` bool; others are left alone."""
-    rate: Number | jax.Array
-    """Learning rate of the transfer."""
-    pulse_rate: jax.Array
-    """Learning rate that the pulses of the fast device were made with before each read, ``(size,)``."""
-    batch: int
-    """Vectors in the mini-batch."""
-    stream: Stream
-    """Randomness of the decision."""
-
-
-class Move(NamedTuple):
-    """What a block's transfer comes to."""
-
-    memory: Memory
-    """Buffers and choppers afterwards."""
-    steps: jax.Array
-    """What is subtracted from the target, in units of ``rate``, in the orientation of the block."""
-    rate: jax.Array
-    """Learning rate of the write."""
-
-
-class Run(NamedTuple):
-    """Where the schedule stands."""
-
-    vector: jax.Array
-    """Vectors that are done, counted among the active ones."""
-    read: jax.Array
-    """Reads of the fast device that are done in this mini-batch."""
-    slower: jax.Array
-    """Vectors after which the transfers of slower devices are done."""
-    slices: jax.Array
-    """Next slice of each device."""
-    devices: tuple[Change, ...]
-    """The devices."""
-    memory: Memory
-    """Buffers and choppers of the compound."""
+_INT = jnp.int32
 
 
 @dataclasses.dataclass(frozen=True)
