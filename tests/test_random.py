@@ -157,3 +157,10 @@ def test_exact_normals_of_the_extreme_words_are_finite_and_symmetric(monkeypatch
     low, high = np.asarray(source.exact_normal((2,)))
     assert 5 < high < 6
     assert low == pytest.approx(-high, abs=1e-6)
+
+
+@pytest.mark.parametrize("label", [0, 3, 2**31 - 1])
+def test_a_child_is_the_same_whether_its_number_is_known_or_traced(label: int) -> None:
+    source = random.stream(jax.random.key(0), NoiseEngine.COUNTER)
+    known, traced = source.child(label).pair, jax.jit(lambda number: source.child(number).pair)(jnp.asarray(label))
+    assert [int(word) for word in known] == [int(word) for word in traced]
