@@ -25,7 +25,7 @@ import math
 import zlib
 from collections.abc import Sequence
 from functools import partial
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -36,7 +36,7 @@ from aihwjax.typing import Key, Number, Shape
 
 _GOLDEN = 0x9E3779B9
 _SALT, _SALT_START, _SECOND_SALT = 0x85EBCA6B, 0xC2B2AE35, 0x27D4EB2F
-_U32 = jnp.uint32
+_U32 = np.uint32
 
 
 class NoiseEngine(enum.Enum):
@@ -56,7 +56,10 @@ def fold(key: Key, name: str) -> Key:
     return jax.random.fold_in(key, named(name))
 
 
-def mix(word: jax.Array) -> jax.Array:
+_Words = TypeVar("_Words", jax.Array, np.ndarray)
+
+
+def mix(word: _Words) -> _Words:
     """Scramble 32-bit words (a bijection with good avalanche)."""
     word = word ^ (word >> 16)
     word = word * _U32(0x7FEB352D)
@@ -65,22 +68,13 @@ def mix(word: jax.Array) -> jax.Array:
     return word ^ (word >> 16)
 
 
-def _salts(label: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Return what the two words of a child's key are mixed with."""
+def _salts(label: int | jax.Array) -> tuple[jax.Array, jax.Array] | tuple[np.uint32, np.uint32]:
+    """Return what the two words of a child's key are mixed with; constants if the label is known before tracing."""
+    if isinstance(label, int):
+        known = mix(np.array([label & 0xFFFFFFFF], np.uint32) * _U32(_SALT) + _U32(_SALT_START))
+        return known[0], (known * _U32(_SECOND_SALT))[0]
     salt = mix(jnp.asarray(label).astype(jnp.uint32) * _U32(_SALT) + _U32(_SALT_START))
     return salt, salt * _U32(_SECOND_SALT)
-
-
-def _static_salts(label: int) -> tuple[np.uint32, np.uint32]:
-    """Return the same for a label that is known before tracing: constants of the program."""
-    mask = 0xFFFFFFFF
-    word = (label * _SALT + _SALT_START) & mask
-    word ^= word >> 16
-    word = word * 0x7FEB352D & mask
-    word ^= word >> 15
-    word = word * 0x846CA68B & mask
-    word ^= word >> 16
-    return np.uint32(word), np.uint32(word * _SECOND_SALT & mask)
 
 
 def words(key: Key, count: int) -> jax.Array:
@@ -152,7 +146,7 @@ class Stream(NamedTuple):
         label = named(name) if isinstance(name, str) else name
         if self.pair is None:
             return Stream(jax.random.fold_in(self.key, label), None)
-        low, high = _static_salts(label) if isinstance(label, int) else _salts(label)
+        low, high = _salts(label)
         first, second = self.pair
         return Stream(self.key, (mix(first + low), mix(second ^ high)))
 

@@ -170,15 +170,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     archives = [packed(options.epochs, key=key) for key in range(VARIANTS)]
     wanted = undisturbed(folder, archives)
     shared = (folder / "artefacts").as_uri()
-    settings, *others = (
+    settings = [
         ServerSettings(folder / f"stormy {i}", database_url=options.database, artefacts_url=shared)
         for i in range(options.servers)
-    )
-    composer = Composer(settings)
+    ]
+    composer = Composer(settings[0])
     who = composer.authenticate(composer.create_token("bench"))
     views = [queued(composer, who, f"job {i}", options.epochs, archives[i % VARIANTS]) for i in range(options.jobs)]
     share = -(-options.workers // options.servers)
-    servers = [Processes(each, share) for each in (settings, *others)]
+    servers = [Processes(each, share) for each in settings]
     moment, killed = random.Random(options.seed), collections.Counter()
     start, early = time.monotonic(), 0
     while killed.total() < options.kills:

@@ -10,7 +10,7 @@ import pytest
 import aihwjax as aj
 from aihwjax.devices.device import Device
 from tests.compounds.ideal import KEY, started, update
-from tests.marks import some
+from tests.marks import slow, some
 
 SHAPE = (3, 4)
 _DEVICES = (aj.SoftBoundsDevice(dw_min=0.02), aj.ConstantStepDevice(dw_min=0.01))
@@ -42,8 +42,9 @@ COMPOUNDS: dict[str, Device] = {
 
 
 QUICK = ("vector", "one-sided", "transfer", "chopped", "mixed precision")
-LONG = ("chopped", "mixed precision")
 """One of each kind; the others are among the slow tests."""
+FEW = ("chopped", "mixed precision")
+"""The same for tests that take long."""
 SOME = some(COMPOUNDS, QUICK)
 
 
@@ -71,8 +72,8 @@ def trained(config: aj.TileConfig, learning_rate: float | jax.Array, size: float
 _trained = jax.jit(trained)
 
 
-@pytest.mark.parametrize("mode", ["AGGREGATED", pytest.param("SEQUENTIAL", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("name", some(COMPOUNDS, LONG))
+@pytest.mark.parametrize("mode", ["AGGREGATED", slow("SEQUENTIAL")])
+@pytest.mark.parametrize("name", some(COMPOUNDS, FEW))
 def test_replays_from_its_key_and_stays_finite_at_any_size(name: str, mode: str) -> None:
     config = aj.TileConfig(device=COMPOUNDS[name], update_mode=mode)
     first = _trained(config, 0.2, 0.1)
@@ -83,7 +84,7 @@ def test_replays_from_its_key_and_stays_finite_at_any_size(name: str, mode: str)
     assert _trained._cache_size() == compiled
 
 
-@pytest.mark.parametrize("name", some(COMPOUNDS, LONG))
+@pytest.mark.parametrize("name", some(COMPOUNDS, FEW))
 def test_a_zero_learning_rate_changes_nothing(name: str) -> None:
     config, state = started(COMPOUNDS[name], SHAPE, pulses=aj.UpdateParameters())
     same = update(config, state, *batch(), 0.0, KEY)
