@@ -35,18 +35,18 @@ class Work:
     """Epochs."""
 
 
-def work(batch: int, quick: bool, slow: bool = False) -> Work:
+def work(batch: int, quick: bool, steps: int | None = None) -> Work:
     """Return the work at a batch size: some seconds for the slowest runner.
 
     Args:
         batch: Examples in a step.
         quick: Only to see that everything runs.
-        slow: Whether the reference takes milliseconds an example.
+        steps: Mini-batches, where the reference takes milliseconds an example.
     """
     if quick:
         return Work(4 * batch, 1)
-    if slow:
-        return Work(30 * batch, 1)
+    if steps is not None:
+        return Work(steps * batch, 1)
     return {64: Work(8000, 3), 8: Work(8000, 2)}.get(batch, Work(4000, 1))
 
 
@@ -81,7 +81,7 @@ def compare(problem: Problem, data: Digits, peer: Peer | None, options: Options)
         peer: The running reference, if it takes part.
         options: Rounds and sizes.
     """
-    size = work(problem.batch, options.quick, problem.device in SLOW_PRESETS)
+    size = work(problem.batch, options.quick, SLOW_PRESETS.get(problem.device))
     part = data.cut(size.examples)
     plain = digital.best(problem, part, size.epochs)
     analog = ours.runners(problem, part)

@@ -32,6 +32,9 @@ class Limits(NamedTuple):
 
 FINE = Limits(slope=0.02, edge=1e-3, travel=0.03)
 MEDIUM = Limits(slope=0.1, edge=0.02, travel=0.02)
+# Bound on sqrt(N h) step / half range, for pulses that come in lumps of h: how far the way of N pulses depends on
+# their order. It is enough where it allows more than the bound on the travel
+_ORDER = 0.02
 # A medium chunk with fewer rows costs more than the exact pass
 _SHORTEST_CHUNK = 16
 # Bound on N |d step / d w| for the pulses of one vector in a pass, which have one sign and no order: the mean path
@@ -43,6 +46,10 @@ _MIXED_SLOPE = 0.15
 _VECTOR_SLOPE = {"constant": 0.5, "affine": 0.5, "nonlinear": 0.1}
 # A smaller share of crosspoints within reach of a bound is not waited for
 _FEW = 1e-3
+# Limits that come from the bounds hold where this share of crosspoints or more can reach one; where fewer can, they
+# are wider in proportion, at most so many times
+_MANY = 0.01
+_WIDEST = 4.0
 # Crosspoints that are looked at
 _SAMPLE = 16_384
 # Spread of the reach over crosspoints and over the noise of their pulses
@@ -104,7 +111,7 @@ def plan(
 
     The number of pulses at the busiest crosspoint follows from the line probabilities; with the
     device's mean slope and its step over half range it tells how far a pass would be wrong. Where
-    hardly any crosspoint can reach a bound, only the slope counts.
+    few crosspoints can reach a bound, what bounds ask for is relaxed; where hardly any can, only the slope counts.
     """
     pulse = coarseness(device, state, trains.length.shape[0])
     longest = jnp.max(trains.length).astype(jnp.float32)
@@ -118,8 +125,11 @@ def plan(
         by_column, by_row, both = load_of(trains) if load is None else load
         pulses = jnp.maximum(jnp.max(by_column) * jnp.max(by_row) / jnp.maximum(rows, 1.0), 1e-30)
         noise = jnp.asarray(device.dw_min_std)
+        lumps = _burst(trains, both, rows)
         # what the noise of the pulses moves hides in which order they came
-        edges = jnp.maximum(pulse.edge / MEDIUM.edge, pulse.travel / (MEDIUM.travel * (1 + noise)))
+        way = (1 + noise) / jnp.maximum(pulse.travel, 1e-30)
+        allowed = jnp.maximum(MEDIUM.travel * way, (_ORDER * way) ** 2 / lumps)
+        edges = jnp.maximum(pulse.edge / MEDIUM.edge, 1 / allowed)
         free = jnp.asarray(not device.meets_bounds())
         if device.meets_bounds():
             if span is not None:
@@ -127,17 +137,18 @@ def plan(
                 by_row = by_row if span.columns else span.narrow(by_row, 0)
             most = MEDIUM.slope / jnp.maximum(pulse.slope, 1e-30)
             reach = partial(_reach, travel=pulse.travel, noise=noise, most=most)
-            free = _out_of_reach(device, state, stored, by_row / jnp.maximum(rows, 1.0), by_column, reach)
+            share = _within_reach(device, state, stored, by_row / jnp.maximum(rows, 1.0), by_column, reach)
+            free = share < _FEW
+            edges = edges / jnp.clip(_MANY / jnp.maximum(share, _FEW), 1.0, _WIDEST)
         edges = jnp.where(free, 0.0, edges)
         worst = jnp.maximum(pulse.slope / MEDIUM.slope, edges)
-        share = jnp.minimum(1 / jnp.maximum(pulses * worst, 1e-30), 1.0)
+        part = jnp.minimum(1 / jnp.maximum(pulses * worst, 1e-30), 1.0)
         # pulses of one vector at a busy crosspoint come together; if they are many, a chunk may be all of that vector
         lump = jnp.max(weight * both) * pulse.slope
         most = _BURST_SLOPE[device.step_law] / jnp.maximum(pulse.slope * jnp.max(both), 1e-30)
         most = jnp.where(lump < min(_MIXED_SLOPE, _BURST_SLOPE[device.step_law]), rows, most)
-        chunk = jnp.floor(jnp.minimum(rows * share, most)).astype(jnp.int32)
-        together = jnp.maximum(jnp.minimum(weight, chunk.astype(jnp.float32)) - 1, 0.0)
-        burst = 1 + jnp.sum(weight * together * both**2) / jnp.maximum(jnp.sum(weight * both), 1e-30)
+        chunk = jnp.floor(jnp.minimum(rows * part, most)).astype(jnp.int32)
+        burst = _burst(trains, both, chunk.astype(jnp.float32))
         fine = pulse.is_fine(pulses, longest) | (free & (pulses * pulse.slope < FINE.slope))
         chunk = jnp.where(chunk < _SHORTEST_CHUNK, 0, chunk)
         # all pulses of one vector at a crosspoint have one sign: where trains are long, a pass a vector is nearly exact
@@ -152,13 +163,20 @@ def plan(
     return lax.cond(pulse.is_fine(rows, longest), easy, careful)
 
 
+def _burst(trains: Trains, both: jax.Array, rows: jax.Array) -> jax.Array:
+    """Return the mean number of pulses at a busy crosspoint that come together with one sign, in so many rows."""
+    weight = trains.length.astype(jnp.float32)
+    together = jnp.maximum(jnp.minimum(weight, rows) - 1, 0.0)
+    return 1 + jnp.sum(weight * together * both**2) / jnp.maximum(jnp.sum(weight * both), 1e-30)
+
+
 def _reach(pulses: jax.Array, *, travel: jax.Array, noise: jax.Array, most: jax.Array) -> jax.Array:
     """Return how far pulses come, over half the range; ``most`` at a time."""
     pulses = jnp.minimum(pulses, most)
     return _REACH * travel * (pulses + _REACH_NOISE * noise * jnp.sqrt(pulses))
 
 
-def _out_of_reach(
+def _within_reach(
     device: PulsedDevice,
     state: DeviceState,
     stored: jax.Array,
@@ -166,7 +184,7 @@ def _out_of_reach(
     columns: jax.Array,
     reach: Callable[[jax.Array], jax.Array],
 ) -> jax.Array:
-    """Whether ``rows x columns`` pulses reach a bound at hardly any crosspoint; of large tiles a sample of rows."""
+    """Return the share of crosspoints at which ``rows x columns`` pulses can reach a bound; of a sample of rows."""
     stride = max(stored.size // _SAMPLE, 1)
 
     def sample(array: jax.Array) -> jax.Array:
@@ -178,7 +196,7 @@ def _out_of_reach(
     room = jnp.minimum(state.max_bound - v, v - state.min_bound)
     half = (state.max_bound - state.min_bound) / 2
     near = room < reach(chosen[:, None] * columns[None, :]) * half
-    return jnp.mean(near.astype(jnp.float32)) < _FEW
+    return jnp.mean(near.astype(jnp.float32))
 
 
 class Load(NamedTuple):
