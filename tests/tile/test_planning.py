@@ -53,7 +53,8 @@ def test_weights_near_their_bounds_end_where_single_pulses_bring_them() -> None:
     """One mini-batch of many short trains, a tenth of the weights near a bound.
 
     Both modes draw the same devices and pulses. The mean over 500 tiles may differ by 0.1 of the row's spread
-    where a bound is near, as root mean square; a pass without reflection is twice as far off.
+    where a bound is near, as root mean square; without reflection it differs by 0.12. The order of the vectors is
+    the same in all tiles, so that a single weight may differ by more: by 0.28, to which sampling adds 0.06.
     """
     tiles, shape = 500, (12, 30)
     rng = np.random.default_rng(0)
@@ -80,5 +81,5 @@ def test_weights_near_their_bounds_end_where_single_pulses_bring_them() -> None:
     row = np.sqrt((exact.std(0) ** 2).mean(axis=1, keepdims=True))
     difference = np.abs(together.mean(0) - exact.mean(0)) / row
     assert np.sqrt((difference[near] ** 2).mean()) < 0.1
-    assert difference.max() < 0.4
+    assert difference.max() < 0.35
     assert np.abs(together.std(0) / exact.std(0) - 1).mean() < 0.02
