@@ -205,7 +205,7 @@ class Transfers:
                 return turn + 1, self._transfer(now, 0, 1, slices, live, done, own)
             whole = now.devices[0].weights
 
-            def in_block(carry: tuple[_Changing, Move]) -> tuple[_Changing, Move]:
+            def in_block(_: jax.Array, carry: tuple[_Changing, Move]) -> tuple[_Changing, Move]:
                 # from here on ``cut`` has the block's part of the fast device and of the memory
                 fast, memory = carry[0]
                 cut = self._changed(now, 0, fast)._replace(memory=memory)
@@ -223,8 +223,7 @@ class Transfers:
 
             changing = (now.devices[0], now.memory)
             idle = Move({}, jnp.zeros(slices.block, jnp.float32), jnp.zeros((), jnp.float32))
-            # a conditional: its kernels are too small to be worth more than one thread of a CPU
-            changed, move = lax.cond(jnp.any(live), in_block, lambda carry: carry, (slices.take(changing), idle))
+            changed, move = once(jnp.any(live), in_block, (slices.take(changing), idle))
             changed_device, memory = slices.put(changing, changed)
             now = self._changed(now, 0, changed_device)._replace(memory=memory)
             return turn + 1, self._write(now, 1, slices, live, move, own.child("write"))
