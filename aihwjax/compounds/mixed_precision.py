@@ -20,6 +20,7 @@ from aihwjax.config import configclass, not_positive, number, part
 from aihwjax.devices.base import Device, DeviceState, PulsedDevice
 from aihwjax.devices.constant_step import ConstantStepDevice
 from aihwjax.errors import ConfigError
+from aihwjax.products import outer
 from aihwjax.random import Noise, Stream
 from aihwjax.tile import pulsing
 from aihwjax.tile.pulses import UpdateMode, UpdateParameters
@@ -128,7 +129,7 @@ class MixedPrecisionCompound(Device):
             due = first + jnp.maximum((turn.vector - first + every - 1) // every, 0) * every + 1
             end = jnp.minimum(due, number)
             chosen = (place >= turn.vector) & (place < end)
-            chi = turn.chi + learning_rate * (jnp.where(chosen[:, None], d, 0.0).T @ x)
+            chi = turn.chi + learning_rate * outer(jnp.where(chosen[:, None], d, 0.0), x)
             turn = turn._replace(vector=end, chi=chi)
             own = stream.child("transfer").child(end)
             transfers = (due <= number) & (jnp.asarray(self.transfer_lr) != 0) & (self.n_rows_per_transfer != 0)

@@ -20,6 +20,7 @@ from aihwjax.compounds.transferring import Transfers
 from aihwjax.config import configclass, number, numbers, part, zero
 from aihwjax.devices.device import DeviceState
 from aihwjax.errors import ConfigError
+from aihwjax.products import outer
 from aihwjax.random import Noise, Stream
 from aihwjax.tile.io import IOParameters
 from aihwjax.tile.pulses import UpdateParameters
@@ -287,7 +288,7 @@ class TransferBase(UnitCell):
         if not self.fully_hidden():
             return super().exact_update(state, weights, x, d, learning_rate, stream)
         # the visible weight is the last device, so that the step stays
-        return super().exact_update(state, weights - learning_rate * (d.T @ x), x, d, learning_rate, stream)
+        return super().exact_update(state, weights - learning_rate * outer(d, x), x, d, learning_rate, stream)
 
 
 @configclass

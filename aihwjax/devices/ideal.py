@@ -12,6 +12,7 @@ from aihwjax.config import configclass, not_positive, number, part, zero
 from aihwjax.devices.device import Device, DeviceState
 from aihwjax.devices.drift import DriftParameter
 from aihwjax.devices.drifting import DriftState, drift_step
+from aihwjax.products import outer
 from aihwjax.random import Noise, Stream, normals
 from aihwjax.typing import Number, Shape
 
@@ -58,7 +59,7 @@ class ExactDevice(Device):
         mode: UpdateMode,
         stream: Stream,
     ) -> tuple[DeviceState, jax.Array]:
-        return state, weights - learning_rate * (d.T @ x)
+        return state, weights - learning_rate * outer(d, x)
 
     def decays(self) -> bool:
         return self.present("lifetime")

@@ -82,10 +82,13 @@ def fit(
         inert(model),
     )
     train, valid = _on_device(splits.train_x, splits.train_y), _on_device(splits.valid_x, splits.valid_y)
+    # once, as each of the many numbers would be a transfer of its own in every epoch
+    numbers, rate = jax.device_put((fixed, rate))
     state, metrics = progress.state, list(progress.metrics)
     for number in range(progress.epochs, experiment.epochs):
         start = time.monotonic()
-        state, totals = loop.epoch(program, state, fixed, rate, train, valid, run_key, np.uint32(number))
+        turn = jax.device_put(np.uint32(number))
+        state, totals = loop.epoch(program, state, numbers, rate, train, valid, run_key, turn)
         entry = _metrics(number, jax.device_get(totals), splits, experiment.batch_size)
         entry["time_epoch"] = time.monotonic() - start
         metrics.append(entry)

@@ -8,8 +8,8 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 
+from aihwjax.products import product
 from aihwjax.random import Stream
 from aihwjax.tile.converters import single
 from aihwjax.tile.frozen import has_offset
@@ -35,11 +35,6 @@ def array_output(io: IOParameters, frozen: FrozenIO, weights: jax.Array, z: jax.
     if io.present("w_noise") and io.w_noise_type is not WeightNoiseType.NONE:
         y = y + single(io.w_noise) * _noise_norm(io, weights, z) * source.child("w_noise").normal(y.shape)
     return y
-
-
-def product(z: jax.Array, weights: jax.Array) -> jax.Array:
-    """Return the exact product ``(n, out)`` of inputs ``(n, in)`` with weights ``(out, in)``."""
-    return lax.dot_general(z, weights, (((1,), (1,)), ((), ())))
 
 
 def ir_drop(io: IOParameters, weights: jax.Array, z: jax.Array) -> jax.Array:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -169,17 +170,30 @@ def pack(lines: Lines, first: jax.Array, count: int, stream: Stream, seldom: boo
 
 
 def _pack(lines: Lines, first: jax.Array, count: int, stream: Stream, seldom: bool) -> Words:
-    width = lines.thresholds.shape[1]
-    rows_left = jnp.clip(lines.total - first, 0, count * BITS)
-    unroll = _SHORT_UNROLL if seldom or lines.starts.shape[0] < _LARGE_BATCH else _UNROLL
-    place = spread(index((width,)))
-
     def prepare(row: jax.Array) -> tuple[jax.Array, Stream]:
         vector, slot = locate(lines, row)
         return vector, stream.child(vector).child(slot)
 
-    # one pass for all rows, so that the loop below has nothing but lines to work on
+    # one pass for all rows, so that what follows has nothing but lines to work on
     vectors, draws = jax.vmap(prepare)(first + lax.iota(jnp.int32, count * BITS))
+    rows_left = jnp.clip(lines.total - first, 0, count * BITS)
+    small = seldom or lines.starts.shape[0] < _LARGE_BATCH
+    in_turn = partial(pack_in_turn, unroll=_SHORT_UNROLL if small else _UNROLL)
+    return lax.platform_dependent(lines, rows_left, vectors, draws, cpu=in_turn, default=pack_at_once)
+
+
+def pack_in_turn(lines: Lines, rows_left: jax.Array, vectors: jax.Array, draws: Stream, unroll: int) -> Words:
+    """Draw pulse rows, a few in each round of a loop that ends with the last one: for a CPU.
+
+    Args:
+        lines: All lines of a mini-batch.
+        rows_left: Number of pulse rows that exist.
+        vectors: Vector of each row, ``(32 words,)``.
+        draws: Randomness of each row.
+        unroll: Rows of a round; a divisor of 16.
+    """
+    rows, width = vectors.shape[0], lines.thresholds.shape[1]
+    place = spread(index((width,)))
 
     def step(carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         # firing bits in the low half of a word, negative ones in the high half: drawn only once
@@ -197,11 +211,29 @@ def _pack(lines: Lines, first: jax.Array, count: int, stream: Stream, seldom: bo
         bits = old | (bits << (begin % _HALF).astype(jnp.uint32))
         return begin + unroll, lax.dynamic_update_index_in_dim(halves, bits, at, 0)
 
-    start = (jnp.zeros((), jnp.int32), jnp.zeros((2 * count, width), jnp.uint32))
+    start = (jnp.zeros((), jnp.int32), jnp.zeros((rows // _HALF, width), jnp.uint32))
     _, halves = lax.while_loop(lambda carry: carry[0] < rows_left, step, start)
     low, high = halves[0::2], halves[1::2]
     mask = _U32((1 << _HALF) - 1)
     return Words((low & mask) | (high << _HALF), (low >> _HALF) | (high & ~mask))
+
+
+def pack_at_once(lines: Lines, rows_left: jax.Array, vectors: jax.Array, draws: Stream) -> Words:
+    """Draw all pulse rows together: for accelerators, where each round of a loop waits for the host.
+
+    The arguments and the result are those of :func:`pack_in_turn`.
+    """
+    rows = vectors.shape[0]
+    exists = lax.iota(jnp.int32, rows) < rows_left
+    place = spread(index((lines.thresholds.shape[1],)))
+    drawn = jax.vmap(lambda exist, vector, own: _fires(lines, exist, vector, own, place))(exists, vectors, draws)
+    bit = (lax.iota(jnp.uint32, rows) % BITS)[:, None]
+
+    def packed(bits: jax.Array) -> jax.Array:
+        placed = (bits.astype(jnp.uint32) << bit).reshape(rows // BITS, BITS, -1)
+        return jnp.sum(placed, axis=1, dtype=jnp.uint32)
+
+    return Words(*map(packed, drawn))
 
 
 def count(columns: Words, rows: Words, route: Route = Route.BOTH) -> tuple[jax.Array, jax.Array]:

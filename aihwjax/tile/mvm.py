@@ -18,8 +18,9 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from aihwjax.products import product
 from aihwjax.random import Stream
-from aihwjax.tile.array import array_output, product
+from aihwjax.tile.array import array_output
 from aihwjax.tile.bound_management import Round, has_failed, repeat_clipped
 from aihwjax.tile.converters import Converter, has_range, input_converter, output_converter, single
 from aihwjax.tile.frozen import (

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from aihwjax.devices.base import DeviceState, PulsedDevice
+from aihwjax.products import outer
 from aihwjax.tile.span import Span
 from aihwjax.tile.trains import Trains
 
@@ -215,4 +216,5 @@ def load_of(trains: Trains) -> Load:
     weight = trains.length.astype(jnp.float32)
     p, q = jnp.minimum(trains.columns, 1.0), jnp.minimum(trains.rows, 1.0)
     both = jnp.where(trains.length > 0, jnp.max(p, axis=1) * jnp.max(q, axis=1), 0.0)
-    return Load(weight @ p, weight @ q, both)
+    columns, rows = outer(weight[:, None], p)[0], outer(weight[:, None], q)[0]
+    return Load(columns, rows, both)

@@ -6,7 +6,7 @@ import math
 import pytest
 
 from aihwjax.errors import ShapeError
-from benchmarks import compile, digital, forward, measure, ours, rates, run
+from benchmarks import compile, digital, forward, measure, ours, rates, run, sweep
 from benchmarks.problem import DEVICES, Problem, Task, digits, random_digits
 from benchmarks.rates import Options
 from benchmarks.record import Record, write_json
@@ -83,6 +83,15 @@ def test_our_training_continues_from_epoch_to_epoch():
     assert losses[-1] < 0.95 * losses[0]  # weights within ±0.6 learn random labels slowly
 
 
+def test_networks_of_a_sweep_learn_together_what_they_learn_alone():
+    data = random_digits(16, 4, 16)
+    together, alone = (sweep.Sweep(small(device="SoftBounds"), data, 3, together) for together in (True, False))
+    losses = [(together.measure(1), alone.measure(1)) for _ in range(3)]
+    assert all(both.examples == each.examples == 48 for both, each in losses)
+    assert [both.loss for both, _ in losses] == pytest.approx([each.loss for _, each in losses], rel=1e-3)
+    assert len({both.loss for both, _ in losses}) == 3
+
+
 def test_our_runner_hands_on_errors():
     data = random_digits(15, 4, 16)  # one feature less than the network has inputs
     with pytest.raises(ShapeError, match="15"):
@@ -154,7 +163,9 @@ def test_command_line_shows_and_writes(tmp_path, capsys, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "count"), [("forward", 1), ("memory", 4), ("compile", 4), ("update_pass", 6)])
+@pytest.mark.parametrize(
+    ("name", "count"), [("forward", 1), ("memory", 4), ("compile", 4), ("update_pass", 6), ("sweep", 4)]
+)
 def test_benchmark_runs_at_tiny_sizes(name, count):
     records = run.main([name, "--quick", "--rounds", "1"])
     assert len(records) == count == len({record.name for record in records})

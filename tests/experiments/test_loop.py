@@ -56,6 +56,19 @@ def test_learns_and_leaves_the_experiment_as_it_was():
     assert metrics[-1]["train_loss"] < 0.7 * metrics[0]["train_loss"]
 
 
+def test_epochs_send_nothing_to_the_device_that_is_there():
+    # on a GPU each number of a configuration would cost a transfer in every epoch
+    def refuse(metrics):
+        jax.config.update("jax_transfer_guard_host_to_device", "disallow")
+
+    _, undisturbed = fit(small.experiment(small.ANALOG))
+    try:
+        _, guarded = fit(small.experiment(small.ANALOG), reports=[refuse])
+    finally:
+        jax.config.update("jax_transfer_guard_host_to_device", None)
+    assert untimed(guarded) == untimed(undisturbed)
+
+
 def test_same_key_same_result_other_key_other_result():
     experiment = small.experiment(small.ANALOG)
     (first, a), (second, b), (third, c) = (fit(experiment, key=key) for key in (1, jax.random.key(1), 2))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import aihwjax as aj
 from aihwjax.devices.device import DeviceState
 from aihwjax.random import NoiseEngine, stream
-from aihwjax.tile import pulsing
+from aihwjax.tile import bit_lines, pulsing
 from aihwjax.tile.pulses import UpdateMode
 from tests.marks import slow
 
@@ -37,3 +38,25 @@ def test_packing_changes_nothing(key: jax.Array, dw_min: float, batch: int, word
     for one, other in zip(jax.tree.leaves(plain), jax.tree.leaves(packed), strict=True):
         np.testing.assert_allclose(one, other, atol=2e-6)
     assert not np.array_equal(plain[0].persistent, state.persistent)
+
+
+@pytest.mark.parametrize("engine", [NoiseEngine.COUNTER, NoiseEngine.THREEFRY])
+@pytest.mark.parametrize("left", [0, 1, 33, 64])
+def test_rows_are_the_same_drawn_in_turn_and_at_once(key: jax.Array, engine: NoiseEngine, left: int) -> None:
+    # a CPU draws them in turn, an accelerator at once
+    source = stream(key, engine)
+    rows, width = 64, IN + OUT
+    thresholds = (source.child("p").uniform((5, width)) * 2.0**31).astype(np.uint32)
+    negative = source.child("sign").uniform((5, width)) < 0.5
+    lines = bit_lines.Lines(thresholds, negative, jnp.zeros(5, np.int32), jnp.int32(rows))
+    vectors = jnp.arange(rows) // 13
+    draws = jax.vmap(source.child("draws").child)(jnp.arange(rows))
+    arguments = lines, jnp.int32(left), vectors, draws
+    for unroll in (2, 16):
+        in_turn = bit_lines.pack_in_turn(*arguments, unroll=unroll)
+        at_once = bit_lines.pack_at_once(*arguments)
+        silent = bit_lines.below(left - 32 * np.arange(2))[:, None]
+        for one, other in zip(in_turn, at_once, strict=True):
+            np.testing.assert_array_equal(one, other)
+            assert not (other & ~silent).any()
+            assert bool(other.any()) == (left > 0)

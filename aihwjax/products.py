@@ -1,0 +1,22 @@
+"""Matrix products in single precision on every platform.
+
+Left to themselves, GPUs round the factors of a product to 10 bits (TF32) and TPUs to 7 (bfloat16). That is no
+better than the converters that are simulated, and a rank-one step would lose what a device can resolve.
+"""
+
+from __future__ import annotations
+
+import jax
+from jax import lax
+
+_HIGHEST = lax.Precision.HIGHEST
+
+
+def product(z: jax.Array, weights: jax.Array) -> jax.Array:
+    """Return the product ``(n, out)`` of inputs ``(n, in)`` with weights ``(out, in)``."""
+    return lax.dot_general(z, weights, (((1,), (1,)), ((), ())), precision=_HIGHEST)
+
+
+def outer(d: jax.Array, x: jax.Array) -> jax.Array:
+    """Return the sum ``(out, in)`` of the outer products of ``d`` ``(n, out)`` with ``x`` ``(n, in)``."""
+    return lax.dot_general(d.T, x, (((1,), (0,)), ((), ())), precision=_HIGHEST)

@@ -1,0 +1,196 @@
+"""How fast does a sweep over device physics train in one compiled call, beside one network after the other?
+
+Every network has a step size and a step noise of its own; the rest is the seed problem at batch 64.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import operator
+import time
+from typing import TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax import lax
+
+from aihwjax import config as configs
+from aihwjax import optim
+from aihwjax.experiments import loop
+from aihwjax.nn.losses import nll_loss
+from aihwjax.random import Noise, NoiseEngine, derive, stream
+from aihwjax.typing import Key
+from benchmarks import digital, ours
+from benchmarks.measure import Runner, Sample, interleave, timed
+from benchmarks.problem import Digits, Problem, digits
+from benchmarks.rates import Options
+from benchmarks.record import Record
+
+_T = TypeVar("_T")
+_STEPS = 30
+"""Mini-batches of a round."""
+
+
+def records(options: Options) -> list[Record]:
+    """Measure sweeps of a few sizes with two devices; accelerators get larger ones."""
+    sizes = (2,) if options.quick else (16,) if jax.default_backend() == "cpu" else (16, 64, 256)
+    data = digits()
+    return [
+        record
+        for device in ("ConstantStep", "SoftBounds")
+        for size in sizes
+        for record in compare(Problem(device=device, batch=64), size, data, options)
+    ]
+
+
+def compare(problem: Problem, size: int, data: Digits, options: Options) -> list[Record]:
+    """Measure one sweep in both ways.
+
+    Args:
+        problem: What each network runs.
+        size: Number of networks.
+        data: The examples.
+        options: Rounds and sizes.
+    """
+    part = data.cut(problem.batch * (2 if options.quick else _STEPS))
+    digital_sweep = DigitalSweep(problem, part, size)
+    together, alone = Sweep(problem, part, size, together=True), Sweep(problem, part, size, together=False)
+    runners: dict[str, Runner] = {"digital": digital_sweep, "together": together, "one by one": alone}
+    figures = interleave(runners, 1, options.rounds)
+    return [
+        Record(
+            name=f"sweep/{problem.device}/batch{problem.batch}/{size} networks {name}",
+            unit="examples/s",
+            higher_is_better=True,
+            ours=figures[name].rate,
+            digital=figures["digital"].rate,
+            rounds=options.rounds,
+            our_setting=name,
+            digital_setting="together",
+            details={"compile_s": runner.compile_s, name: dataclasses.asdict(figures[name])},
+        )
+        for name, runner in (("together", together), ("one by one", alone))
+    ]
+
+
+class Sweep:
+    """Networks that differ in the physics of their devices."""
+
+    def __init__(self, problem: Problem, data: Digits, size: int, together: bool) -> None:
+        """Build the networks and compile an epoch.
+
+        Args:
+            problem: What each network runs.
+            data: Its training examples.
+            size: Number of networks.
+            together: All under ``vmap`` in one call; else one call each of one program.
+        """
+        self._size, self._together, self._batch = size, together, problem.batch
+        self._images, self._labels = jnp.asarray(data.images), jnp.asarray(data.labels)
+        self._rng, self._epochs = np.random.default_rng(1), 0
+        optimizer = optim.analog_sgd(problem.learning_rate)
+        parts: list[optim.Training] = []
+
+        def network(step_size: jax.Array, noise: jax.Array) -> tuple[loop.TrainState, nnx.State]:
+            numbers = {"device.dw_min": step_size, "device.dw_min_std": noise}
+            config = configs.replace(ours.tile_config(problem.device), numbers)
+            model = ours.network(problem.layers, config)
+            parts.append(optim.take_apart(model))
+            return (parts[-1].moving, optimizer.init(model)), parts[-1].fixed
+
+        physics = jnp.geomspace(5e-4, 4e-3, size), jnp.linspace(0.1, 0.5, size)
+        states, fixed = jax.jit(jax.vmap(network))(*physics)
+        step = optim.training_step(_loss, optimizer, parts[0])
+
+        def epoch(
+            state: loop.TrainState, fixed: nnx.State, key: Key, images: jax.Array, labels: jax.Array, order: jax.Array
+        ) -> tuple[loop.TrainState, jax.Array]:
+            noise = stream(key, NoiseEngine.COUNTER)
+
+            def body(state: loop.TrainState, rows: jax.Array) -> tuple[loop.TrainState, jax.Array]:
+                own = derive(noise, state[1].step)
+                *changed, loss = step(*state, fixed, own, images[rows], labels[rows])
+                return (changed[0], changed[1]), loss
+
+            return lax.scan(body, state, order)
+
+        run = jax.vmap(epoch, (0, 0, 0, None, None, None)) if together else epoch
+        options = {"xla_cpu_prefer_vector_width": 512} if jax.default_backend() == "cpu" else {}
+        jitted = jax.jit(run, donate_argnums=0, compiler_options=options)
+        self._states = [states] if together else _apart(states, size)
+        self._fixed = [fixed] if together else _apart(fixed, size)
+        start = time.perf_counter()
+        arguments = (self._images, self._labels, self._order())
+        self._epoch = jitted.lower(self._states[0], self._fixed[0], self._keys()[0], *arguments).compile()
+        self.compile_s = time.perf_counter() - start
+        """Seconds to trace and compile an epoch."""
+
+    def _order(self) -> jax.Array:
+        return digital.permutation(self._rng, len(self._labels), self._batch)
+
+    def _keys(self) -> list[Key]:
+        keys = jax.random.split(jax.random.fold_in(jax.random.key(0), self._epochs), self._size)
+        return [keys] if self._together else list(keys)
+
+    def measure(self, epochs: int) -> Sample:
+        """Go on for some epochs of all networks."""
+
+        def work() -> float:
+            losses: list[jax.Array] = []
+            for _ in range(epochs):
+                self._epochs += 1
+                order, losses = self._order(), []
+                for number, key in enumerate(self._keys()):
+                    state, fixed = self._states[number], self._fixed[number]
+                    arguments = (self._images, self._labels, order)
+                    self._states[number], loss = self._epoch(state, fixed, key, *arguments)
+                    losses.append(loss)
+            return float(np.mean([loss.mean() for loss in losses]))
+
+        return timed(work, epochs * len(self._labels) * self._size)
+
+
+class DigitalSweep:
+    """The same number of networks in plain JAX, all in one call."""
+
+    def __init__(self, problem: Problem, data: Digits, size: int) -> None:
+        """Build the networks and compile an epoch.
+
+        Args:
+            problem: What each network runs.
+            data: Its training examples.
+            size: Number of networks.
+        """
+        self._size, self._batch = size, problem.batch
+        self._images, self._labels = jnp.asarray(data.images), jnp.asarray(data.labels)
+        self._rng = np.random.default_rng(1)
+        one = digital.parameters(problem.layers, output_first=False)
+        self._params = jax.tree.map(lambda array: jnp.tile(array, (size,) + (1,) * array.ndim), one)
+        run = jax.vmap(digital.epoch(problem, output_first=False), (0, None, None, None))
+        jitted = jax.jit(run, donate_argnums=0)
+        self._epoch = jitted.lower(self._params, self._images, self._labels, self._order()).compile()
+
+    def _order(self) -> jax.Array:
+        return digital.permutation(self._rng, len(self._labels), self._batch)
+
+    def measure(self, epochs: int) -> Sample:
+        """Go on for some epochs of all networks."""
+
+        def work() -> float:
+            losses = jnp.zeros(1)
+            for _ in range(epochs):
+                self._params, losses = self._epoch(self._params, self._images, self._labels, self._order())
+            return float(losses.mean())
+
+        return timed(work, epochs * len(self._labels) * self._size)
+
+
+def _loss(model: nnx.Module, x: jax.Array, labels: jax.Array, key: Noise) -> jax.Array:
+    return nll_loss(loop.call(model, x, key), labels).mean()
+
+
+def _apart(states: _T, size: int) -> list[_T]:
+    """Return the states of single networks."""
+    return [jax.tree.map(operator.itemgetter(number), states) for number in range(size)]
