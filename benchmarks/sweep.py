@@ -6,9 +6,10 @@ Every network has a step size and a step noise of its own; the rest is the seed 
 from __future__ import annotations
 
 import dataclasses
+import enum
 import operator
 import time
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -55,39 +56,54 @@ def compare(problem: Problem, size: int, data: Digits, options: Options) -> list
         options: Rounds and sizes.
     """
     part = data.cut(problem.batch * (2 if options.quick else _STEPS))
-    digital_sweep = DigitalSweep(problem, part, size)
-    together, alone = Sweep(problem, part, size, together=True), Sweep(problem, part, size, together=False)
-    runners: dict[str, Runner] = {"digital": digital_sweep, "together": together, "one by one": alone}
-    figures = interleave(runners, 1, options.rounds)
+    sweeps = {way: Sweep(problem, part, size, way) for way in Way}
+    runners: dict[str, Runner] = {way.value: runner for way, runner in sweeps.items()}
+    figures = interleave({"digital": DigitalSweep(problem, part, size), **runners}, 1, options.rounds)
+    name = f"sweep/{problem.device}/batch{problem.batch}/{size} networks"
+    in_one_call = max(Way.VMAP, Way.MAP, key=lambda way: figures[way.value].rate)
     return [
         Record(
-            name=f"sweep/{problem.device}/batch{problem.batch}/{size} networks {name}",
+            name=name + suffix,
             unit="examples/s",
             higher_is_better=True,
-            ours=figures[name].rate,
+            ours=figures[way.value].rate,
             digital=figures["digital"].rate,
             rounds=options.rounds,
-            our_setting=name,
-            digital_setting="together",
-            details={"compile_s": runner.compile_s, name: dataclasses.asdict(figures[name])},
+            our_setting=way.value,
+            digital_setting=Way.VMAP.value,
+            details={
+                "compile_s": {other.value: runner.compile_s for other, runner in sweeps.items()},
+                "ours": {other.value: dataclasses.asdict(figures[other.value]) for other in Way},
+            },
         )
-        for name, runner in (("together", together), ("one by one", alone))
+        for suffix, way in (("", in_one_call), (", one by one", Way.CALLS))
     ]
+
+
+class Way(enum.Enum):
+    """How the networks of a sweep are run."""
+
+    VMAP = "vmap"
+    """All at once, in one call."""
+    MAP = "lax.map"
+    """One after the other, in one call."""
+    CALLS = "a call each"
+    """One after the other, a call of one program each."""
 
 
 class Sweep:
     """Networks that differ in the physics of their devices."""
 
-    def __init__(self, problem: Problem, data: Digits, size: int, together: bool) -> None:
+    def __init__(self, problem: Problem, data: Digits, size: int, way: Way) -> None:
         """Build the networks and compile an epoch.
 
         Args:
             problem: What each network runs.
             data: Its training examples.
             size: Number of networks.
-            together: All under ``vmap`` in one call; else one call each of one program.
+            way: How they are run.
         """
-        self._size, self._together, self._batch = size, together, problem.batch
+        self._size, self._batch, self._together = size, problem.batch, way is not Way.CALLS
         self._images, self._labels = jnp.asarray(data.images), jnp.asarray(data.labels)
         self._rng, self._epochs = np.random.default_rng(1), 0
         optimizer = optim.analog_sgd(problem.learning_rate)
@@ -116,11 +132,14 @@ class Sweep:
 
             return lax.scan(body, state, order)
 
-        run = jax.vmap(epoch, (0, 0, 0, None, None, None)) if together else epoch
+        def in_turn(state: loop.TrainState, fixed: nnx.State, keys: Key, *data: jax.Array) -> Any:
+            return lax.map(lambda one: epoch(*one, *data), (state, fixed, keys))
+
+        ways = {Way.VMAP: jax.vmap(epoch, (0, 0, 0, None, None, None)), Way.MAP: in_turn, Way.CALLS: epoch}
         options = {"xla_cpu_prefer_vector_width": 512} if jax.default_backend() == "cpu" else {}
-        jitted = jax.jit(run, donate_argnums=0, compiler_options=options)
-        self._states = [states] if together else _apart(states, size)
-        self._fixed = [fixed] if together else _apart(fixed, size)
+        jitted = jax.jit(ways[way], donate_argnums=0, compiler_options=options)
+        self._states = [states] if self._together else _apart(states, size)
+        self._fixed = [fixed] if self._together else _apart(fixed, size)
         start = time.perf_counter()
         arguments = (self._images, self._labels, self._order())
         self._epoch = jitted.lower(self._states[0], self._fixed[0], self._keys()[0], *arguments).compile()

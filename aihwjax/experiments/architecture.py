@@ -20,6 +20,8 @@ Document: TypeAlias = dict[str, Any]
 
 _DIGITAL = (nnx.Linear, nnx.Conv, nnx.BatchNorm, nnx.Dropout)
 _HIDDEN = ("self", "rngs", "key")
+# Flax builds layers without inputs, outputs or kernel, and fails, if at all, when they are called
+_SIZES = ("in_features", "out_features", "num_features", "kernel_size")
 
 
 def registry() -> dict[str, type[nnx.Module]]:
@@ -88,6 +90,8 @@ def from_document(document: Mapping[str, Any], rngs: nnx.Rngs, path: str = "mode
                 raise ConfigError(f"{where}={value!r} is not allowed: give a list of layers")
             positional = [from_document(entry, rngs, f"{path}[{i}]") for i, entry in enumerate(value)]
         else:
+            if layer in _DIGITAL and argument in _SIZES:
+                _check_sizes(value, where)
             arguments[argument] = _built(value, where, parameters[argument])
     missing = [p.name for p in parameters.values() if _required(p) and p.name not in arguments]
     if missing:
@@ -152,6 +156,12 @@ def _plain(value: Any, path: str) -> Any:
     if value is None or isinstance(value, bool | int | float | str):
         return value
     raise ModuleError(f"{path}={type(value).__name__} cannot be saved: give a plain value or a configuration")
+
+
+def _check_sizes(value: Any, path: str) -> None:
+    sizes = value if isinstance(value, list) else [value]
+    if not sizes or not all(isinstance(size, int) and not isinstance(size, bool) and size >= 1 for size in sizes):
+        raise ConfigError(f"{path}={value!r} is not allowed: give integers of at least 1")
 
 
 def _built(value: Any, path: str, parameter: inspect.Parameter) -> Any:
