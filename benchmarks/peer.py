@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
-import subprocess
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 
 from benchmarks.measure import Sample
 from benchmarks.problem import HARDWARE_AWARE, MODIFIER_STD, Problem
+from benchmarks.worker import Worker, WorkerError
 
 WORKER = Path(__file__).with_name("peer_worker.py")
-
-
-class PeerError(RuntimeError):
-    """The reference's process could not be started, died, or answered an error."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +41,7 @@ def settings() -> list[PeerSetting]:
     return [PeerSetting(count, single) for count in threads for single in (False, True)]
 
 
-class PeerWorker:
+class PeerWorker(Worker):
     """A process of the reference under a fixed number of threads; use as a context manager."""
 
     def __init__(self, folder: Path, threads: int) -> None:
@@ -57,34 +52,15 @@ class PeerWorker:
             threads: ``OMP_NUM_THREADS``.
 
         Raises:
-            PeerError: There is no Python in ``folder``, or the reference cannot be imported.
+            WorkerError: There is no Python in ``folder``, or the reference cannot be imported.
         """
         python = folder / "bin" / "python"
         if not python.exists():
-            raise PeerError(f"--peer {folder}: no bin/python there; give the reference's virtual environment")
+            raise WorkerError(f"--peer {folder}: no bin/python there; give the reference's virtual environment")
         names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
         env = {**os.environ, **dict.fromkeys(names, str(threads))}
         env.pop("PYTHONPATH", None)
-        self._process = subprocess.Popen(
-            [python, WORKER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1, env=env
-        )
-        self._receive()
-
-    def __enter__(self) -> Self:
-        """Return the running worker."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """End the process."""
-        self.close()
-
-    def close(self) -> None:
-        """End the process; closing twice is fine."""
-        if self._process.poll() is None:
-            self._process.terminate()
-        self._process.wait()
+        super().__init__([python, WORKER], env, "the reference")
 
     def prepare(self, name: str, problem: Problem, arrays: Mapping[str, np.ndarray], single_tile: bool) -> float:
         """Build a network in the worker and return the seconds that it took.
@@ -96,7 +72,7 @@ class PeerWorker:
             single_tile: One tile a layer.
 
         Raises:
-            PeerError: The reference refused.
+            WorkerError: The reference refused.
         """
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "digits.npz"
@@ -104,33 +80,7 @@ class PeerWorker:
             plain = {**dataclasses.asdict(problem), "task": problem.task.value}
             modifier_std = MODIFIER_STD if problem.device == HARDWARE_AWARE else None
             request = {**plain, "single_tile": single_tile, "modifier_std": modifier_std, "data": str(path)}
-            return self._ask({"op": "prepare", "name": name, **request})["prepare_s"]
-
-    def measure(self, name: str, epochs: int) -> Sample:
-        """Let the network called ``name`` go on for some epochs.
-
-        Raises:
-            PeerError: The reference failed.
-        """
-        return Sample(**self._ask({"op": "measure", "name": name, "epochs": epochs}))
-
-    def _ask(self, request: dict[str, object]) -> dict[str, Any]:
-        assert self._process.stdin is not None
-        try:
-            self._process.stdin.write(json.dumps(request) + "\n")
-        except BrokenPipeError as error:
-            raise PeerError("the reference's process is gone") from error
-        return self._receive()
-
-    def _receive(self) -> dict[str, Any]:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        if not line:
-            raise PeerError(f"the reference's process ended with status {self._process.wait()}")
-        reply = json.loads(line)
-        if "error" in reply:
-            raise PeerError(f"the reference answered {reply['error']}")
-        return reply
+            return self.ask({"op": "prepare", "name": name, **request})["prepare_s"]
 
 
 class Peer:
@@ -148,7 +98,7 @@ class Peer:
             for setting in self.settings:
                 if setting.threads not in self._workers:
                     self._workers[setting.threads] = PeerWorker(folder, setting.threads)
-        except PeerError:
+        except WorkerError:
             self.close()
             raise
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
+import jax
+
 from benchmarks import digital, ours
 from benchmarks.measure import Figure, Runner, interleave
+from benchmarks.one_thread import OneThreadRunner
 from benchmarks.peer import Peer
-from benchmarks.problem import SLOW_PRESETS, Digits, Problem, digits
+from benchmarks.problem import PRESETS, SLOW_PRESETS, Digits, Problem, Task, digits
 from benchmarks.record import Record
 
 
@@ -72,19 +76,27 @@ def measure(problems: list[Problem], options: Options) -> list[Record]:
         return [compare(problem, data, peer, options) for problem in problems]
 
 
+def one_thread_helps(problem: Problem, options: Options) -> bool:
+    """Whether a process of one thread is tried too: compounds have many small kernels, and compile long."""
+    several = jax.default_backend() == "cpu" and len(os.sched_getaffinity(0)) > 1
+    return several and problem.task is Task.TRAIN and problem.device in PRESETS and not options.quick
+
+
 def compare(problem: Problem, data: Digits, peer: Peer | None, options: Options) -> Record:
     """Measure one problem.
 
     Args:
         problem: What to run.
-        data: The examples.
+        data: The examples; the first of the embedded digits.
         peer: The running reference, if it takes part.
         options: Rounds and sizes.
     """
     size = work(problem.batch, options.quick, SLOW_PRESETS.get(problem.device))
     part = data.cut(size.examples)
     plain = digital.best(problem, part, size.epochs)
-    analog = ours.runners(problem, part)
+    analog: dict[str, ours.OurRunner | OneThreadRunner] = {**ours.runners(problem, part)}
+    if one_thread_helps(problem, options):
+        analog["one thread, one tile a layer"] = OneThreadRunner(problem, size.examples)
     reference = {} if peer is None else peer.prepare(problem, part.arrays())
     runners: dict[tuple[str, str], Runner] = {("digital", plain.setting.name): plain}
     runners |= {("ours", name): runner for name, runner in analog.items()}

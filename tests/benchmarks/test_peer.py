@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from benchmarks.measure import interleave
-from benchmarks.peer import Peer, PeerError, PeerWorker, settings
+from benchmarks.peer import Peer, PeerWorker, settings
 from benchmarks.problem import Problem, random_digits
+from benchmarks.worker import WorkerError
 
 STAND_IN = """
 import json, os, sys
@@ -66,14 +67,14 @@ def test_layers_that_fit_a_tile_need_no_second_mapping(folder):
 def test_errors_of_the_reference_are_named(folder):
     arrays = {"images": np.zeros((1, 4), np.float32), "labels": np.zeros(1, np.int32)}
     with PeerWorker(folder, threads=1) as worker:
-        with pytest.raises(PeerError, match="OddDevice"):
+        with pytest.raises(WorkerError, match="OddDevice"):
             worker.prepare("x", Problem(device="Odd"), arrays, single_tile=True)
-        with pytest.raises(PeerError, match="ended with status 3"):
+        with pytest.raises(WorkerError, match="ended with status 3"):
             worker.prepare("x", Problem(device="Deadly"), arrays, single_tile=True)
-        with pytest.raises(PeerError, match=r"gone|ended"):
+        with pytest.raises(WorkerError, match=r"gone|ended"):
             worker.measure("x", 1)
 
 
 def test_a_folder_without_python_is_refused(tmp_path):
-    with pytest.raises(PeerError, match="no bin/python"):
+    with pytest.raises(WorkerError, match="no bin/python"):
         PeerWorker(tmp_path, threads=1)

@@ -2,11 +2,12 @@
 
 import json
 import math
+import os
 
 import pytest
 
 from aihwjax.errors import ShapeError
-from benchmarks import compile, digital, forward, measure, ours, rates, run, sweep
+from benchmarks import compile, digital, forward, measure, one_thread, ours, rates, run, sweep
 from benchmarks.problem import DEVICES, Problem, Task, digits, random_digits
 from benchmarks.rates import Options
 from benchmarks.record import Record, write_json
@@ -83,6 +84,28 @@ def test_our_training_continues_from_epoch_to_epoch():
     assert losses[-1] < 0.95 * losses[0]  # weights within ±0.6 learn random labels slowly
 
 
+@pytest.mark.slow
+def test_a_process_of_one_thread_trains_the_same():
+    problem = Problem(layers=(784, 8, 10), batch=8)
+    alone = one_thread.OneThreadRunner(problem, 64)
+    here = ours.TrainRunner(problem, digits().cut(64), ours.OurSetting(single_tile=True))
+    mine, other = here.measure(2), alone.measure(2)
+    here.close()
+    alone.close()
+    assert other.examples == mine.examples == 128
+    assert other.loss == pytest.approx(mine.loss, rel=1e-3)
+    assert other.cpu_s < 1.5 * other.seconds and alone.compile_s > 0
+
+
+def test_only_compounds_are_tried_with_one_thread():
+    preset = Problem(device="AGADEcRamPreset")
+    cores = len(os.sched_getaffinity(0))
+    assert rates.one_thread_helps(preset, Options()) == (cores > 1)
+    assert not rates.one_thread_helps(preset, Options(quick=True))
+    assert not rates.one_thread_helps(Problem(), Options())
+
+
+@pytest.mark.slow
 def test_networks_of_a_sweep_learn_together_what_they_learn_alone():
     data = random_digits(16, 4, 16)
     runners = [sweep.Sweep(small(device="SoftBounds"), data, 3, way) for way in sweep.Way]
