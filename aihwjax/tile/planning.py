@@ -137,7 +137,7 @@ def plan(
                 by_column = span.narrow(by_column, 0) if span.columns else by_column
                 by_row = by_row if span.columns else span.narrow(by_row, 0)
             most = MEDIUM.slope / jnp.maximum(pulse.slope, 1e-30)
-            reach = partial(_reach, travel=pulse.travel, noise=noise, most=most)
+            reach = partial(_reach, step=pulse.step, noise=noise, most=most)
             share = _within_reach(device, state, stored, by_row / jnp.maximum(rows, 1.0), by_column, reach)
             free = share < _FEW
             edges = edges / jnp.clip(_MANY / jnp.maximum(share, _FEW), 1.0, _WIDEST)
@@ -171,10 +171,10 @@ def _burst(trains: Trains, both: jax.Array, rows: jax.Array) -> jax.Array:
     return 1 + jnp.sum(weight * together * both**2) / jnp.maximum(jnp.sum(weight * both), 1e-30)
 
 
-def _reach(pulses: jax.Array, *, travel: jax.Array, noise: jax.Array, most: jax.Array) -> jax.Array:
+def _reach(pulses: jax.Array, *, step: jax.Array, noise: jax.Array, most: jax.Array) -> jax.Array:
     """Return how far pulses come, over half the range; ``most`` at a time."""
     pulses = jnp.minimum(pulses, most)
-    return _REACH * travel * (pulses + _REACH_NOISE * noise * jnp.sqrt(pulses))
+    return _REACH * step * (pulses + _REACH_NOISE * noise * jnp.sqrt(pulses))
 
 
 def _within_reach(

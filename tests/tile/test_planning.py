@@ -48,6 +48,17 @@ def test_long_trains_come_in_chunks_by_the_share_of_weights_that_reach_bounds() 
     assert chunks[-1] == int(allowed / pulse)
 
 
+@pytest.mark.parametrize(("weight", "free"), [(0.0, True), (0.5, False)])
+def test_noisy_pulses_of_one_vector_reach_a_bound_too(weight: float, free: bool) -> None:
+    # they go one way, but their noise turns back: without a bound that does not matter, at one it does
+    spread = dict.fromkeys(("dw_min_dtod", "w_max_dtod", "w_min_dtod", "up_down_dtod"), 0.0)
+    device = aj.ConstantStepDevice(dw_min=0.002, dw_min_std=3.0, **spread)
+    state = device.init(jax.random.key(0), SHAPE)
+    trains = Trains(jnp.array([31]), jnp.full((1, SHAPE[1]), 0.9), jnp.full((1, SHAPE[0]), 0.9))
+    decision = plan(device, state, trains, jnp.asarray(31), jnp.full(SHAPE, weight))
+    assert bool(decision.free) == bool(decision.fine) == free
+
+
 @pytest.mark.slow
 def test_weights_near_their_bounds_end_where_single_pulses_bring_them() -> None:
     """One mini-batch of many short trains, a tenth of the weights near a bound.
