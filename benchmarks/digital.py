@@ -107,24 +107,30 @@ def permutation(rng: np.random.Generator, examples: int, batch: int) -> jax.Arra
 
 
 class DigitalRunner:
-    """A digital network under one setting."""
+    """A digital network under one setting, or several of them in one call."""
 
-    def __init__(self, problem: Problem, data: Digits, setting: DigitalSetting) -> None:
+    def __init__(self, problem: Problem, data: Digits, setting: DigitalSetting, networks: int | None = None) -> None:
         """Build the network and put the data on the device.
 
         Args:
             problem: What to run.
             data: Its training examples.
             setting: How the program is written.
+            networks: Number of networks under ``vmap``; ``None``: one, without it.
         """
         self.setting = setting
         self._problem = problem
+        self._networks = networks or 1
         data.whole_batches(problem.batch)
         self._images, self._labels = jnp.asarray(data.images), jnp.asarray(data.labels)
         self._params = parameters(problem.layers, setting.output_first)
         self._rng = np.random.default_rng(1)
         options = {} if setting.vector_width is None else {"xla_cpu_prefer_vector_width": setting.vector_width}
-        jitted = jax.jit(epoch(problem, setting.output_first), donate_argnums=0, compiler_options=options)
+        run = epoch(problem, setting.output_first)
+        if networks is not None:
+            self._params = jax.tree.map(lambda array: jnp.stack([array] * networks), self._params)
+            run = jax.vmap(run, (0, None, None, None))
+        jitted = jax.jit(run, donate_argnums=0, compiler_options=options)
         start = time.perf_counter()
         self._epoch = jitted.lower(self._params, self._images, self._labels, self._order()).compile()
         self.compile_s = time.perf_counter() - start
@@ -140,9 +146,9 @@ class DigitalRunner:
             losses = jnp.zeros(1)
             for _ in range(epochs):
                 self._params, losses = self._epoch(self._params, self._images, self._labels, self._order())
-            return float(losses[-1])
+            return float(np.asarray(losses)[..., -1].mean())
 
-        return timed(work, epochs * len(self._labels))
+        return timed(work, epochs * len(self._labels) * self._networks)
 
 
 def best(problem: Problem, data: Digits, epochs: int = 1, tries: int = 3) -> DigitalRunner:

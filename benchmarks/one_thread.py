@@ -13,7 +13,7 @@ from pathlib import Path
 
 from benchmarks.measure import Sample
 from benchmarks.problem import Problem, Task, digits
-from benchmarks.worker import Worker
+from benchmarks.worker import Worker, WorkerError
 
 _ROOT = Path(__file__).resolve().parents[1]
 
@@ -36,8 +36,13 @@ class OneThreadRunner:
         env = {**os.environ, **one, "JAX_PLATFORMS": "cpu", "PYTHONPATH": path}
         self._worker = Worker([sys.executable, "-m", "benchmarks.one_thread"], env, "one thread")
         plain = {**dataclasses.asdict(problem), "task": problem.task.value}
-        self.compile_s: float = self._worker.ask({"op": "prepare", "problem": plain, "examples": examples})["compile_s"]
-        """Seconds in the compiler."""
+        request = {"op": "prepare", "problem": plain, "examples": examples}
+        try:
+            self.compile_s: float = self._worker.ask(request)["compile_s"]
+            """Seconds in the compiler."""
+        except WorkerError:
+            self.close()
+            raise
 
     def measure(self, epochs: int) -> Sample:
         """Go on for some epochs."""

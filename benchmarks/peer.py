@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 
@@ -83,39 +82,25 @@ class PeerWorker(Worker):
             return self.ask({"op": "prepare", "name": name, **request})["prepare_s"]
 
 
-class Peer:
-    """The reference under every setting: one worker for each number of threads."""
+class Peer(contextlib.ExitStack):
+    """The reference under every setting: one worker for each number of threads; use as a context manager."""
 
     def __init__(self, folder: Path) -> None:
         """Start the workers.
 
         Args:
             folder: Virtual environment of the reference.
+
+        Raises:
+            WorkerError: One of them did not start; none is left running.
         """
+        super().__init__()
         self.settings = settings()
         self._workers: dict[int, PeerWorker] = {}
-        try:
-            for setting in self.settings:
-                if setting.threads not in self._workers:
-                    self._workers[setting.threads] = PeerWorker(folder, setting.threads)
-        except WorkerError:
-            self.close()
-            raise
-
-    def __enter__(self) -> Self:
-        """Return the running peer."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """End all workers."""
-        self.close()
-
-    def close(self) -> None:
-        """End all workers."""
-        for worker in self._workers.values():
-            worker.close()
+        with contextlib.ExitStack() as started:
+            for threads in {setting.threads for setting in self.settings}:
+                self._workers[threads] = started.enter_context(PeerWorker(folder, threads))
+            self.push(started.pop_all())
 
     def prepare(self, problem: Problem, arrays: Mapping[str, np.ndarray]) -> dict[str, PeerRunner]:
         """Build the problem's network under every setting that makes a difference to it.

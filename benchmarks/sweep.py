@@ -30,6 +30,7 @@ from benchmarks.rates import Options
 from benchmarks.record import Record
 
 _T = TypeVar("_T")
+_DIGITAL = digital.DigitalSetting(output_first=False, vector_width=None)
 _STEPS = 30
 """Mini-batches of a round."""
 
@@ -58,7 +59,8 @@ def compare(problem: Problem, size: int, data: Digits, options: Options) -> list
     part = data.cut(problem.batch * (2 if options.quick else _STEPS))
     sweeps = {way: Sweep(problem, part, size, way) for way in Way}
     runners: dict[str, Runner] = {way.value: runner for way, runner in sweeps.items()}
-    figures = interleave({"digital": DigitalSweep(problem, part, size), **runners}, 1, options.rounds)
+    yardstick = digital.DigitalRunner(problem, part, _DIGITAL, size)
+    figures = interleave({"digital": yardstick, **runners}, 1, options.rounds)
     name = f"sweep/{problem.device}/batch{problem.batch}/{size} networks"
     in_one_call = max(Way.VMAP, Way.MAP, key=lambda way: figures[way.value].rate)
     return [
@@ -70,7 +72,7 @@ def compare(problem: Problem, size: int, data: Digits, options: Options) -> list
             digital=figures["digital"].rate,
             rounds=options.rounds,
             our_setting=way.value,
-            digital_setting=Way.VMAP.value,
+            digital_setting=f"{Way.VMAP.value}, {_DIGITAL.name}",
             details={
                 "compile_s": {other.value: runner.compile_s for other, runner in sweeps.items()},
                 "ours": {other.value: dataclasses.asdict(figures[other.value]) for other in Way},
@@ -136,8 +138,8 @@ class Sweep:
             return lax.map(lambda one: epoch(*one, *data), (state, fixed, keys))
 
         ways = {Way.VMAP: jax.vmap(epoch, (0, 0, 0, None, None, None)), Way.MAP: in_turn, Way.CALLS: epoch}
-        options = {"xla_cpu_prefer_vector_width": 512} if jax.default_backend() == "cpu" else {}
-        jitted = jax.jit(ways[way], donate_argnums=0, compiler_options=options)
+        # as in fit
+        jitted = jax.jit(ways[way], donate_argnums=0, compiler_options={"xla_cpu_prefer_vector_width": 512})
         self._states = [states] if self._together else _apart(states, size)
         self._fixed = [fixed] if self._together else _apart(fixed, size)
         start = time.perf_counter()
@@ -167,41 +169,6 @@ class Sweep:
                     self._states[number], loss = self._epoch(state, fixed, key, *arguments)
                     losses.append(loss)
             return float(np.mean([loss.mean() for loss in losses]))
-
-        return timed(work, epochs * len(self._labels) * self._size)
-
-
-class DigitalSweep:
-    """The same number of networks in plain JAX, all in one call."""
-
-    def __init__(self, problem: Problem, data: Digits, size: int) -> None:
-        """Build the networks and compile an epoch.
-
-        Args:
-            problem: What each network runs.
-            data: Its training examples.
-            size: Number of networks.
-        """
-        self._size, self._batch = size, problem.batch
-        self._images, self._labels = jnp.asarray(data.images), jnp.asarray(data.labels)
-        self._rng = np.random.default_rng(1)
-        one = digital.parameters(problem.layers, output_first=False)
-        self._params = jax.tree.map(lambda array: jnp.tile(array, (size,) + (1,) * array.ndim), one)
-        run = jax.vmap(digital.epoch(problem, output_first=False), (0, None, None, None))
-        jitted = jax.jit(run, donate_argnums=0)
-        self._epoch = jitted.lower(self._params, self._images, self._labels, self._order()).compile()
-
-    def _order(self) -> jax.Array:
-        return digital.permutation(self._rng, len(self._labels), self._batch)
-
-    def measure(self, epochs: int) -> Sample:
-        """Go on for some epochs of all networks."""
-
-        def work() -> float:
-            losses = jnp.zeros(1)
-            for _ in range(epochs):
-                self._params, losses = self._epoch(self._params, self._images, self._labels, self._order())
-            return float(losses.mean())
 
         return timed(work, epochs * len(self._labels) * self._size)
 
