@@ -12,9 +12,28 @@ from jax import lax
 _HIGHEST = lax.Precision.HIGHEST
 
 
-def product(z: jax.Array, weights: jax.Array) -> jax.Array:
-    """Return the product ``(n, out)`` of inputs ``(n, in)`` with weights ``(out, in)``."""
+def product(z: jax.Array, weights: jax.Array, *, transposed: bool = False) -> jax.Array:
+    """Return the product ``(n, out)`` of inputs ``(n, in)`` with weights ``(out, in)``.
+
+    Args:
+        z: Inputs.
+        weights: Weights.
+        transposed: Whether ``weights`` is the transpose of an array in memory.
+    """
+    if transposed or weights.shape[1] == 1:
+        return _inputs_first(z, weights)
+    return lax.platform_dependent(z, weights, cpu=_weights_first, default=_inputs_first)
+
+
+def _inputs_first(z: jax.Array, weights: jax.Array) -> jax.Array:
     return lax.dot_general(z, weights, (((1,), (1,)), ((), ())), precision=_HIGHEST)
+
+
+def _weights_first(z: jax.Array, weights: jax.Array) -> jax.Array:
+    """The same, without a copy of the weights in another layout, which takes a CPU a third of the time."""
+    currents = lax.dot_general(weights, z, (((1,), (1,)), ((), ())), precision=_HIGHEST)
+    # the compiler would move the transposition into the product and copy the weights again
+    return lax.optimization_barrier(currents).T
 
 
 def outer(d: jax.Array, x: jax.Array) -> jax.Array:

@@ -17,7 +17,9 @@ from aihwjax.tile.io import IOParameters, WeightNoiseType
 from aihwjax.tile.state import FrozenIO
 
 
-def array_output(io: IOParameters, frozen: FrozenIO, weights: jax.Array, z: jax.Array, source: Stream) -> jax.Array:
+def array_output(
+    io: IOParameters, frozen: FrozenIO, weights: jax.Array, z: jax.Array, source: Stream, transposed: bool = False
+) -> jax.Array:
     """Return the currents of one pass of the array, ``(n, out)``, in output units.
 
     Args:
@@ -26,8 +28,9 @@ def array_output(io: IOParameters, frozen: FrozenIO, weights: jax.Array, z: jax.
         weights: Weights ``(out, in)``.
         z: Prepared inputs ``(n, in)``.
         source: Noise of this pass.
+        transposed: Whether ``weights`` is the transpose of an array in memory.
     """
-    y = product(z, weights)
+    y = product(z, weights, transposed=transposed)
     if io.present("ir_drop"):
         y = y - ir_drop(io, weights, z)
     if has_offset(io):

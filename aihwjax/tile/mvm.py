@@ -51,6 +51,7 @@ def analog_product(
     running: jax.Array | None = None,
     quirks: bool = False,
     want_mask: bool = False,
+    transposed: bool = False,
 ) -> tuple[jax.Array, jax.Array | None]:
     """Return the product of each input vector with the weights, as the hardware computes it.
 
@@ -66,6 +67,7 @@ def analog_product(
         running: Running value before this batch, for ``AVERAGE_ABS_MAX`` (see :func:`advance_running`).
         quirks: Reproduce the reference's test of negative clipping and its mask.
         want_mask: Whether to return which outputs are clipped.
+        transposed: Whether ``weights`` is the transpose of an array in memory, as in the backward product.
 
     Returns:
         Outputs ``(n, out)``, and a mask ``(n, out)`` of the outputs whose gradient is not passed
@@ -77,7 +79,7 @@ def analog_product(
     """
     masked = want_mask and has_range(io, "out_bound")
     if is_exact(io):
-        y = product(x, weights) * single(io.out_scale)
+        y = product(x, weights, transposed=transposed) * single(io.out_scale)
         return y, _reference_mask(io, y) if masked and quirks else None
     check_frozen(io, frozen)
     if x.shape[0] == 0:
@@ -92,7 +94,7 @@ def analog_product(
     def one_round(scale: jax.Array | None, factor: jax.Array | None, source: Stream) -> Round:
         gain = _gain(scale, factor)
         z = _prepared(io, dac, x if gain is None else gain * x, source)
-        y, codes = _converted(io, frozen, adc, weights, z, source)
+        y, codes = _converted(io, frozen, adc, weights, z, source, transposed)
         failed, clipped = jnp.zeros((x.shape[0], 1), bool), None
         for code in codes if managed else ():
             failed = failed | _audible(has_failed(io, adc, code, quirks), mute)
@@ -134,19 +136,25 @@ def _prepared(io: IOParameters, dac: Converter, v: jax.Array, source: Stream) ->
 
 
 def _converted(
-    io: IOParameters, frozen: FrozenIO, adc: Converter, weights: jax.Array, z: jax.Array, source: Stream
+    io: IOParameters,
+    frozen: FrozenIO,
+    adc: Converter,
+    weights: jax.Array,
+    z: jax.Array,
+    source: Stream,
+    transposed: bool,
 ) -> tuple[jax.Array, list[jax.Array]]:
     """Return the converter's outputs, and the codes of each conversion before the clip (section 7.4)."""
     if io.mv_type is AnalogMVType.ONE_PASS:
-        codes = [_codes(io, frozen, adc, array_output(io, frozen, weights, z, source), source)]
+        codes = [_codes(io, frozen, adc, array_output(io, frozen, weights, z, source, transposed), source)]
         return adc.clip(codes[0]), codes
     negative_weights = weights
     if reads_asymmetrically(io):
         assert frozen.w_asymmetry is not None
         negative_weights = weights * frozen.w_asymmetry
     minus, plus = source.child("negative_pass"), source.child("positive_pass")
-    negative = array_output(io, frozen, negative_weights, jnp.minimum(z, 0), minus)
-    positive = array_output(io, frozen, weights, jnp.maximum(z, 0), plus)
+    negative = array_output(io, frozen, negative_weights, jnp.minimum(z, 0), minus, transposed)
+    positive = array_output(io, frozen, weights, jnp.maximum(z, 0), plus, transposed)
     if io.mv_type is AnalogMVType.POS_NEG_SEPARATE:
         codes = [_codes(io, frozen, adc, negative + positive, source)]
         return adc.clip(codes[0]), codes

@@ -113,6 +113,7 @@ def backward(config: TileConfig, state: TileState, d: jax.Array, key: Noise, *, 
         bound_managed=False,
         running=_running(config, state, backward=True),
         quirks=config.reference_quirks,
+        transposed=True,
     )
     return g.reshape((*jnp.shape(d)[:-1], in_size))
 
