@@ -30,7 +30,7 @@ def _inputs_first(z: jax.Array, weights: jax.Array) -> jax.Array:
 
 
 def _weights_first(z: jax.Array, weights: jax.Array) -> jax.Array:
-    """The same, without a copy of the weights in another layout: on a CPU a quarter of the time at 64 vectors."""
+    """The same without a copy of the weights in another layout, a quarter of the work of a CPU at 64 vectors."""
     currents = lax.dot_general(weights, z, (((1,), (1,)), ((), ())), precision=_HIGHEST)
     # the compiler would move the transposition into the product and copy the weights again
     return lax.optimization_barrier(currents).T

@@ -55,7 +55,16 @@ def read(
         count, _ = slice_count(slices.shape, slices.columns)
         one_hot = (slices.number[:, None] == jnp.arange(count)[None, :]).astype(jnp.float32)
         matrix = weights if slices.columns else weights.T
-        values, _ = mvm.analog_product(io, frozen, matrix, one_hot, stream, bound_managed=managed, quirks=quirks)
+        values, _ = mvm.analog_product(
+            io,
+            frozen,
+            matrix,
+            one_hot,
+            stream,
+            bound_managed=managed,
+            quirks=quirks,
+            transposed=not slices.columns,
+        )
     else:
         # the other inputs are exactly zero and add nothing: a product with a single input each
         def one(line: jax.Array, number: jax.Array) -> jax.Array:

@@ -32,15 +32,16 @@ def array_output(
     """
     y = product(z, weights, transposed=transposed)
     if io.present("ir_drop"):
-        y = y - ir_drop(io, weights, z)
+        y = y - ir_drop(io, weights, z, transposed)
     if has_offset(io):
         y = with_offset(io, frozen.v_offset, y, z)
     if io.present("w_noise") and io.w_noise_type is not WeightNoiseType.NONE:
-        y = y + single(io.w_noise) * _noise_norm(io, weights, z) * source.child("w_noise").normal(y.shape)
+        spread = single(io.w_noise) * _noise_norm(io, weights, z, transposed)
+        y = y + spread * source.child("w_noise").normal(y.shape)
     return y
 
 
-def ir_drop(io: IOParameters, weights: jax.Array, z: jax.Array) -> jax.Array:
+def ir_drop(io: IOParameters, weights: jax.Array, z: jax.Array, transposed: bool) -> jax.Array:
     """Return what the wire resistance takes from each output (section 7.1).
 
     ::
@@ -52,10 +53,11 @@ def ir_drop(io: IOParameters, weights: jax.Array, z: jax.Array) -> jax.Array:
     """
     count = weights.shape[1]
     near = (1 - np.arange(count) / count) ** 2
-    current = product(jnp.abs(z), jnp.abs(weights))
+    current = product(jnp.abs(z), jnp.abs(weights), transposed=transposed)
     a = current * (count / single(io.ir_drop_g_ratio))
     c = a * (a * (0.05 * a - 0.2) + 0.5)
-    return jnp.maximum(single(io.ir_drop), 0) * c * product(z * (1 - near).astype(np.float32), weights)
+    dropped = product(z * (1 - near).astype(np.float32), weights, transposed=transposed)
+    return jnp.maximum(single(io.ir_drop), 0) * c * dropped
 
 
 def with_offset(io: IOParameters, offset: jax.Array | None, y: jax.Array, z: jax.Array) -> jax.Array:
@@ -82,8 +84,8 @@ def with_offset(io: IOParameters, offset: jax.Array | None, y: jax.Array, z: jax
     return (1 - v) * compressed(y + g) - (1 + v) * compressed(g)
 
 
-def _noise_norm(io: IOParameters, weights: jax.Array, z: jax.Array) -> jax.Array:
+def _noise_norm(io: IOParameters, weights: jax.Array, z: jax.Array, transposed: bool) -> jax.Array:
     """Return the output-referred spread for unit weight noise (section 7.3)."""
     if io.w_noise_type is WeightNoiseType.ADDITIVE_CONSTANT:
         return jnp.sqrt(jnp.sum(z * z, axis=1, keepdims=True))
-    return jnp.sqrt(product(z * z, jnp.abs(weights)))
+    return jnp.sqrt(product(z * z, jnp.abs(weights), transposed=transposed))

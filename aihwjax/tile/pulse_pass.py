@@ -64,11 +64,12 @@ def first_order(
         noise = device.pulse_noise(state, v, steps)
         variance = n_up * (noise.up * noise.up) + n_down * (noise.down * noise.down)
         change = change + normal * jnp.sqrt(variance)
-    moved = device.external(state, _clip(state, v + change))
+    moved = device.external(state, clip(state, v + change))
     return jnp.where(up + down > 0, moved, weights)
 
 
-def _clip(state: DeviceState, v: jax.Array) -> jax.Array:
+def clip(state: DeviceState, v: jax.Array) -> jax.Array:
+    """Return internal weights within the device's bounds; NaN stays NaN."""
     assert state.max_bound is not None and state.min_bound is not None
     v = _larger(v, state.min_bound)
     return jnp.where(v > state.max_bound, state.max_bound, v)
@@ -178,12 +179,12 @@ def many_pulses(
         growth = _growth(exponent)
         drift = force * growth
         if law is None:
-            end = _clip(state, v + drift)
+            end = clip(state, v + drift)
             late = device.steps(state, end)
             # of the residual of the affine law a third is felt on the way, damped by the slope
             residual = late.up * rate_up - late.down * rate_down - force - exponent * (end - v)
             drift = drift + jnp.where(several, residual / (3 - jnp.minimum(exponent, 0.0)), 0.0)
-        middle = _clip(state, v + jnp.where(several, drift / 2, 0.0))
+        middle = clip(state, v + jnp.where(several, drift / 2, 0.0))
         half = device.steps(state, middle) if law is None else law.at(middle)
 
     # the spread of the pulses and of their order around it
@@ -203,7 +204,7 @@ def many_pulses(
     if draws.exponential is not None:
         lumps = jnp.minimum(burst * per_pulse, 1.0)
         change = _reflected(state, v, change, walk, lumps, draws.exponential)
-    moved = device.external(state, _clip(state, v + change))
+    moved = device.external(state, clip(state, v + change))
     return jnp.where(up + down > 0, moved, weights)
 
 
@@ -265,5 +266,5 @@ def in_order(
             change = change + jnp.where(up, noise.up, noise.down) * normals(k)
         if used is not None:
             change = jnp.where(used.up | used.down, 0.0, change)
-        stored = jnp.where(due, device.external(state, _clip(state, v + change)), stored)
+        stored = jnp.where(due, device.external(state, clip(state, v + change)), stored)
     return stored

@@ -12,6 +12,7 @@ from aihwjax.devices.base import DeviceState, PulsedDevice
 from aihwjax.random import Stream
 from aihwjax.tile import bit_lines
 from aihwjax.tile.bit_lines import Route
+from aihwjax.tile.pulse_pass import clip
 from aihwjax.tile.span import Span
 from aihwjax.tile.trains import Trains
 
@@ -31,7 +32,6 @@ def one_pulse(
     Returns:
         Stored and apparent weights.
     """
-    assert state.max_bound is not None and state.min_bound is not None
     stored, apparent = now
     v, used = device.admit(state, device.internal(state, stored), up, down)
     steps = device.steps(state, v)
@@ -41,9 +41,8 @@ def one_pulse(
         change = change + jnp.where(up, noise.up, noise.down) * stream.child("step").normal(v.shape)
     if used is not None:
         change = jnp.where(used.up | used.down, 0.0, change)
-    moved = jnp.minimum(jnp.maximum(v + change, state.min_bound), state.max_bound)
     pulsed = up | down
-    stored = jnp.where(pulsed, device.external(state, moved), stored)
+    stored = jnp.where(pulsed, device.external(state, clip(state, v + change)), stored)
     sigma = device.write_noise()
     if sigma is None:
         return stored, stored
