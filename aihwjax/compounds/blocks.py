@@ -1,7 +1,9 @@
 """Some consecutive columns (or rows) of a tile: taken out, changed, and put back.
 
 Transfers and refreshes touch one line of a tile at a time. A *slice* is such a line: a column, or
-a row where a compound is told so. A block holds a few slices, in the orientation of the tile.
+a row where a compound is told so. A block holds a few slices, in the orientation of the tile. The
+digital side of a transfer has a *line* of numbers for each slice, one after the other in memory:
+lines of a block are next to each other, which columns of a tile are not.
 """
 
 from __future__ import annotations
@@ -40,9 +42,19 @@ class Slices(NamedTuple):
         return (self.shape[0], self.size) if self.columns else (self.size, self.shape[1])
 
     @property
+    def all_lines(self) -> tuple[int, int]:
+        """Size of an array with a line for each slice of the tile, ``(slices, crosspoints of each)``."""
+        return slice_count(self.shape, self.columns)
+
+    @property
     def number(self) -> jax.Array:
         """Index of each slice of the block, ``(size,)``."""
         return self.start + lax.iota(jnp.int32, self.size)
+
+    @property
+    def lines(self) -> tuple[int, int]:
+        """Size of the block's lines, ``(size, crosspoints of each)``."""
+        return (self.size, self.all_lines[1])
 
     def take(self, tree: _T) -> _T:
         """Return the block's part of every array of the tile's shape; other arrays stay as they are.
@@ -68,13 +80,33 @@ class Slices(NamedTuple):
 
         return jax.tree.map(whole, tree, block)
 
+    def take_lines(self, tree: _T) -> _T:
+        """Return the block's lines of every array with a line for each slice; other arrays stay as they are."""
+
+        def part(array: jax.Array) -> jax.Array:
+            if array.shape != self.all_lines:
+                return array
+            return lax.dynamic_slice_in_dim(array, self.start, self.size, 0)
+
+        return jax.tree.map(part, tree)
+
+    def put_lines(self, tree: _T, block: _T) -> _T:
+        """Put the block's lines back; arrays that are not of lines are taken from the block."""
+
+        def whole(array: jax.Array, part: jax.Array) -> jax.Array:
+            if array.shape != self.all_lines:
+                return part
+            return lax.dynamic_update_slice_in_dim(array, part, self.start, 0)
+
+        return jax.tree.map(whole, tree, block)
+
+    def turned(self, values: jax.Array) -> jax.Array:
+        """Turn a block into its lines, or lines into a block."""
+        return values.T if self.columns else values
+
     def along(self, values: jax.Array) -> jax.Array:
         """Make a number for each slice, ``(size,)``, fit a block."""
         return values[None, :] if self.columns else values[:, None]
-
-    def across(self, values: jax.Array) -> jax.Array:
-        """Make a number for each crosspoint of a slice fit a block."""
-        return values[:, None] if self.columns else values[None, :]
 
 
 def slice_count(shape: tuple[int, int], columns: bool) -> tuple[int, int]:

@@ -34,7 +34,8 @@ class BufferedTransferCompound(TransferBase):
     Spec: compounds, section 7; Gokmen, Frontiers in Artificial Intelligence 2021,
     doi 10.3389/frai.2021.699148.
 
-    Memory: ``buffer k`` between device k and k + 1, in weight units. ``with_reset_prob`` has no effect.
+    Memory: ``buffer k`` between device k and k + 1, in weight units, a line for each
+    slice. ``with_reset_prob`` has no effect.
     """
 
     transfer_update: UpdateParameters = part(single_pulse)
@@ -50,7 +51,7 @@ class BufferedTransferCompound(TransferBase):
 
     def start(self, shape: Shape) -> Memory:
         hidden = len(self.unit_cell_devices) - 1
-        return {**super().start(shape), **{f"buffer {k}": jnp.zeros(shape, jnp.float32) for k in range(hidden)}}
+        return {**super().start(shape), **{f"buffer {k}": self.lines(shape) for k in range(hidden)}}
 
     def transfer_rate(self, source: int, learning_rate: Number | jax.Array) -> Number | jax.Array:
         rate = super().transfer_rate(source, learning_rate)
@@ -70,16 +71,16 @@ class BufferedTransferCompound(TransferBase):
         name, granularity = f"buffer {source}", self.unit_cell_devices[target].weight_granularity()
         threshold = self.thres_scale * granularity
         slices = reads.slices
-        old = slices.take(memory[name])
+        old = slices.take_lines(memory[name])
         total = old + jnp.abs(reads.rate) * reads.values
         steps = whole_steps(total / threshold, self.transfer_update.desired_bl)
         if self.forget_buffer:
             left = self.momentum * total
         else:
             left = total - (1 - jnp.clip(self.momentum, 0.0, 1.0)) * steps * threshold
-        new = jnp.where(slices.along(reads.live), jnp.where(steps != 0, left, total), old)
-        return {**memory, name: slices.put(memory[name], new)}, -steps, self.step * granularity
+        new = jnp.where(reads.live[:, None], jnp.where(steps != 0, left, total), old)
+        return {**memory, name: slices.put_lines(memory[name], new)}, -steps, self.step * granularity
 
     def buffers(self, state: CellState) -> dict[str, jax.Array]:
         hidden = len(self.unit_cell_devices) - 1
-        return {f"buffered_FP_weight_{k}": state.memory[f"buffer {k}"] for k in range(hidden)}
+        return {f"buffered_FP_weight_{k}": self.turned(state.memory[f"buffer {k}"]) for k in range(hidden)}

@@ -31,8 +31,8 @@ def negative(value: float) -> bool:
 class ChoppedBase(TransferBase):
     """Base of the chopped compounds: choppers, automatic scales and the buffer, in steps.
 
-    Memory: ``buffer`` in steps, choppers ``in`` of each slice and ``out`` of each line across (±1),
-    ``sweeps`` done, running maxima ``x_max`` and ``d_max``.
+    Memory: ``buffer`` in steps, a line for each slice; choppers ``in`` of each slice and ``out`` of each line
+    across (±1), ``sweeps`` done, running maxima ``x_max`` and ``d_max``.
     """
 
     transfer_every: Number = number(1.0, off=negative)
@@ -84,7 +84,7 @@ class ChoppedBase(TransferBase):
         slices, across = slice_count((shape[0], shape[1]), self.transfer_columns)
         return {
             **super().start(shape),
-            "buffer": jnp.zeros(shape, jnp.float32),
+            "buffer": self.lines(shape),
             "in": jnp.ones((slices,), jnp.float32),
             "out": jnp.ones((across,), jnp.float32),
             "sweeps": jnp.zeros((), jnp.int32),
@@ -192,8 +192,8 @@ class ChoppedBase(TransferBase):
         return jnp.where(probability > 0, jnp.clip(wanted, 2, 2.0**30), 2.0).astype(jnp.int32)
 
     def sign(self, memory: Memory, slices: Slices) -> jax.Array:
-        """Return the product of the choppers at each crosspoint of a block."""
-        return slices.along(memory["in"][slices.number]) * slices.across(memory["out"])
+        """Return the product of the choppers at each crosspoint of a block, as lines."""
+        return memory["in"][slices.number][:, None] * memory["out"][None, :]
 
     def keep(self, total: jax.Array, steps: jax.Array) -> jax.Array:
         """Return what stays in the buffer after a step."""
@@ -251,14 +251,14 @@ class ChoppedTransferCompound(ChoppedBase):
         self, memory: Memory, source: int, target: int, reads: Reads
     ) -> tuple[Memory, jax.Array, Number | jax.Array]:
         slices, live = reads.slices, reads.live
-        old = slices.take(memory["buffer"])
-        total = slices.along(self.scale(reads, memory)) * self.sign(memory, slices) * reads.values
+        old = slices.take_lines(memory["buffer"])
+        total = self.scale(reads, memory)[:, None] * self.sign(memory, slices) * reads.values
         if not self.no_buffer:
             total = old + total
         fires = jnp.abs(total) >= 1
         steps = jnp.where(fires, whole_steps(total, self.transfer_update.desired_bl), 0.0)
-        new = jnp.where(slices.along(live), jnp.where(fires, self.keep(total, steps), total), old)
-        memory = {**memory, "buffer": slices.put(memory["buffer"], new)}
+        new = jnp.where(live[:, None], jnp.where(fires, self.keep(total, steps), total), old)
+        memory = {**memory, "buffer": slices.put_lines(memory["buffer"], new)}
 
         probability = jnp.asarray(self.in_chop_prob, jnp.float32)
         if self.in_chop_random:
@@ -272,7 +272,7 @@ class ChoppedTransferCompound(ChoppedBase):
         return self.swept(memory, slices, live), -steps, self.step * slow
 
     def buffers(self, state: CellState) -> dict[str, jax.Array]:
-        return {"buffered_FP_weight_0": state.memory["buffer"]}
+        return {"buffered_FP_weight_0": self.turned(state.memory["buffer"])}
 
 
 def running_maximum(start: jax.Array, values: jax.Array, active: jax.Array, rate: jax.Array) -> jax.Array:

@@ -44,8 +44,8 @@ class DynamicTransferCompound(ChoppedBase):
         slices, _ = slice_count((shape[0], shape[1]), self.transfer_columns)
         return {
             **super().start(shape),
-            "mean": jnp.zeros(shape, jnp.float32),
-            "past": jnp.zeros(shape, jnp.float32),
+            "mean": self.lines(shape),
+            "past": self.lines(shape),
             "switched": jnp.zeros((slices,), bool),
         }
 
@@ -53,18 +53,18 @@ class DynamicTransferCompound(ChoppedBase):
         self, memory: Memory, source: int, target: int, reads: Reads
     ) -> tuple[Memory, jax.Array, Number | jax.Array]:
         slices, live, values = reads.slices, reads.live, reads.values
-        on = slices.along(live)
+        on = live[:, None]
         period, sweeps = self.period(), memory["sweeps"]
         place = sweeps % period + 1
         inertia = jnp.minimum(jnp.asarray(self.tail_weightening, jnp.float32) / period, 1.0)
-        old, mean, past = (slices.take(memory[name]) for name in ("buffer", "mean", "past"))
+        old, mean, past = (slices.take_lines(memory[name]) for name in ("buffer", "mean", "past"))
 
         scale = self.scale(reads, memory)
         if self.experimental_correct_accumulation:
             scale = scale / jnp.minimum(place.astype(jnp.float32), 1 / self.unit_cell_devices[0].weight_granularity())
         switched = memory["switched"][slices.number]
-        past = jnp.where(slices.along(switched), mean, past)
-        total = slices.along(scale) * self.sign(memory, slices) * (values - past)
+        latest = jnp.where(switched[:, None], mean, past)
+        total = scale[:, None] * self.sign(memory, slices) * (values - latest)
         # spec: compounds, bug 17: the reference ignores no_buffer
         if self.reference_quirks or not self.no_buffer:
             total = old + total
@@ -76,12 +76,12 @@ class DynamicTransferCompound(ChoppedBase):
         new = {
             "buffer": jnp.where(fires, self._kept(total, steps, most), total),
             "mean": (1 - inertia) * mean + inertia * values,
-            "past": past,
+            "past": latest,
         }
-        before = {"buffer": old, "mean": mean, "past": slices.take(memory["past"])}
+        before = {"buffer": old, "mean": mean, "past": past}
         memory = {
             **memory,
-            **{name: slices.put(memory[name], jnp.where(on, new[name], before[name])) for name in new},
+            **{name: slices.put_lines(memory[name], jnp.where(on, new[name], before[name])) for name in new},
         }
 
         flips = jnp.broadcast_to(place == period, live.shape)
@@ -110,7 +110,7 @@ class DynamicTransferCompound(ChoppedBase):
 
     def buffers(self, state: CellState) -> dict[str, jax.Array]:
         return {
-            "buffered_FP_weight": state.memory["buffer"],
-            "running_mean_weight": state.memory["mean"],
-            "past_mean_weight": state.memory["past"],
+            "buffered_FP_weight": self.turned(state.memory["buffer"]),
+            "running_mean_weight": self.turned(state.memory["mean"]),
+            "past_mean_weight": self.turned(state.memory["past"]),
         }

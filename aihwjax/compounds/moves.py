@@ -30,7 +30,7 @@ class Reads(NamedTuple):
     """What was read from a block of a device, and what is known about it."""
 
     values: jax.Array
-    """What was read, in the orientation of the block."""
+    """What was read, a line for each slice, ``(size, crosspoints)``."""
     slices: Slices
     """The block."""
     live: jax.Array
@@ -51,7 +51,7 @@ class Move(NamedTuple):
     memory: Memory
     """Buffers and choppers afterwards."""
     steps: jax.Array
-    """What is subtracted from the target, in units of ``rate``, in the orientation of the block."""
+    """What is subtracted from the target, in units of ``rate``, a line for each slice."""
     rate: jax.Array
     """Learning rate of the write."""
 

@@ -172,7 +172,8 @@ class OneSidedUnitCell(UnitCell):
         for k in (_MINUS, _PLUS):
             own = stream.child("read").child(k)
             whole = turn.arrays[k]
-            values = reading.read(self.refresh_forward, state.read, whole, whole, slices, own, self.reference_quirks)
+            lines = reading.read(self.refresh_forward, state.read, whole, whole, slices, own, self.reference_quirks)
+            values = slices.turned(lines)
             top = jnp.abs(jnp.asarray(self.unit_cell_devices[k].w_max, jnp.float32))  # type: ignore[attr-defined]
             read.append((values, values / top))
         (minus, minus_part), (plus, plus_part) = read
@@ -192,9 +193,9 @@ class OneSidedUnitCell(UnitCell):
             parts, array = device.reset_weights(parts, arrays[k], both, own.child("reset"))
             # spec: compounds, bug 5: a negative learning rate turns both lines where pulses are counted
             downward = self.reference_quirks and self.refresh_update.pulse_type in _DENSE
-            values = again[k] if downward else -again[k]
+            lines = slices.turned(again[k] if downward else -again[k])
             devices[k], arrays[k] = writing.write(
-                device, parts, array, values, 1.0, self.refresh_update, slices, own
+                device, parts, array, lines, 1.0, self.refresh_update, slices, own
             )
         refreshed = turn.refreshes + jnp.sum(both.astype(jnp.uint32))
         return turn._replace(refreshes=refreshed, devices=tuple(devices), arrays=tuple(arrays))

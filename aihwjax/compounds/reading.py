@@ -45,9 +45,9 @@ def read(
         quirks: Reproduce the reference's bugs.
 
     Returns:
-        What is read, in the orientation of the block.
+        What is read, a line for each slice.
     """
-    lines = block.T if slices.columns else block
+    lines = slices.turned(block)
     managed = slices.columns and io.bound_management is not BoundManagementType.NONE
     if io.is_perfect:
         values = lines * jnp.asarray(io.out_scale, jnp.float32)
@@ -76,4 +76,4 @@ def read(
             return result[0]
 
         values = jax.vmap(one)(lines, slices.number)
-    return values.T if slices.columns else values
+    return values

@@ -105,6 +105,14 @@ class TransferBase(UnitCell):
         state = dataclasses.replace(state, read=frozen, weights=hidden)
         return state.remember(**self.start(shape))
 
+    def lines(self, shape: Shape) -> jax.Array:
+        """Return an empty buffer for a tile of a size, a line for each slice."""
+        return jnp.zeros(slice_count((shape[0], shape[1]), self.transfer_columns), jnp.float32)
+
+    def turned(self, lines: jax.Array) -> jax.Array:
+        """Return lines, one for each slice, in the orientation of the tile."""
+        return lines.T if self.transfer_columns else lines
+
     def start(self, shape: Shape) -> Memory:
         """Return the memory of a new tile."""
         return {

@@ -221,11 +221,11 @@ class Transfers:
                 part = pulsing.apply(device, *part, signed, own.child("rest"), span=span)
                 return (self._change(*part), move.memory), move._replace(memory={})
 
-            changing = (now.devices[0], now.memory)
-            idle = Move({}, jnp.zeros(slices.block, jnp.float32), jnp.zeros((), jnp.float32))
-            changed, move = once(jnp.any(live), in_block, (slices.take(changing), idle))
-            changed_device, memory = slices.put(changing, changed)
-            now = self._changed(now, 0, changed_device)._replace(memory=memory)
+            changing = slices.take(now.devices[0]), slices.take_lines(now.memory)
+            idle = Move({}, jnp.zeros(slices.lines, jnp.float32), jnp.zeros((), jnp.float32))
+            (fast, memory), move = once(jnp.any(live), in_block, (changing, idle))
+            now = self._changed(now, 0, slices.put(now.devices[0], fast))
+            now = now._replace(memory=slices.put_lines(now.memory, memory))
             return turn + 1, self._write(now, 1, slices, live, move, own.child("write"))
 
         zero = jnp.zeros((), _INT)
@@ -278,7 +278,7 @@ class Transfers:
         pulse_rate = self.pulses.rate[jnp.clip(self.schedule.place(after - 1), 0, self.vectors - 1)]
         reads = Reads(values, slices, live, rate, pulse_rate, self.batch, stream.child("move"))
         memory, steps, write_rate = cell.move(run.memory, source, target, reads)
-        return Move(memory, jnp.where(slices.along(live), steps, 0.0), jnp.asarray(write_rate, jnp.float32)), block
+        return Move(memory, jnp.where(live[:, None], steps, 0.0), jnp.asarray(write_rate, jnp.float32)), block
 
     def _read(self, whole: jax.Array, block: jax.Array, *, slices: Slices, stream: Stream) -> jax.Array:
         assert self.state.read is not None
@@ -302,14 +302,14 @@ class Transfers:
         device, hit, fresh = self.cell.unit_cell_devices[0], self._hit(live, stream), stream.child("fresh")
         assert isinstance(device, PulsedDevice)
         if not self.cell.resets_whole_transfers():
-            where = jnp.broadcast_to(slices.along(hit), values.shape)
+            where = jnp.broadcast_to(slices.along(hit), slices.block)
             return device.reset_weights(*block, where, fresh), values
         # spec: compounds, bug 2: the first hit resets all slices of the transfer, and later ones read as reset
-        where = jnp.broadcast_to(slices.along(live & jnp.any(hit)), values.shape)
+        where = jnp.broadcast_to(slices.along(live & jnp.any(hit)), slices.block)
         block = device.reset_weights(*block, where, fresh)
         later = jnp.cumsum(hit.astype(_INT)) - hit > 0
         again = read(block[1], stream=stream.child("read again"))
-        return block, jnp.where(slices.along(later), again, values)
+        return block, jnp.where(later[:, None], again, values)
 
     def _write(self, run: Run, target: int, slices: Slices, live: jax.Array, move: Move, stream: Stream) -> Run:
         """Write a move to its target; many transfers have nothing to write."""
@@ -317,15 +317,14 @@ class Transfers:
         if isinstance(device, PulsedDevice):
 
             def written(_: jax.Array, part: Change) -> Change:
-                block = slices.take(self._state(target, part)), part.weights
+                block = self._state(target, part), part.weights
                 return self._change(*writing.write(device, *block, steps, move.rate, parameters, slices, stream))
 
             part = once(jnp.any(steps != 0), written, slices.take(run.devices[target]))
             return self._changed(run, target, slices.put(run.devices[target], part))
         one_hot = (lax.iota(_INT, self.count) == slices.start).astype(jnp.float32)[None, :]
-        line = steps.T if self.columns else steps
-        x, d = (one_hot, line) if self.columns else (line, one_hot)
-        due = jnp.any(line != 0) if self.cell.writes_only_steps() else live[0]
+        x, d = (one_hot, steps) if self.columns else (steps, one_hot)
+        due = jnp.any(steps != 0) if self.cell.writes_only_steps() else live[0]
         parts, weights = self._at(target, run)
         rate = jnp.where(due, move.rate, 0.0)
         parts, weights = pulsing.update(device, parts, weights, x, d, rate, parameters, self.pulses.mode, stream)

@@ -23,31 +23,32 @@ def write(
     device: PulsedDevice,
     state: DeviceState,
     weights: jax.Array,
-    values: jax.Array,
+    lines: jax.Array,
     rate: Number | jax.Array,
     parameters: UpdateParameters,
     slices: Slices,
     stream: Stream,
 ) -> tuple[DeviceState, jax.Array]:
-    """Move a block by ``-rate values`` on average and return its new state and apparent weights.
+    """Move a block by ``-rate lines`` on average and return its new state and apparent weights.
 
     Args:
         device: The device that is written.
-        state: Its state, of the block alone.
+        state: Its state; parameters may be those of the whole tile.
         weights: Its apparent weights, of the block alone.
-        values: What to subtract, in the orientation of the block; 0: no pulses.
+        lines: What to subtract, a line for each slice; 0: no pulses.
         rate: Learning rate, at least 0; one number or one for each slice.
         parameters: How pulses are made.
         slices: The block.
         stream: Randomness.
     """
-    lines = values.T if slices.columns else values
     ones = jnp.ones((lines.shape[0], 1), jnp.float32)
     x, d = (ones, lines) if slices.columns else (lines, ones)
     now = (device.stored(state, weights), weights)
     kind = parameters.pulse_type
     if kind in (PulseType.NONE, PulseType.NONE_WITH_DEVICE):
-        step = slices.along(jnp.broadcast_to(jnp.asarray(rate, jnp.float32), (lines.shape[0],))) * values
+        rates = jnp.broadcast_to(jnp.asarray(rate, jnp.float32), (lines.shape[0],))
+        step = slices.turned(rates[:, None] * lines)
+        state = slices.take(state)
         assert state.max_bound is not None and state.min_bound is not None
         moved = jnp.maximum(jnp.minimum(now[0] - step, state.max_bound), state.min_bound)
         state, apparent = device.store(state, jnp.where(step != 0, moved, now[0]), stream)
@@ -56,7 +57,7 @@ def write(
     trains = trains.only(jnp.any(lines != 0, axis=1))
     numbers = _counted(kind, trains, slices) if kind in _COUNTED else None
     bits, steps = stream.child("lines"), stream.child("steps")
-    falls = (lines > 0).T if slices.columns else lines > 0
+    falls = slices.turned(lines > 0)
 
     def one_slot(carry: tuple[jax.Array, Weights]) -> tuple[jax.Array, Weights]:
         slot, current = carry
@@ -64,8 +65,10 @@ def write(
             fires = _drawn(trains, slices, slot, bits.child(slot))
         else:
             fires = numbers > slot
-        fires = fires.T if slices.columns else fires
-        return slot + 1, one_pulse(device, state, current, fires & ~falls, fires & falls, steps.child(slot))
+        fires = slices.turned(fires)
+        # cut out here, in one pass over memory: each array for itself would wait for memory alone
+        here = slices.take(lax.optimization_barrier((state, slot))[0])
+        return slot + 1, one_pulse(device, here, current, fires & ~falls, fires & falls, steps.child(slot))
 
     longest = jnp.max(trains.length) if numbers is None else jnp.max(numbers)
     _, (stored, apparent) = lax.while_loop(

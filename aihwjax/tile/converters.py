@@ -70,11 +70,15 @@ class Converter(NamedTuple):
         """
         if self.step is None:
             return values
-        code = _quotient(values, jnp.where(self.step > 0, self.step, 1))
+        on = self.step > 0
+        step = jnp.where(on, self.step, 1)
+        code = _quotient(values, step)
+        dithered = code
         if self.dither is not None:
-            code = code + source.child(self.dither).uniform(values.shape) - 0.5
-        rounded = lax.round(code, lax.RoundingMethod.TO_NEAREST_EVEN) * self.step
-        return jnp.where(self.step > 0, rounded, values)
+            dithered = code + source.child(self.dither).uniform(values.shape) - 0.5
+        rounded = lax.round(dithered, lax.RoundingMethod.TO_NEAREST_EVEN)
+        # a choice of codes: one of values would have a compiler make the values, and their noise, for each use
+        return jnp.where(on, rounded, code) * step
 
     def clip(self, values: jax.Array) -> jax.Array:
         """Limit ``values`` to the range."""
