@@ -209,12 +209,13 @@ class Transfers:
                 # from here on ``cut`` has the block's part of the fast device and of the memory
                 fast, memory = carry[0]
                 cut = self._changed(now, 0, fast)._replace(memory=memory)
-                block = slices.take(self._state(0, fast)), fast.weights
+                block = self._state(0, fast), fast.weights
                 move, part = self._move(cut, 0, 1, slices, live, done, block, whole, own)
                 cut = cut._replace(memory=move.memory)
                 # what a vector before this run has already pulsed is not pulsed again
                 rest = self.schedule.place(jnp.where(live, jnp.maximum(done, cut.vector), end))
-                span = Span(self.columns, slices.start, rest, jnp.broadcast_to(self.schedule.place(end), live.shape))
+                last = jnp.broadcast_to(self.schedule.place(end), live.shape)
+                span = Span(self.columns, slices.start, rest, last, self.shape)
                 device = self.cell.unit_cell_devices[0]
                 assert isinstance(device, PulsedDevice)
                 signed = self.cell.signed(pulses, cut.memory)
@@ -301,6 +302,7 @@ class Transfers:
         """Reset slices of the fast device that were read; return its block and what is read."""
         device, hit, fresh = self.cell.unit_cell_devices[0], self._hit(live, stream), stream.child("fresh")
         assert isinstance(device, PulsedDevice)
+        block = slices.take(block[0]), block[1]
         if not self.cell.resets_whole_transfers():
             where = jnp.broadcast_to(slices.along(hit), slices.block)
             return device.reset_weights(*block, where, fresh), values

@@ -96,7 +96,7 @@ def update(
         line_stream: Randomness of the lines.
         pulse_stream: Randomness of the pulses.
         route: Which coincidences reach the device.
-        span: Block of lines that ``state`` and ``weights`` are of; all of the tile if not given.
+        span: Block of lines that ``weights`` are of; all of the tile if not given.
         turns: Lines whose signs are turned, ``(in + out,)`` bool.
     """
     lines = packed.lines
@@ -129,7 +129,7 @@ def update(
         if span is not None:
             words, in_size = span.words(words, in_size, lines, begin)
         rows = jnp.minimum(lines.total - begin, count * BITS)
-        passes = _Passes(device, state, batch)
+        passes = _Passes(device, state, batch, span if block else None)
         chunk = jnp.where(decision.fine, rows, decision.chunk)
         by_vector = ~decision.fine & (decision.chunk < 0)
 
@@ -145,13 +145,13 @@ def update(
             return at + size, passes.first(now, *part(at, size), direct)
 
         def along_the_path(due: jax.Array, now: jax.Array) -> jax.Array:
-            law = step_law(device, _stay(state, due))
+            law = None if block else step_law(device, _stay(state, due))
 
             def one(at: jax.Array, now: jax.Array) -> tuple[jax.Array, jax.Array]:
                 vector, slot = bit_lines.locate(lines, begin + at)
                 size = jnp.where(by_vector, trains.length[vector] - slot, chunk)
                 own, stream = part(at, size)
-                return at + size, passes.many(now, own, stream, law, decision, due, always_reflect=block)
+                return at + size, passes.many(now, own, stream, law, decision, due)
 
             return _chunks(due, rows, one, now)
 
@@ -206,12 +206,23 @@ class _Passes(NamedTuple):
     device: PulsedDevice
     state: DeviceState
     batch: int
+    block: Span | None
+    """Lines that the passes are over; ``None``: all of the tile."""
+
+    def stay(self, due: jax.Array) -> tuple[PulsedDevice, DeviceState]:
+        """Return the device and the parameters of the crosspoints for a pass that runs if due.
+
+        Those of a block are cut out in the pass, all in one way over memory. Each for itself, before it,
+        would wait for memory alone.
+        """
+        device, state = _stay((self.device, self.state), due)
+        return device, state if self.block is None else self.block.cut(state)
 
     def first(self, now: jax.Array, part: _Part, stream: Stream, due: jax.Array) -> jax.Array:
         """First-order pass; on a CPU only over the rows that fire if these are few."""
 
         def dense(due: jax.Array, now: jax.Array) -> jax.Array:
-            (device, state), own = _stay(((self.device, self.state), stream), due)
+            (device, state), own = self.stay(due), _stay(stream, due)
             up, down = bit_lines.split(part.counts(due))
             normal = own.normal(up.shape) if device.present("dw_min_std") else None
             return first_order(device, state, now, up, down, normal)
@@ -237,19 +248,19 @@ class _Passes(NamedTuple):
         law: Law | None,
         plan: Plan,
         due: jax.Array,
-        always_reflect: bool = False,
     ) -> jax.Array:
         """Pass over a chunk of a medium device."""
 
         def dense(due: jax.Array, now: jax.Array, reflects: bool) -> jax.Array:
-            (device, state), own = _stay(((self.device, self.state), stream), due)
+            (device, state), own = self.stay(due), _stay(stream, due)
             up, down = bit_lines.split(_stay(counts, due))
+            known = law if self.block is None else step_law(device, state)
             exponential = own.child("reflection").exponential(up.shape) if reflects else None
             draws = Draws(own.normal(up.shape), exponential)
-            return many_pulses(device, state, law, now, up, down, draws, plan.burst)
+            return many_pulses(device, state, known, now, up, down, draws, plan.burst)
 
         counts = part.counts()  # for whichever of the two comes
-        if not self.device.meets_bounds() or always_reflect:
+        if not self.device.meets_bounds() or self.block is not None:
             return once(due, partial(dense, reflects=self.device.meets_bounds()), now)
         now = once(due & ~plan.free, partial(dense, reflects=True), now)
         return once(due & plan.free, partial(dense, reflects=False), now)
@@ -263,7 +274,7 @@ class _Passes(NamedTuple):
         )
 
         def dense(due: jax.Array, now: jax.Array) -> jax.Array:
-            (device, state), own, across, along = _stay(((self.device, self.state), stream, columns, rows), due)
+            (device, state), (own, across, along) = self.stay(due), _stay((stream, columns, rows), due)
             fires = along.fires[0][:, None] & across.fires[0][None, :]
             fires, ups = part.route.lead(fires, along.negative[0][:, None] ^ across.negative[0][None, :])
 

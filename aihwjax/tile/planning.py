@@ -138,7 +138,8 @@ def plan(
                 by_row = by_row if span.columns else span.narrow(by_row, 0)
             most = MEDIUM.slope / jnp.maximum(pulse.slope, 1e-30)
             reach = partial(_reach, step=pulse.step, noise=noise, most=most)
-            share = _within_reach(device, state, stored, by_row / jnp.maximum(rows, 1.0), by_column, reach)
+            own = state if span is None else span.cut(state)
+            share = _within_reach(device, own, stored, by_row / jnp.maximum(rows, 1.0), by_column, reach)
             free = share < _FEW
             edges = edges / jnp.clip(_MANY / jnp.maximum(share, _FEW), 1.0, _WIDEST)
         edges = jnp.where(free, 0.0, edges)

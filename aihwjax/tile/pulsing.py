@@ -119,9 +119,11 @@ def apply(
         pulses: What to apply.
         stream: Randomness of the steps.
         route: Which coincidences reach the device.
-        span: Block of lines that ``state`` and ``weights`` are of.
+        span: Block of lines that ``weights`` are of.
     """
     kind = pulses.parameters.pulse_type
+    if span is not None and not pulses.drawn:
+        state = span.cut(state)
     if kind in (PulseType.NONE, PulseType.NONE_WITH_DEVICE):
         return _exact(device, state, weights, pulses, stream, route, span)
     if pulses.drawn:

@@ -6,7 +6,7 @@ vectors before the read in one pass and those after it in another; all other lin
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -14,11 +14,13 @@ from jax import lax
 
 from aihwjax.tile.bit_lines import BITS, Lines, Words, below
 
+_T = TypeVar("_T")
+
 
 class Span(NamedTuple):
     """Consecutive columns (or rows) of a tile, each with a range of vectors.
 
-    The weights and the device state that go with it are those of the block alone.
+    The weights that go with it are those of the block alone, and so is what pulses change in the device's state.
     """
 
     columns: bool
@@ -29,6 +31,13 @@ class Span(NamedTuple):
     """First vector for each line, ``(size,)``."""
     last: jax.Array
     """Vector behind the last one for each line, ``(size,)``."""
+    tile: tuple[int, int] | None = None
+    """Size of the tile, ``(out, in)``, if the device's parameters are those of the whole tile."""
+
+    def cut(self, tree: _T) -> _T:
+        """Return the block's part of every array of the tile's size; other arrays stay as they are."""
+        axis = 1 if self.columns else 0
+        return jax.tree.map(lambda a: self.narrow(a, axis) if a.shape == self.tile else a, tree)
 
     def narrow(self, array: jax.Array, axis: int) -> jax.Array:
         """Return the block's part of an array whose ``axis`` runs over the lines."""
