@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from aihwjax.random import Stream
+from aihwjax.tile.span import cut
 
 _T = TypeVar("_T")
 
@@ -62,43 +63,19 @@ class Slices(NamedTuple):
         The parts are cut out once: a compiler that fuses the cut into what follows would have to keep
         a copy of the whole array until then.
         """
-
-        def part(array: jax.Array) -> jax.Array:
-            if array.shape != self.shape:
-                return array
-            return lax.dynamic_slice_in_dim(array, self.start, self.size, self.axis)
-
-        return lax.optimization_barrier(jax.tree.map(part, tree))
+        return lax.optimization_barrier(cut(tree, self.shape, self.start, self.size, self.axis))
 
     def put(self, tree: _T, block: _T) -> _T:
         """Put the block's part of every array of the tile's shape back; other arrays are taken from the block."""
-
-        def whole(array: jax.Array, part: jax.Array) -> jax.Array:
-            if array.shape != self.shape:
-                return part
-            return lax.dynamic_update_slice_in_dim(array, part, self.start, self.axis)
-
-        return jax.tree.map(whole, tree, block)
+        return _put(tree, block, self.shape, self.start, self.axis)
 
     def take_lines(self, tree: _T) -> _T:
         """Return the block's lines of every array with a line for each slice; other arrays stay as they are."""
-
-        def part(array: jax.Array) -> jax.Array:
-            if array.shape != self.all_lines:
-                return array
-            return lax.dynamic_slice_in_dim(array, self.start, self.size, 0)
-
-        return jax.tree.map(part, tree)
+        return cut(tree, self.all_lines, self.start, self.size, 0)
 
     def put_lines(self, tree: _T, block: _T) -> _T:
         """Put the block's lines back; arrays that are not of lines are taken from the block."""
-
-        def whole(array: jax.Array, part: jax.Array) -> jax.Array:
-            if array.shape != self.all_lines:
-                return part
-            return lax.dynamic_update_slice_in_dim(array, part, self.start, 0)
-
-        return jax.tree.map(whole, tree, block)
+        return _put(tree, block, self.all_lines, self.start, 0)
 
     def turned(self, values: jax.Array) -> jax.Array:
         """Turn a block into its lines, or lines into a block."""
@@ -107,6 +84,15 @@ class Slices(NamedTuple):
     def along(self, values: jax.Array) -> jax.Array:
         """Make a number for each slice, ``(size,)``, fit a block."""
         return values[None, :] if self.columns else values[:, None]
+
+
+def _put(tree: _T, block: _T, shape: tuple[int, int], start: jax.Array, axis: int) -> _T:
+    """Put parts of the arrays of ``shape`` back from ``start`` on; other arrays are taken from the block."""
+
+    def whole(array: jax.Array, part: jax.Array) -> jax.Array:
+        return part if array.shape != shape else lax.dynamic_update_slice_in_dim(array, part, start, axis)
+
+    return jax.tree.map(whole, tree, block)
 
 
 def slice_count(shape: tuple[int, int], columns: bool) -> tuple[int, int]:

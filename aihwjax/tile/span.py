@@ -17,6 +17,15 @@ from aihwjax.tile.bit_lines import BITS, Lines, Words, below
 _T = TypeVar("_T")
 
 
+def cut(tree: _T, shape: tuple[int, int], start: jax.Array, size: int, axis: int) -> _T:
+    """Return ``size`` lines from ``start`` on of every array of ``shape``; other arrays stay as they are."""
+
+    def part(array: jax.Array) -> jax.Array:
+        return array if array.shape != shape else lax.dynamic_slice_in_dim(array, start, size, axis)
+
+    return jax.tree.map(part, tree)
+
+
 class Span(NamedTuple):
     """Consecutive columns (or rows) of a tile, each with a range of vectors.
 
@@ -36,8 +45,9 @@ class Span(NamedTuple):
 
     def cut(self, tree: _T) -> _T:
         """Return the block's part of every array of the tile's size; other arrays stay as they are."""
-        axis = 1 if self.columns else 0
-        return jax.tree.map(lambda a: self.narrow(a, axis) if a.shape == self.tile else a, tree)
+        if self.start is None or self.tile is None:
+            return tree
+        return cut(tree, self.tile, self.start, self.first.shape[0], 1 if self.columns else 0)
 
     def narrow(self, array: jax.Array, axis: int) -> jax.Array:
         """Return the block's part of an array whose ``axis`` runs over the lines."""
