@@ -20,6 +20,7 @@ from aihwjax.config import configclass, not_positive, number, part
 from aihwjax.devices.base import Device, DeviceState, PulsedDevice
 from aihwjax.devices.constant_step import ConstantStepDevice
 from aihwjax.errors import ConfigError
+from aihwjax.loops import repeat_while
 from aihwjax.products import outer
 from aihwjax.random import Noise, Stream
 from aihwjax.tile import pulsing
@@ -137,7 +138,7 @@ class MixedPrecisionCompound(Device):
 
         zero = jnp.zeros((), jnp.int32)
         turn = _Turn(zero, memory["chi"], memory["row"], state.devices[0], weights)
-        turn = lax.while_loop(lambda t: t.vector < number, one_turn, turn)
+        turn = repeat_while(lambda t: t.vector < number, one_turn, turn)
         vectors = memory["vectors"] + number.astype(jnp.uint32)
         state = dataclasses.replace(state, devices=(turn.device,))
         return state.remember(chi=turn.chi, vectors=vectors, row=turn.row), turn.weights

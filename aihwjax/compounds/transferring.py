@@ -31,7 +31,7 @@ from aihwjax.compounds.cells import CellState, lead
 from aihwjax.compounds.moves import Change, Memory, Move, Part, Reads, Run
 from aihwjax.compounds.schedule import Schedule
 from aihwjax.devices.base import DeviceState, PulsedDevice
-from aihwjax.loops import once
+from aihwjax.loops import once, repeat_while
 from aihwjax.random import Stream
 from aihwjax.tile import pulsing
 from aihwjax.tile.bit_lines import BITS
@@ -117,7 +117,7 @@ class Transfers:
         def goes_on(run: Run) -> jax.Array:
             return (run.vector < self.schedule.number) | (run.read < total)
 
-        end = lax.while_loop(goes_on, self._one_run, start)
+        end = repeat_while(goes_on, self._one_run, start)
         counted = self.state.memory["vectors"] + self.schedule.number.astype(jnp.uint32)
         state = dataclasses.replace(self.state, devices=tuple(self._state(k, c) for k, c in enumerate(end.devices)))
         state = state.remember(**end.memory, vectors=counted, slices=end.slices)
@@ -230,7 +230,7 @@ class Transfers:
             return turn + 1, self._write(now, 1, slices, live, move, own.child("write"))
 
         zero = jnp.zeros((), _INT)
-        return lax.while_loop(lambda c: c[0] * size < length, one_block, (zero, run))[1]
+        return repeat_while(lambda c: c[0] * size < length, one_block, (zero, run))[1]
 
     # ---------------------------------------------------------------- transfer
     def _transfer(

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from aihwjax.devices.base import DeviceState, PulsedDevice
-from aihwjax.loops import once
+from aihwjax.loops import in_strides, once, repeat_while
 from aihwjax.random import Stream
 from aihwjax.tile import bit_lines
 from aihwjax.tile.bit_lines import BITS, Lines, Route, Words
@@ -116,10 +116,8 @@ def update(
     start: Weights = (device.stored(state, weights),)
     if sigma is not None:  # it is drawn once, after the last pulse: remember where there was one
         start = (*start, jnp.zeros(weights.shape, bool))
-    zero = jnp.asarray(0, jnp.int32)
 
-    def one_group(carry: tuple[jax.Array, Weights]) -> tuple[jax.Array, Weights]:
-        begin, current = carry
+    def one_group(begin: jax.Array, current: Weights) -> Weights:
         drawn = lax.cond(
             begin > 0,
             lambda: bit_lines.pack(lines, begin, count, line_stream, seldom=packed.load is not None),
@@ -166,9 +164,9 @@ def update(
         else:
             met = bit_lines.meet(words.columns(in_size), words.rows(in_size), rows, route)
             current = (stored, current[1] | met)
-        return begin + count * BITS, current
+        return current
 
-    _, final = lax.while_loop(lambda carry: carry[0] < lines.total, one_group, (zero, start))
+    final = in_strides(lines.total, count * BITS, one_group, start)
     if sigma is None:
         return restore(state, final[0], final[0])
     fresh = final[0] + sigma * pulse_stream.child("write").normal(weights.shape)
@@ -323,7 +321,7 @@ def _chunks(
 ) -> jax.Array:
     """If due, apply ``rows`` pulse rows chunk by chunk; ``one`` maps first row and weights to the next ones."""
     start = (jnp.zeros((), jnp.int32), now)
-    return lax.while_loop(lambda carry: due & (carry[0] < rows), lambda carry: one(*carry), start)[1]
+    return repeat_while(lambda carry: due & (carry[0] < rows), lambda carry: one(*carry), start)[1]
 
 
 def _stay(values: _T, due: jax.Array) -> _T:

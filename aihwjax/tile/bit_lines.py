@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from aihwjax.loops import in_strides, repeat_while
 from aihwjax.random import Stream, index, spread
 from aihwjax.tile.trains import Trains
 
@@ -157,16 +158,14 @@ def pack(lines: Lines, first: jax.Array, count: int, stream: Stream, seldom: boo
     if count <= _PACKED_WORDS:
         return _pack(lines, first, count, stream, seldom)
 
-    def some(carry: tuple[jax.Array, Words]) -> tuple[jax.Array, Words]:
-        at, words = carry
+    def some(at: jax.Array, words: Words) -> Words:
         part = _pack(lines, first + at * BITS, _PACKED_WORDS, stream, seldom)
         put = (lax.dynamic_update_slice_in_dim(w, p, at, 0) for w, p in zip(words, part, strict=True))
-        return at + _PACKED_WORDS, Words(*put)
+        return Words(*put)
 
     silent = jnp.zeros((count, lines.thresholds.shape[1]), jnp.uint32)
     needed = jnp.minimum(-(-(lines.total - first) // BITS), count)
-    start = (jnp.zeros((), jnp.int32), Words(silent, silent))
-    return lax.while_loop(lambda carry: carry[0] < needed, some, start)[1]
+    return in_strides(needed, _PACKED_WORDS, some, Words(silent, silent))
 
 
 def _pack(lines: Lines, first: jax.Array, count: int, stream: Stream, seldom: bool) -> Words:
@@ -195,9 +194,8 @@ def pack_in_turn(lines: Lines, rows_left: jax.Array, vectors: jax.Array, draws: 
     rows, width = vectors.shape[0], lines.thresholds.shape[1]
     place = spread(index((width,)))
 
-    def step(carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+    def step(begin: jax.Array, halves: jax.Array) -> jax.Array:
         # firing bits in the low half of a word, negative ones in the high half: drawn only once
-        begin, halves = carry
         some = jax.tree.map(lambda a: lax.dynamic_slice_in_dim(a, begin, unroll), (vectors, draws))
         bits = jnp.zeros((width,), jnp.uint32)
         for k in range(unroll):
@@ -206,13 +204,12 @@ def pack_in_turn(lines: Lines, rows_left: jax.Array, vectors: jax.Array, draws: 
             bits = bits | (fires.astype(jnp.uint32) << k) | (negative.astype(jnp.uint32) << (k + _HALF))
         at = begin // _HALF
         if unroll == _HALF:
-            return begin + unroll, lax.dynamic_update_index_in_dim(halves, bits, at, 0)
+            return lax.dynamic_update_index_in_dim(halves, bits, at, 0)
         old = lax.dynamic_index_in_dim(halves, at, keepdims=False)
         bits = old | (bits << (begin % _HALF).astype(jnp.uint32))
-        return begin + unroll, lax.dynamic_update_index_in_dim(halves, bits, at, 0)
+        return lax.dynamic_update_index_in_dim(halves, bits, at, 0)
 
-    start = (jnp.zeros((), jnp.int32), jnp.zeros((rows // _HALF, width), jnp.uint32))
-    _, halves = lax.while_loop(lambda carry: carry[0] < rows_left, step, start)
+    halves = in_strides(rows_left, unroll, step, jnp.zeros((rows // _HALF, width), jnp.uint32))
     low, high = halves[0::2], halves[1::2]
     mask = _U32((1 << _HALF) - 1)
     return Words((low & mask) | (high << _HALF), (low >> _HALF) | (high & ~mask))
@@ -312,12 +309,12 @@ def _gathered(
 
     def more(carry: tuple[Any, ...]) -> tuple[Any, ...]:
         # the words are cut out one round ahead, so that the compiler doesn't do it for every crosspoint
-        _, at, sums, across, along = carry
-        following, *part = some(at)
-        return at < last, following, add(sums, across, along), *part
+        _, following, sums, across, along = carry
+        after, *part = some(following)
+        return following, after, add(sums, across, along), *part
 
     following, across, along = some(first)
-    return lax.while_loop(lambda carry: carry[0], more, (first < last, following, start, across, along))[2]
+    return repeat_while(lambda carry: carry[0] < last, more, (first, following, start, across, along))[2]
 
 
 def _joined(up: jax.Array, down: jax.Array) -> jax.Array:

@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from aihwjax.loops import repeat_while
 from aihwjax.random import Stream
 from aihwjax.tile.converters import Converter, single
 from aihwjax.tile.io import IOParameters
@@ -68,7 +69,7 @@ def repeat_clipped(
         return index + 1, factor * 2, Round(y, old.failed & new.failed, clipped)
 
     start = (jnp.int32(1), single(1.0 if restart else 2.0), first)
-    return lax.while_loop(wants_more, repeat, start)[2]
+    return repeat_while(wants_more, repeat, start)[2]
 
 
 def has_failed(io: IOParameters, adc: Converter, codes: jax.Array, quirks: bool) -> jax.Array:

@@ -6,9 +6,9 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
 from aihwjax.devices.base import DeviceState, PulsedDevice
+from aihwjax.loops import repeat_while
 from aihwjax.random import Stream
 from aihwjax.tile import bit_lines
 from aihwjax.tile.bit_lines import Route
@@ -85,7 +85,7 @@ def update(
         return row + 1, now
 
     start = (jnp.asarray(0, jnp.int32), (device.stored(state, weights), weights))
-    _, (stored, apparent) = lax.while_loop(lambda carry: carry[0] < lines.total, one_slot, start)
+    _, (stored, apparent) = repeat_while(lambda carry: carry[0] < lines.total, one_slot, start)
     return restore(state, stored, apparent)
 
 
