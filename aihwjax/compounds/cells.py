@@ -240,6 +240,14 @@ class UnitCell(Device):
     ) -> tuple[CellState, jax.Array]:
         return self.each(state, weights, stream, lambda device, s, w, own: device.reset_weights(s, w, where, own))
 
+    def reset_columns(  # type: ignore[override]
+        self, state: CellState, weights: jax.Array, columns: jax.Array, probability: Number, stream: Stream
+    ) -> tuple[CellState, jax.Array]:
+        """Reset columns of each device, each with chances of its own (spec: compounds, section 12.3)."""
+        return self.each(
+            state, weights, stream, lambda device, s, w, own: device.reset_columns(s, w, columns, probability, own)
+        )
+
     def clip_weights(  # type: ignore[override]
         self, state: CellState, weights: jax.Array, limit: Number | None, stream: Stream
     ) -> tuple[CellState, jax.Array]:

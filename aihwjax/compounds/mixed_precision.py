@@ -205,6 +205,13 @@ class MixedPrecisionCompound(Device):
     ) -> tuple[CellState, jax.Array]:
         return self._inner(state, self.device.reset_weights(state.devices[0], weights, where, stream))
 
+    def reset_columns(  # type: ignore[override]
+        self, state: CellState, weights: jax.Array, columns: jax.Array, probability: Number, stream: Stream
+    ) -> tuple[CellState, jax.Array]:
+        return self._inner(
+            state, self.device.reset_columns(state.devices[0], weights, columns, probability, stream)
+        )
+
     def clip_weights(  # type: ignore[override]
         self, state: CellState, weights: jax.Array, limit: Number | None, stream: Stream
     ) -> tuple[CellState, jax.Array]:

@@ -55,7 +55,7 @@ class TransferBase(UnitCell):
     transfer_columns: bool = True
     """Whether a slice is a column, else a row."""
     with_reset_prob: Number = number(0.0, minimum=0, maximum=1, off=zero)
-    """Probability that a column of the first device is reset after it was read."""
+    """Probability that a column of a device is reset after it was read."""
     random_selection: bool = False
     """Whether a transfer begins at a random slice."""
     fast_lr: Number = number(1.0)
@@ -215,6 +215,14 @@ class TransferBase(UnitCell):
         """
         raise AssertionError
 
+    def closed(self, memory: Memory, reads: Reads) -> Memory:
+        """Return the memory after the pulses of all slices up to a read; what ends with a sweep changes here."""
+        return memory
+
+    def turns_with_sweeps(self) -> bool:
+        """Whether the end of a sweep changes how pulses reach the first device."""
+        return False
+
     def writes_only_steps(self) -> bool:
         """Whether a slice without any step is not written at all, which a unit cell as target notices."""
         return False
@@ -251,7 +259,7 @@ class TransferBase(UnitCell):
         return rate * learning_rate if self.scale_transfer_lr else jnp.asarray(rate, jnp.float32)
 
     def resets(self) -> bool:
-        """Whether slices of the first device can be reset when they are read."""
+        """Whether slices can be reset when they are read."""
         return False
 
     def resets_whole_transfers(self) -> bool:
@@ -282,6 +290,18 @@ class TransferBase(UnitCell):
         """Reset the first device only."""
         return self.each(
             state, weights, stream, lambda device, s, w, own: device.reset_weights(s, w, where, own), only=0
+        )
+
+    def reset_columns(  # type: ignore[override]
+        self, state: CellState, weights: jax.Array, columns: jax.Array, probability: Number, stream: Stream
+    ) -> tuple[CellState, jax.Array]:
+        """Reset columns of the first device only."""
+        return self.each(
+            state,
+            weights,
+            stream,
+            lambda device, s, w, own: device.reset_columns(s, w, columns, probability, own),
+            only=0,
         )
 
     def exact_update(

@@ -143,6 +143,8 @@ class Transfers:
         last = first + (done - 1) // self.reads * every
         # pulses after the last read belong to this run only if they can be kept from the slices
         ends = (done < available) if self.splits else (length > 0)
+        if self.cell.turns_with_sweeps():
+            ends = ends | ((length > 0) & (begin + length == self.count))
         end = jnp.where(ends, last + 1, stop)
 
         def after(number: jax.Array) -> jax.Array:
@@ -202,7 +204,8 @@ class Transfers:
             own = self.stream.child("reads").child(now.read).child(turn)
             done = after(slices.number)
             if not self.splits:
-                return turn + 1, self._transfer(now, 0, 1, slices, live, done, own)
+                event = (lax.iota(_INT, self.count) >= begin) & (lax.iota(_INT, self.count) < begin + length)
+                return turn + 1, self._transfer(now, 0, 1, slices, live, done, event, own)
             whole = now.devices[0].weights
 
             def in_block(_: jax.Array, carry: tuple[_Changing, Move]) -> tuple[_Changing, Move]:
@@ -210,7 +213,7 @@ class Transfers:
                 fast, memory = carry[0]
                 cut = self._changed(now, 0, fast)._replace(memory=memory)
                 block = self._state(0, fast), fast.weights
-                move, part = self._move(cut, 0, 1, slices, live, done, block, whole, own)
+                move, reads, part = self._move(cut, 0, 1, slices, live, done, block, whole, self.cell.resets(), own)
                 cut = cut._replace(memory=move.memory)
                 # what a vector before this run has already pulsed is not pulsed again
                 rest = self.schedule.place(jnp.where(live, jnp.maximum(done, cut.vector), end))
@@ -220,7 +223,7 @@ class Transfers:
                 assert isinstance(device, PulsedDevice)
                 signed = self.cell.signed(pulses, cut.memory)
                 part = pulsing.apply(device, *part, signed, own.child("rest"), span=span)
-                return (self._change(*part), move.memory), move._replace(memory={})
+                return (self._change(*part), self.cell.closed(move.memory, reads)), move._replace(memory={})
 
             changing = slices.take(now.devices[0]), slices.take_lines(now.memory)
             idle = Move({}, jnp.zeros(slices.lines, jnp.float32), jnp.zeros((), jnp.float32))
@@ -234,24 +237,33 @@ class Transfers:
 
     # ---------------------------------------------------------------- transfer
     def _transfer(
-        self, run: Run, source: int, target: int, slices: Slices, live: jax.Array, after: jax.Array, stream: Stream
+        self,
+        run: Run,
+        source: int,
+        target: int,
+        slices: Slices,
+        live: jax.Array,
+        after: jax.Array,
+        event: jax.Array,
+        stream: Stream,
     ) -> Run:
-        """Read a block of one device and write it to another, where ``live``."""
-        device = self.cell.unit_cell_devices[source]
+        """Read one slice of a device and write it to another, where ``live``; ``event``: all slices of the transfer."""
+        device, cell = self.cell.unit_cell_devices[source], self.cell
         parts, weights = self._at(source, run)
-        if isinstance(device, PulsedDevice):
-            block = slices.take((parts, weights))
-            move, block = self._move(run, source, target, slices, live, after, block, weights, stream)
+        cuts = isinstance(device, PulsedDevice)
+        block = slices.take((parts, weights)) if cuts else (parts, slices.take(weights))
+        alone = cell.resets() and cuts and not cell.resets_whole_transfers()
+        move, reads, block = self._move(run, source, target, slices, live, after, block, weights, alone, stream)
+        if alone:
             run = self._changed(run, source, slices.put(run.devices[source], self._change(*block)))
-        else:
-            block = (parts, slices.take(weights))
-            move, _ = self._move(run, source, target, slices, live, after, block, weights, stream)
-            if source == 0 and self.cell.resets():
-                hit = self._hit(live, stream.child("reset"))
-                where = (lax.iota(_INT, self.count) == slices.start)[None, :] & hit[0]
-                where, fresh = jnp.broadcast_to(where, self.shape), stream.child("reset").child("fresh")
-                run = self._with(run, source, *device.reset_weights(parts, weights, where, fresh))
-        return self._write(run._replace(memory=move.memory), target, slices, live, move, stream.child("write"))
+        elif cell.resets():
+            # spec: compounds, bug 2: a hit resets all slices of the transfer, and later ones are read as reset
+            own = event if cell.resets_whole_transfers() else lax.iota(_INT, self.count) == slices.start
+            where = jnp.broadcast_to((own & self._hit(reads.live, stream.child("reset"))[0])[None, :], self.shape)
+            fresh = stream.child("reset").child("fresh")
+            run = self._with(run, source, *device.reset_weights(parts, weights, where, fresh))
+        run = run._replace(memory=cell.closed(move.memory, reads))
+        return self._write(run, target, slices, live, move, stream.child("write"))
 
     def _move(
         self,
@@ -263,23 +275,25 @@ class Transfers:
         after: jax.Array,
         block: Part,
         whole: jax.Array,
+        resets: bool,
         stream: Stream,
-    ) -> tuple[Move, Part]:
-        """Read a block and decide what is written; return that and the source's part of the block.
+    ) -> tuple[Move, Reads, Part]:
+        """Read a block and decide what is written; return that, what was read, and the source's part of the block.
 
         ``whole`` are the apparent weights of the source; ``run`` may have the block's part of the memory only.
-        A pulsed source may have been reset.
+        ``resets``: whether slices that were read may be reset here.
         """
         cell, rate = self.cell, self.cell.transfer_rate(source, self.learning_rate)
         live = live & (rate != 0)
         read = partial(self._read, whole, slices=slices)
         values = read(block[1], stream=stream.child("read"))
-        if source == 0 and cell.resets() and isinstance(cell.unit_cell_devices[0], PulsedDevice):
-            block, values = self._reset(slices, live, values, block, read, stream.child("reset"))
+        if resets:
+            block, values = self._reset(source, slices, live, values, block, read, stream.child("reset"))
         pulse_rate = self.pulses.rate[jnp.clip(self.schedule.place(after - 1), 0, self.vectors - 1)]
         reads = Reads(values, slices, live, rate, pulse_rate, self.batch, stream.child("move"))
         memory, steps, write_rate = cell.move(run.memory, source, target, reads)
-        return Move(memory, jnp.where(live[:, None], steps, 0.0), jnp.asarray(write_rate, jnp.float32)), block
+        move = Move(memory, jnp.where(live[:, None], steps, 0.0), jnp.asarray(write_rate, jnp.float32))
+        return move, reads, block
 
     def _read(self, whole: jax.Array, block: jax.Array, *, slices: Slices, stream: Stream) -> jax.Array:
         assert self.state.read is not None
@@ -292,6 +306,7 @@ class Transfers:
 
     def _reset(
         self,
+        source: int,
         slices: Slices,
         live: jax.Array,
         values: jax.Array,
@@ -299,8 +314,8 @@ class Transfers:
         read: Callable[..., jax.Array],
         stream: Stream,
     ) -> tuple[Part, jax.Array]:
-        """Reset slices of the fast device that were read; return its block and what is read."""
-        device, hit, fresh = self.cell.unit_cell_devices[0], self._hit(live, stream), stream.child("fresh")
+        """Reset slices of a device that were read; return its block and what is read."""
+        device, hit, fresh = self.cell.unit_cell_devices[source], self._hit(live, stream), stream.child("fresh")
         assert isinstance(device, PulsedDevice)
         block = slices.take(block[0]), block[1]
         if not self.cell.resets_whole_transfers():
@@ -349,7 +364,11 @@ class Transfers:
 
         def one(turn: jax.Array, now: Run) -> Run:
             slices = Slices(self.columns, self.shape, (begin + turn) % self.count, 1)
-            return self._transfer(now, source, target, slices, jnp.ones(1, bool), end[None], own.child(turn))
+            # a transfer that goes on from the first slice is two
+            number, over = lax.iota(_INT, self.count), begin + self.reads - self.count
+            event = jnp.where(begin + turn < self.count, number >= begin, number < over)
+            event = event & (number < begin + self.reads)
+            return self._transfer(now, source, target, slices, jnp.ones(1, bool), end[None], event, own.child(turn))
 
         run = lax.fori_loop(0, self.reads, one, run)
         return run._replace(slices=run.slices.at[level].set((begin + self.reads) % self.count))

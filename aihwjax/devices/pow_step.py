@@ -36,6 +36,12 @@ def sample_exponents(
     return up, down
 
 
+def has_range(state: DeviceState) -> jax.Array:
+    """Return which crosspoints have a range to step in; a power law is not defined without."""
+    assert state.max_bound is not None and state.min_bound is not None
+    return jnp.not_equal(state.max_bound, state.min_bound)
+
+
 def power_steps(state: DeviceState, weights: jax.Array) -> Steps:
     """Return the power-law steps at ``weights``."""
     top, bottom = state.max_bound, state.min_bound
@@ -75,5 +81,10 @@ class PowStepDevice(WriteNoiseDevice):
         up, down = sample_exponents(self, key, shape)
         return with_model(state, gamma_up=up, gamma_down=down)
 
+    def reacts(self, state: DeviceState) -> jax.Array | None:
+        return has_range(state)
+
     def steps(self, state: DeviceState, weights: jax.Array) -> Steps:
+        if self.strays():  # the power needs a weight inside the bounds
+            weights = jnp.clip(weights, state.min_bound, state.max_bound)
         return power_steps(state, weights)

@@ -26,7 +26,7 @@ from aihwjax.random import Stream
 from aihwjax.tile import bit_lines
 from aihwjax.tile.bit_lines import BITS, Lines, Route, Words
 from aihwjax.tile.planning import Load, Plan, load_of, plan
-from aihwjax.tile.pulse_pass import Draws, Law, first_order, in_order, many_pulses, step_law
+from aihwjax.tile.pulse_pass import Draws, Law, first_order, in_order, many_pulses, reached, step_law
 from aihwjax.tile.sequential import restore
 from aihwjax.tile.span import Span
 from aihwjax.tile.trains import Trains
@@ -170,7 +170,8 @@ def update(
     if sigma is None:
         return restore(state, final[0], final[0])
     fresh = final[0] + sigma * pulse_stream.child("write").normal(weights.shape)
-    return restore(state, final[0], jnp.where(final[1], fresh, weights))
+    met = reached(device, state if span is None else span.cut(state), final[1])
+    return restore(state, final[0], jnp.where(met, fresh, weights))
 
 
 class _Part(NamedTuple):

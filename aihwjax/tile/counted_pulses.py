@@ -14,7 +14,7 @@ from aihwjax.devices.base import DeviceState, PulsedDevice
 from aihwjax.random import Stream
 from aihwjax.tile.bit_lines import Route
 from aihwjax.tile.planning import coarseness
-from aihwjax.tile.pulse_pass import first_order
+from aihwjax.tile.pulse_pass import first_order, reached
 from aihwjax.tile.pulses import PulseType
 from aihwjax.tile.sequential import Weights, one_pulse, restore
 from aihwjax.tile.span import Span
@@ -101,9 +101,11 @@ def update(
         if sigma is None:
             return stored, stored
         fresh = stored + sigma * stream.child("write").normal(weights.shape)
-        return stored, jnp.where(up + down > 0, fresh, weights)
+        return stored, jnp.where(reached(device, state, up + down > 0), fresh, weights)
 
     busiest = jnp.max(up + down).astype(jnp.float32)
     longest = jnp.max(trains.length).astype(jnp.float32)
     fine = coarseness(device, state, n).is_fine(busiest, longest)
+    order = device.needs_order(state, start[0])
+    fine = fine if order is None else fine & ~order
     return restore(state, *lax.cond(fine, together, by_pulse))

@@ -162,7 +162,11 @@ def plan(
         return Plan(fine, jnp.where(by_vector, -1, chunk), burst, free)
 
     # the number of pulse rows bounds the number of pulses: usually that settles it
-    return lax.cond(pulse.is_fine(rows, longest), easy, careful)
+    decision = lax.cond(pulse.is_fine(rows, longest), easy, careful)
+    order = device.needs_order(state if span is None else span.cut(state), stored)
+    if order is None:
+        return decision
+    return decision._replace(fine=decision.fine & ~order, chunk=jnp.where(order, 0, decision.chunk))
 
 
 def _burst(trains: Trains, both: jax.Array, rows: jax.Array) -> jax.Array:

@@ -53,11 +53,7 @@ def first_order(
         normal: Standard normals, ``None`` without pulse noise.
     """
     assert state.max_bound is not None and state.min_bound is not None
-    v = device.internal(state, weights)
-    v, used = device.admit(state, v, up > 0, down > 0)
-    n_up, n_down = up.astype(jnp.float32), down.astype(jnp.float32)
-    if used is not None:
-        n_up, n_down = n_up - used.up, n_down - used.down
+    v, n_up, n_down = _begun(device, state, weights, up, down)
     steps = device.steps(state, v)
     change = n_up * steps.up - n_down * steps.down
     if normal is not None:
@@ -65,7 +61,36 @@ def first_order(
         variance = n_up * (noise.up * noise.up) + n_down * (noise.down * noise.down)
         change = change + normal * jnp.sqrt(variance)
     moved = device.external(state, clip(state, v + change))
-    return jnp.where(up + down > 0, moved, weights)
+    return jnp.where(reached(device, state, up + down > 0), moved, weights)
+
+
+def reached(device: PulsedDevice, state: DeviceState, pulsed: jax.Array) -> jax.Array:
+    """Return where pulses do something, given where there are any."""
+    reacts = device.reacts(state)
+    return pulsed if reacts is None else pulsed & reacts
+
+
+def _begun(
+    device: PulsedDevice, state: DeviceState, weights: jax.Array, up: jax.Array, down: jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Return the internal weights from which pulses act together, and how many up and down pulses act from there.
+
+    The first pulse brings a weight that lies outside its bounds to the bound, and the others act from there. Only a
+    pulse inward that is longer than the distance leads past the bound.
+    """
+    v = device.internal(state, weights)
+    v, used = device.admit(state, v, up > 0, down > 0)
+    n_up, n_down = up.astype(jnp.float32), down.astype(jnp.float32)
+    if used is not None:
+        n_up, n_down = n_up - used.up, n_down - used.down
+    if not device.strays():
+        return v, n_up, n_down
+    bound, steps = clip(state, v), device.steps(state, v)
+    above = v > bound
+    outward, inward = jnp.where(above, n_up, n_down), jnp.where(above, steps.down, steps.up)
+    passes = (outward == 0) & (inward > jnp.abs(v - bound))
+    spent = jnp.where((v == bound) | passes, 0.0, _inverse(jnp.maximum(n_up + n_down, 1.0)))
+    return jnp.where(passes, v, bound), n_up - spent * n_up, n_down - spent * n_down
 
 
 def clip(state: DeviceState, v: jax.Array) -> jax.Array:
@@ -152,11 +177,7 @@ def many_pulses(
         draws: Randomness.
         burst: Mean number of pulses that come together with one sign, at least 1.
     """
-    v = device.internal(state, weights)
-    v, used = device.admit(state, v, up > 0, down > 0)
-    n_up, n_down = up.astype(jnp.float32), down.astype(jnp.float32)
-    if used is not None:
-        n_up, n_down = n_up - used.up, n_down - used.down
+    v, n_up, n_down = _begun(device, state, weights, up, down)
     number = n_up + n_down
     several = number > 1
 
@@ -203,9 +224,11 @@ def many_pulses(
     change = drift + draws.normal * spread
     if draws.exponential is not None:
         lumps = jnp.minimum(burst * per_pulse, 1.0)
-        change = _reflected(state, v, change, walk, lumps, draws.exponential)
+        # a weight outside its bounds has no room, not less than none
+        near = clip(state, v) if device.strays() else v
+        change = _reflected(state, near, change, walk, lumps, draws.exponential)
     moved = device.external(state, clip(state, v + change))
-    return jnp.where(up + down > 0, moved, weights)
+    return jnp.where(reached(device, state, up + down > 0), moved, weights)
 
 
 def _reflected(
@@ -220,7 +243,7 @@ def _reflected(
 
     Args:
         state: Parameters of the device.
-        v: Internal weights at the start.
+        v: Internal weights at the start, within the bounds.
         change: Change without bounds.
         walk: Variance of the way.
         lumps: Part of the pulses that come together.
@@ -257,7 +280,7 @@ def in_order(
     noisy = device.present("dw_min_std")
     stored = weights
     for k in range(count):
-        due, up = ((fires >> k) & 1).astype(bool), ((ups >> k) & 1).astype(bool)
+        due, up = reached(device, state, ((fires >> k) & 1).astype(bool)), ((ups >> k) & 1).astype(bool)
         v, used = device.admit(state, device.internal(state, stored), due & up, due & ~up)
         steps = device.steps(state, v)
         change = jnp.where(up, steps.up, -steps.down)

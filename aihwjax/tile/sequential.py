@@ -12,7 +12,7 @@ from aihwjax.loops import repeat_while
 from aihwjax.random import Stream
 from aihwjax.tile import bit_lines
 from aihwjax.tile.bit_lines import Route
-from aihwjax.tile.pulse_pass import clip
+from aihwjax.tile.pulse_pass import clip, reached
 from aihwjax.tile.span import Span
 from aihwjax.tile.trains import Trains
 
@@ -41,7 +41,7 @@ def one_pulse(
         change = change + jnp.where(up, noise.up, noise.down) * stream.child("step").normal(v.shape)
     if used is not None:
         change = jnp.where(used.up | used.down, 0.0, change)
-    pulsed = up | down
+    pulsed = reached(device, state, up | down)
     stored = jnp.where(pulsed, device.external(state, clip(state, v + change)), stored)
     sigma = device.write_noise()
     if sigma is None:
