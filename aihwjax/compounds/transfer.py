@@ -9,6 +9,7 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from aihwjax import random
 from aihwjax.compounds import reading
@@ -20,7 +21,6 @@ from aihwjax.compounds.transferring import Transfers
 from aihwjax.config import configclass, number, numbers, part, zero
 from aihwjax.devices.device import DeviceState
 from aihwjax.errors import ConfigError
-from aihwjax.products import outer
 from aihwjax.random import Noise, Stream
 from aihwjax.tile.io import IOParameters
 from aihwjax.tile.pulses import UpdateParameters
@@ -315,8 +315,17 @@ class TransferBase(UnitCell):
     ) -> tuple[CellState, jax.Array]:
         if not self.fully_hidden():
             return super().exact_update(state, weights, x, d, learning_rate, stream)
-        # the visible weight is the last device, so that the step stays
-        return super().exact_update(state, weights - learning_rate * outer(d, x), x, d, learning_rate, stream)
+
+        # the visible weight is the last device, so that the step stays; each vector is clipped for itself
+        def one_vector(
+            now: tuple[CellState, jax.Array], entry: tuple[jax.Array, ...]
+        ) -> tuple[tuple[CellState, jax.Array], None]:
+            number, own_x, own_d = entry
+            stepped = now[1] - learning_rate * own_d[:, None] * own_x[None, :]
+            own = stream.child(number)
+            return super(TransferBase, self).exact_update(now[0], stepped, x, d, learning_rate, own), None
+
+        return lax.scan(one_vector, (state, weights), (jnp.arange(x.shape[0]), x, d))[0]
 
 
 @configclass
