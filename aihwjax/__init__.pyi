@@ -69,6 +69,9 @@ from .experiments.data import SVHN as SVHN
 from .experiments.data import FashionMNIST as FashionMNIST
 from .experiments.storing import load as load
 from .optim import analog_sgd as analog_sgd
+from .pulses import PulseType as PulseType
+from .pulses import UpdateMode as UpdateMode
+from .pulses import UpdateParameters as UpdateParameters
 from .random import NoiseEngine as NoiseEngine
 from .tile.clipping import WeightClipParameter as WeightClipParameter
 from .tile.clipping import WeightClipType as WeightClipType
@@ -89,9 +92,6 @@ from .tile.modifier import WeightModifierType as WeightModifierType
 from .tile.periphery import InputRangeParameter as InputRangeParameter
 from .tile.periphery import MappingParameter as MappingParameter
 from .tile.periphery import PrePostProcessingParameter as PrePostProcessingParameter
-from .tile.pulses import PulseType as PulseType
-from .tile.pulses import UpdateMode as UpdateMode
-from .tile.pulses import UpdateParameters as UpdateParameters
 from .tile.remapping import WeightRemapParameter as WeightRemapParameter
 from .tile.remapping import WeightRemapType as WeightRemapType
 

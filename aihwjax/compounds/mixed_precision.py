@@ -21,9 +21,9 @@ from aihwjax.devices.base import Device, DeviceState, PulsedDevice
 from aihwjax.devices.constant_step import ConstantStepDevice
 from aihwjax.errors import ConfigError
 from aihwjax.products import outer
+from aihwjax.pulses import UpdateMode, UpdateParameters
 from aihwjax.random import Noise, Stream
 from aihwjax.tile import pulsing
-from aihwjax.tile.pulses import UpdateMode, UpdateParameters
 from aihwjax.typing import Number, Shape
 
 

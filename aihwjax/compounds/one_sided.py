@@ -16,10 +16,10 @@ from aihwjax.compounds.cells import CellState, UnitCell, lead
 from aihwjax.config import configclass, number, part, zero
 from aihwjax.devices.base import DeviceState, PulsedDevice
 from aihwjax.errors import ConfigError
+from aihwjax.pulses import PulseType, UpdateParameters
 from aihwjax.random import Noise, Stream
 from aihwjax.tile.bit_lines import Route
 from aihwjax.tile.io import IOParameters
-from aihwjax.tile.pulses import PulseType, UpdateParameters
 from aihwjax.tile.pulsing import Pulses
 from aihwjax.typing import Number, Shape
 

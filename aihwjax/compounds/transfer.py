@@ -21,9 +21,9 @@ from aihwjax.config import configclass, number, numbers, part, zero
 from aihwjax.devices.device import DeviceState
 from aihwjax.errors import ConfigError
 from aihwjax.products import outer
+from aihwjax.pulses import UpdateParameters
 from aihwjax.random import Noise, Stream
 from aihwjax.tile.io import IOParameters
-from aihwjax.tile.pulses import UpdateParameters
 from aihwjax.tile.pulsing import Pulses
 from aihwjax.typing import Number, Shape
 

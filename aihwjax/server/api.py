@@ -7,7 +7,6 @@ from typing import Annotated, Literal, TypeAlias
 from fastapi import APIRouter, Path, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-import aihwjax
 from aihwjax.server.answers import declared
 from aihwjax.server.calling import Caller, CallerOf, absolute, core_of, slowly
 from aihwjax.server.schemas import (
@@ -27,6 +26,7 @@ from aihwjax.server.schemas import (
 )
 from aihwjax.server.streaming import EVENT_SCHEMA, EVENT_STREAM, event_stream
 from aihwjax.server.views import ExperimentView, Status
+from aihwjax.version import __version__
 
 PREFIX = "/api/v1"
 """Where the routes are."""
@@ -43,7 +43,7 @@ _CURSOR = Query(ge=0, lt=1 << 63, description="Only events after the one with th
 @router.get("/health", responses=declared())
 def health(request: Request) -> Health:
     """Tell whether the server works. Needs no token."""
-    return Health(status="ok", version=aihwjax.__version__, jobs=core_of(request).counts())
+    return Health(status="ok", version=__version__, jobs=core_of(request).counts())
 
 
 @router.get("/me", responses=declared(401))

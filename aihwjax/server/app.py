@@ -11,13 +11,13 @@ from fastapi.responses import RedirectResponse
 from fastapi.routing import APIRoute
 from starlette.concurrency import run_in_threadpool
 
-import aihwjax
 from aihwjax.server import answers, api, pages, transfers
 from aihwjax.server.guard import Guard
 from aihwjax.server.limits import BodyLimit, Places
 from aihwjax.server.service import Composer
 from aihwjax.server.settings import ServerSettings
 from aihwjax.server.wire import routes as wire
+from aihwjax.version import __version__
 
 _THREADS = 16  # more of them only wait for each other: the work is in Python, or in the database
 _CHECKED_AT_ONCE = 3  # the core checks two, and one more is fetched meanwhile
@@ -46,7 +46,7 @@ def create_app(settings: ServerSettings) -> FastAPI:
     app = FastAPI(
         title="aihwjax composer",
         summary="Runs analog training experiments for a group.",
-        version=aihwjax.__version__,
+        version=__version__,
         lifespan=lifespan,
         openapi_url=f"{api.PREFIX}/openapi.json",
         docs_url=None,  # they load scripts from elsewhere

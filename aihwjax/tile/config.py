@@ -10,12 +10,12 @@ from aihwjax.devices.device import Device
 from aihwjax.devices.floating_point import FloatingPointDevice
 from aihwjax.devices.ideal import ExactDevice, IdealDevice
 from aihwjax.errors import ConfigError
+from aihwjax.pulses import PulseType, UpdateMode, UpdateParameters
 from aihwjax.random import NoiseEngine
 from aihwjax.tile.clipping import WeightClipParameter, WeightClipType
 from aihwjax.tile.io import IOParameters
 from aihwjax.tile.modifier import WeightModifierParameter, WeightModifierType
 from aihwjax.tile.periphery import MappingParameter, PrePostProcessingParameter
-from aihwjax.tile.pulses import PulseType, UpdateMode, UpdateParameters
 from aihwjax.tile.remapping import WeightRemapParameter, WeightRemapType
 
 

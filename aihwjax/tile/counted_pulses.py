@@ -11,11 +11,11 @@ import jax.numpy as jnp
 from jax import lax
 
 from aihwjax.devices.base import DeviceState, PulsedDevice
+from aihwjax.pulses import PulseType
 from aihwjax.random import Stream
 from aihwjax.tile.bit_lines import Route
 from aihwjax.tile.planning import coarseness
 from aihwjax.tile.pulse_pass import first_order
-from aihwjax.tile.pulses import PulseType
 from aihwjax.tile.sequential import Weights, one_pulse, restore
 from aihwjax.tile.span import Span
 from aihwjax.tile.trains import Trains

@@ -13,11 +13,11 @@ import jax.numpy as jnp
 from jax import lax
 
 from aihwjax.devices.base import Device, DeviceState, PulsedDevice
+from aihwjax.pulses import PulseType, UpdateMode, UpdateParameters
 from aihwjax.random import Stream
 from aihwjax.tile import aggregated, counted_pulses, sequential
 from aihwjax.tile.aggregated import Packed
 from aihwjax.tile.bit_lines import Route
-from aihwjax.tile.pulses import PulseType, UpdateMode, UpdateParameters
 from aihwjax.tile.span import Span
 from aihwjax.tile.trains import Trains, plan
 from aihwjax.typing import Number

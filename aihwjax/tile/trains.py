@@ -7,8 +7,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from aihwjax.pulses import PulseType, UpdateParameters
 from aihwjax.random import Stream
-from aihwjax.tile.pulses import PulseType, UpdateParameters
 from aihwjax.typing import Number
 
 

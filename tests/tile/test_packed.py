@@ -9,9 +9,9 @@ import pytest
 
 import aihwjax as aj
 from aihwjax.devices.device import DeviceState
+from aihwjax.pulses import UpdateMode
 from aihwjax.random import NoiseEngine, stream
 from aihwjax.tile import bit_lines, pulsing
-from aihwjax.tile.pulses import UpdateMode
 from tests.marks import slow
 
 OUT, IN = 6, 9

@@ -9,9 +9,9 @@ import pytest
 
 import aihwjax as aj
 from aihwjax.devices.device import DeviceState
+from aihwjax.pulses import UpdateMode
 from aihwjax.random import NoiseEngine, stream
 from aihwjax.tile import pulsing
-from aihwjax.tile.pulses import UpdateMode
 from aihwjax.tile.span import Span
 
 OUT, IN, SIZE, START, BATCH = 6, 9, 4, 1, 3

@@ -10,9 +10,9 @@ from typing import Any
 import jinja2
 from starlette.responses import HTMLResponse, Response
 
-import aihwjax
 from aihwjax.server.errors import ServiceError
 from aihwjax.server.pages import words
+from aihwjax.version import __version__
 
 _HERE = Path(__file__).parent
 _TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
@@ -55,7 +55,7 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.globals.update(version=aihwjax.__version__, static=_address, words=words)
+    environment.globals.update(version=__version__, static=_address, words=words)
     return environment
 
 
