@@ -18,7 +18,7 @@ FIRST_CALLS = {
     "reference, module": f"import aihwjax.config; print(aihwjax.config.from_reference({FLAT}).device.dw_min)",
     "dictionary": "import aihwjax as aj; print(aj.config.from_dict({'class': 'ExpStepDevice', 'dw_min': 0.01}).dw_min)",
     "toml": "import aihwjax as aj; print(aj.config.from_toml('class = \"UpdateParameters\"\\nres = 0.01').res)",
-    "json": "import aihwjax as aj; print(aj.config.from_json('{\"class\": \"TransferCompound\", \"gamma\": 0.01, "
+    "json": 'import aihwjax as aj; print(aj.config.from_json(\'{"class": "TransferCompound", "gamma": 0.01, '
     '"unit_cell_devices": [{"class": "ExpStepDevice"}, {"class": "ExpStepDevice"}]}\').gamma)',
 }
 

@@ -25,6 +25,10 @@ LAYERS = (
     ("pulses",),
     # the physics
     ("devices",),
+    ("tile.state", "tile.checks"),
+    ("tile.product", "tile.pulsed_update"),
+    ("tile.upkeep",),
+    ("tile.config",),
     ("tile",),
     ("compounds",),
     ("presets",),
@@ -35,13 +39,20 @@ LAYERS = (
     ("experiments",),
     # elsewhere
     ("cloud",),
+    ("server.errors", "server.settings", "server.views"),
+    ("server.storage",),
+    ("server.core",),
+    ("server.faces", "server.workers"),
     ("server",),
     # read from any layer, for people
     ("plot", "fidelity"),
     ("commands",),
     ("cli",),
 )
-"""The modules of the package, from the bottom to the top. Those of one row don't know each other."""
+"""The modules of the package, from the bottom to the top. Those of one row don't know each other.
+
+A folder whose parts are listed stands for its other files.
+"""
 
 Arrow = tuple[str, str]
 

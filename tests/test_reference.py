@@ -17,7 +17,7 @@ from aihwjax.errors import ConfigError
 from aihwjax.fidelity import load
 from aihwjax.pulses import PulseType
 from aihwjax.reference import PRESET_DEVICES, from_reference
-from aihwjax.tile.io import NoiseManagementType
+from aihwjax.tile.product.io import NoiseManagementType
 from tests.golden.data import FOLDER
 
 CASES = {case.name: case for case in load(FOLDER)}

@@ -18,7 +18,7 @@ from aihwjax.config import configclass, not_positive, number, part, zero
 from aihwjax.devices.base import PulsedDevice
 from aihwjax.errors import ConfigError
 from aihwjax.pulses import UpdateParameters
-from aihwjax.tile.pulsing import Pulses
+from aihwjax.tile.pulsed_update.pulsing import Pulses
 from aihwjax.typing import Number, Shape
 
 

@@ -23,7 +23,7 @@ from aihwjax.errors import ConfigError
 from aihwjax.products import outer
 from aihwjax.pulses import UpdateMode, UpdateParameters
 from aihwjax.random import Noise, Stream
-from aihwjax.tile import pulsing
+from aihwjax.tile.pulsed_update import pulsing
 from aihwjax.typing import Number, Shape
 
 

@@ -9,8 +9,8 @@ import jax
 from aihwjax.compounds.moves import Memory, Reads
 from aihwjax.devices.device import Device
 from aihwjax.pulses import UpdateParameters
-from aihwjax.tile.io import IOParameters
-from aihwjax.tile.pulsing import Pulses
+from aihwjax.tile.product.io import IOParameters
+from aihwjax.tile.pulsed_update.pulsing import Pulses
 from aihwjax.typing import Number
 
 

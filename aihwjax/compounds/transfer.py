@@ -23,8 +23,8 @@ from aihwjax.errors import ConfigError
 from aihwjax.products import outer
 from aihwjax.pulses import UpdateParameters
 from aihwjax.random import Noise, Stream
-from aihwjax.tile.io import IOParameters
-from aihwjax.tile.pulsing import Pulses
+from aihwjax.tile.product.io import IOParameters
+from aihwjax.tile.pulsed_update.pulsing import Pulses
 from aihwjax.typing import Number, Shape
 
 

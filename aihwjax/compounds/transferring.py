@@ -33,10 +33,10 @@ from aihwjax.compounds.schedule import Schedule
 from aihwjax.devices.base import DeviceState, PulsedDevice
 from aihwjax.loops import once
 from aihwjax.random import Stream
-from aihwjax.tile import pulsing
-from aihwjax.tile.bit_lines import BITS
-from aihwjax.tile.pulsing import Pulses
-from aihwjax.tile.span import Span
+from aihwjax.tile.pulsed_update import pulsing
+from aihwjax.tile.pulsed_update.bit_lines import BITS
+from aihwjax.tile.pulsed_update.pulsing import Pulses
+from aihwjax.tile.pulsed_update.span import Span
 from aihwjax.typing import Number
 
 # Slices that are read and written together, where there are few reads in a mini-batch and where there are many

@@ -6,7 +6,7 @@ from typing import Any
 
 from aihwjax.presets.registry import preset
 from aihwjax.pulses import UpdateParameters
-from aihwjax.tile.io import IOParameters
+from aihwjax.tile.product.io import IOParameters
 
 
 @preset("parameters")
