@@ -1,4 +1,4 @@
-"""Where jobs run."""
+"""Where jobs run: as processes beside the worker, or as tasks of Ray."""
 
 from __future__ import annotations
 
