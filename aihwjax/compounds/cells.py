@@ -22,11 +22,11 @@ from aihwjax import random
 from aihwjax.config import configclass, part
 from aihwjax.devices.base import Device, DeviceState, PulsedDevice
 from aihwjax.errors import ConfigError
+from aihwjax.pulses import PulseType, UpdateMode, UpdateParameters
 from aihwjax.random import Noise, Stream
-from aihwjax.tile import pulsing
-from aihwjax.tile.bit_lines import Route
-from aihwjax.tile.pulses import PulseType, UpdateMode, UpdateParameters
-from aihwjax.tile.pulsing import Pulses
+from aihwjax.tile.pulsed_update import pulsing
+from aihwjax.tile.pulsed_update.bit_lines import Route
+from aihwjax.tile.pulsed_update.pulsing import Pulses
 from aihwjax.tile.state import FrozenIO
 from aihwjax.typing import Number, Shape
 

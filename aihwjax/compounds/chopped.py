@@ -17,8 +17,8 @@ from aihwjax.compounds.transfer import TransferBase
 from aihwjax.config import configclass, not_positive, number, part, zero
 from aihwjax.devices.base import PulsedDevice
 from aihwjax.errors import ConfigError
-from aihwjax.tile.pulses import UpdateParameters
-from aihwjax.tile.pulsing import Pulses
+from aihwjax.pulses import UpdateParameters
+from aihwjax.tile.pulsed_update.pulsing import Pulses
 from aihwjax.typing import Number, Shape
 
 

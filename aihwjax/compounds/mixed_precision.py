@@ -22,9 +22,9 @@ from aihwjax.devices.constant_step import ConstantStepDevice
 from aihwjax.errors import ConfigError
 from aihwjax.loops import repeat_while
 from aihwjax.products import outer
+from aihwjax.pulses import UpdateMode, UpdateParameters
 from aihwjax.random import Noise, Stream
-from aihwjax.tile import pulsing
-from aihwjax.tile.pulses import UpdateMode, UpdateParameters
+from aihwjax.tile.pulsed_update import pulsing
 from aihwjax.typing import Number, Shape
 
 

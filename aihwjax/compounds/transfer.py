@@ -21,10 +21,10 @@ from aihwjax.compounds.transferring import Transfers
 from aihwjax.config import configclass, number, numbers, part, zero
 from aihwjax.devices.device import DeviceState
 from aihwjax.errors import ConfigError
+from aihwjax.pulses import UpdateParameters
 from aihwjax.random import Noise, Stream
-from aihwjax.tile.io import IOParameters
-from aihwjax.tile.pulses import UpdateParameters
-from aihwjax.tile.pulsing import Pulses
+from aihwjax.tile.product.io import IOParameters
+from aihwjax.tile.pulsed_update.pulsing import Pulses
 from aihwjax.typing import Number, Shape
 
 

@@ -19,7 +19,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
@@ -29,18 +28,16 @@ from aihwjax.compounds import reading, writing
 from aihwjax.compounds.blocks import Slices, drawn_slice, slice_count
 from aihwjax.compounds.cells import CellState, lead
 from aihwjax.compounds.moves import Change, Memory, Move, Part, Reads, Run
+from aihwjax.compounds.rules import TransferRules
 from aihwjax.compounds.schedule import Schedule
 from aihwjax.devices.base import DeviceState, PulsedDevice
 from aihwjax.loops import once, repeat_while
 from aihwjax.random import Stream
-from aihwjax.tile import pulsing
-from aihwjax.tile.bit_lines import BITS
-from aihwjax.tile.pulsing import Pulses
-from aihwjax.tile.span import Span
+from aihwjax.tile.pulsed_update import pulsing
+from aihwjax.tile.pulsed_update.bit_lines import BITS
+from aihwjax.tile.pulsed_update.pulsing import Pulses
+from aihwjax.tile.pulsed_update.span import Span
 from aihwjax.typing import Number
-
-if TYPE_CHECKING:
-    from aihwjax.compounds.transfer import TransferBase
 
 # Slices that are read and written together, where there are few reads in a mini-batch and where there are many
 _FEW, _MANY = 16, 64
@@ -51,9 +48,9 @@ _INT = jnp.int32
 
 @dataclasses.dataclass(frozen=True)
 class Transfers:
-    """The transfers of one mini-batch; arguments of :meth:`TransferBase.receive`."""
+    """The transfers of one mini-batch; arguments of :meth:`UnitCell.receive`."""
 
-    cell: TransferBase
+    cell: TransferRules
     state: CellState
     pulses: Pulses
     active: jax.Array

@@ -13,10 +13,10 @@ from jax import lax
 from aihwjax.compounds.blocks import Slices
 from aihwjax.devices.base import DeviceState, PulsedDevice
 from aihwjax.loops import repeat_while
+from aihwjax.pulses import PulseType, UpdateParameters
 from aihwjax.random import Stream
-from aihwjax.tile.pulses import PulseType, UpdateParameters
-from aihwjax.tile.sequential import Weights, one_pulse, restore
-from aihwjax.tile.trains import Trains, plan
+from aihwjax.tile.pulsed_update.sequential import Weights, one_pulse, restore
+from aihwjax.tile.pulsed_update.trains import Trains, plan
 from aihwjax.typing import Number
 
 

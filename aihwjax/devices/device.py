@@ -14,7 +14,7 @@ from aihwjax.random import Noise, Stream
 from aihwjax.typing import Number, Shape
 
 if TYPE_CHECKING:
-    from aihwjax.tile.pulses import UpdateMode, UpdateParameters
+    from aihwjax.pulses import UpdateMode, UpdateParameters
 
 
 class Steps(NamedTuple):

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -16,13 +16,32 @@ from aihwjax.devices.base import DeviceState, StepLaw, Steps, WriteNoiseDevice, 
 from aihwjax.random import Noise, normals
 from aihwjax.typing import Number, Shape
 
-if TYPE_CHECKING:
-    from aihwjax.devices.pow_step_reference import PowStepReferenceDevice
+
+class PowerLaw(Protocol):
+    """The fields of a power-law device from which its exponents are drawn."""
+
+    @property
+    def pow_gamma(self) -> Number:
+        """Mean exponent."""
+
+    @property
+    def pow_gamma_dtod(self) -> Number:
+        """Relative spread of the exponent over crosspoints."""
+
+    @property
+    def pow_up_down(self) -> Number:
+        """Relative asymmetry of the exponents."""
+
+    @property
+    def pow_up_down_dtod(self) -> Number:
+        """Relative spread of that asymmetry over crosspoints."""
+
+    @property
+    def enforce_consistency(self) -> bool:
+        """Whether exponents are made positive."""
 
 
-def sample_exponents(
-    device: PowStepDevice | PowStepReferenceDevice, key: Noise, shape: Shape
-) -> tuple[jax.Array, jax.Array]:
+def sample_exponents(device: PowerLaw, key: Noise, shape: Shape) -> tuple[jax.Array, jax.Array]:
     """Draw the exponents of the up and the down step of each crosspoint."""
     mean = jnp.asarray(device.pow_gamma)
     skew_mean = device.pow_up_down

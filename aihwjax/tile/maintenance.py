@@ -15,11 +15,11 @@ from aihwjax import random
 from aihwjax.devices.device import DeviceState
 from aihwjax.errors import ConfigError
 from aihwjax.random import Noise, Stream
-from aihwjax.tile import clipping, remapping
 from aihwjax.tile.config import TileConfig
 from aihwjax.tile.lifecycle import working_device
 from aihwjax.tile.modified_copy import follow, modify
 from aihwjax.tile.state import TileState
+from aihwjax.tile.upkeep import clipping, remapping
 from aihwjax.typing import Number
 
 _Action = Callable[[DeviceState, jax.Array, Stream], tuple[DeviceState, jax.Array]]
