@@ -209,12 +209,11 @@ class PulsedDevice(Device):
         return None
 
     def strays(self) -> bool:
-        """Whether weights can lie outside the bounds, from where the first pulse brings them back."""
-        return not self.enforce_consistency
+        """Whether weights can lie outside the bounds, from where the first pulse brings them back.
 
-    def needs_order(self, state: DeviceState, stored: jax.Array) -> jax.Array | None:
-        """Return whether pulses have to be applied in their order, one bool; ``None``: never."""
-        return None
+        While one of them gets pulses, these are applied in their order (docs: physics of the update).
+        """
+        return not self.enforce_consistency
 
     def meets_bounds(self) -> bool:
         """Whether pulses can run into the bounds (a multiplicative soft bound is never reached)."""

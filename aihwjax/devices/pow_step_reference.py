@@ -95,15 +95,8 @@ class PowStepReferenceDevice(PulsedDevice):
         return has_range(state)
 
     def strays(self) -> bool:
-        return False  # weights outside the bounds are dealt with when pulses are admitted
-
-    def needs_order(self, state: DeviceState, stored: jax.Array) -> jax.Array | None:
-        if not self.reference_quirks:
-            return None
-        # the direction of the first pulse decides at which of the bounds a weight outside ends
-        assert state.max_bound is not None and state.min_bound is not None
-        v = self.internal(state, stored)
-        return jnp.any((v > state.max_bound) | (v < state.min_bound))
+        # else weights are brought to the bounds before they get pulses
+        return self.reference_quirks
 
     def admit(
         self, state: DeviceState, weights: jax.Array, up: jax.Array, down: jax.Array
