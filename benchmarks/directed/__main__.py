@@ -13,7 +13,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from aihwjax.fidelity import TileCase, judge, load
+from aihwjax.fidelity import TileCase, families_in, judge, load
 from benchmarks.directed import golden, search, table
 from benchmarks.directed.case import Directed
 from benchmarks.directed.peer import Reference
@@ -37,12 +37,15 @@ def measure_table(peer: Path, pattern: str, folder: Path) -> None:
     rows = table.cases()
     chosen = [row for row in rows if fnmatch.fnmatchcase(row.name, pattern)]
     kept: dict[str, TileCase] = {}
-    if len(chosen) < len(rows):
+    if len(chosen) < len(rows) and golden.FAMILY in families_in(folder):
         kept = {case.name: case for case in load(folder, [golden.FAMILY]) if isinstance(case, TileCase)}
-    with Reference(peer) as reference:
-        kept |= {f"{golden.FAMILY}/{row.name}": measured(reference, row) for row in chosen}
-    names = (f"{golden.FAMILY}/{row.name}" for row in rows)
-    golden.write([kept[name] for name in names if name in kept], folder, SOURCE)
+    try:
+        with Reference(peer) as reference:
+            for row in chosen:
+                kept[f"{golden.FAMILY}/{row.name}"] = measured(reference, row)
+    finally:  # a run that is broken off keeps what it has measured
+        names = (f"{golden.FAMILY}/{row.name}" for row in rows)
+        golden.write([kept[name] for name in names if name in kept], folder, SOURCE)
 
 
 def measure_again(peer: Path, pattern: str, folder: Path, repeats: int | None) -> None:

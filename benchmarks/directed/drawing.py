@@ -33,7 +33,7 @@ def draw(seed: int, kind: str | None = None) -> Directed:
     parts = {"update": pulses(dice, floating=kind != "mixed")}
     config, finest = _config(dice, kind, shape, parts)
     inputs, steps = _steps(dice, kind, shape, finest)
-    return Directed(f"{kind}/{seed}", config, shape, inputs, steps, 1500 if kind in ("single", "cell") else 800)
+    return Directed(f"{kind}/{seed}", config, shape, inputs, steps, 800)
 
 
 def _config(dice: Dice, kind: str, shape: tuple[int, int], parts: Mapping[str, Any]) -> tuple[Flat, float]:
@@ -64,6 +64,8 @@ def _steps(
     if dice.chance(0.2):
         w0 = np.full(shape, dice.one_of(0.0, 0.6, -0.6))
     inputs = {"w0": w0, "x": dice.vectors(batch, shape[1]), "d": dice.vectors(batch, shape[0])}
+    if dice.chance(0.1):
+        inputs[dice.one_of("x", "d")][int(dice.generator.integers(batch))] = 0.0
     rate = dice.scale(0.5 * finest, 40 * finest)
     few, many = (1, 3) if kind == "single" else (2, 6)
     hidden = [] if dice.chance(0.2) and kind == "single" else HIDDEN
@@ -86,7 +88,7 @@ def _steps(
                 ["diffuse"],
                 ["drift", dice.one_of(1.0, 5.0)],
                 ["reset", int(dice.generator.integers(shape[1])), dice.one_of(1, 2, -1), dice.one_of(0.3, 1.0)],
-                ["update", "x", "d", rate, 1, False],
+                ["update", "x", "d", dice.one_of(rate, 0.0), 1, False],
                 ["set_weights", "w0"],
             )
         )
@@ -108,4 +110,4 @@ def _product(dice: Dice, seed: int) -> Directed:
         "d": dice.vectors(count, shape[0]) * scale,
     }
     steps = [["set_weights", "w0"], ["forward", "x", "y", "pair"], ["backward", "d", "g", "pair"]]
-    return Directed(f"product/{seed}", config, shape, inputs, steps, 4000)
+    return Directed(f"product/{seed}", config, shape, inputs, steps, 3000)

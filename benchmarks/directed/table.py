@@ -294,6 +294,23 @@ def _choppers() -> Iterator[Directed]:
             fields = {"in_chop_prob": 0.0, **fields}
         config = cell(f"{kind}TransferCompound", devices, fields)
         yield _before_the_end(f"choppers/{name}", config, shape, batch)
+    # vectors after the last read of a sweep, in mini-batches that read some slices only or very many
+    chopping = {"in_chop_prob": 0.0, "out_chop_prob": 0.5}
+    for name, shape, batch, times, fields in (
+        ("out-idle", (4, 3), 5, 2, {"transfer_every": 3.0}),
+        ("out-idle-rows", (3, 4), 5, 2, {"transfer_every": 3.0, "transfer_columns": False}),
+        ("out-blocks", (2, 18), 37, 1, {"transfer_every": 0.05, "units_in_mbatch": True}),
+    ):
+        config = cell("ChoppedTransferCompound", [soft, soft], {**chopping, **fields})
+        yield _whole_batches(f"choppers/{name}", config, shape, batch, times)
+
+
+def _whole_batches(name: str, config: Flat, shape: tuple[int, int], batch: int, times: int) -> Directed:
+    """Hidden weights after some mini-batches, and after as many again."""
+    inputs = {"w0": ramp(shape, 0.3), "x": vectors(batch, shape[1], 1), "d": vectors(batch, shape[0], 2)}
+    more = [["update", "x", "d", 0.368, times, False]]
+    steps = [["set_weights", "w0"], *more, ["hidden", "early", HIDDEN], *more, ["hidden", "late", HIDDEN]]
+    return Directed(name, config, shape, inputs, steps, 1000)
 
 
 def _before_the_end(name: str, config: Flat, shape: tuple[int, int], batch: int) -> Directed:
