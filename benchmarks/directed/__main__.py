@@ -75,13 +75,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--repeats", type=int, metavar="N", help="tiles of --again; default: as recorded")
     parser.add_argument("--random", type=int, metavar="N", help="draw N configurations and compare")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="seed of the first of them; they count up")
+    parser.add_argument("--variants", type=int, default=4, metavar="K", help="numbers drawn for each (default: 4)")
     parser.add_argument("--kind", choices=search.KINDS, help="draw only this kind")
     parser.add_argument("--json", type=Path, metavar="FILE", help="add one line a drawn case to FILE")
     options = parser.parse_args(arguments)
     if options.again is not None:
         measure_again(options.peer, options.case, options.again, options.repeats)
     elif options.random is not None:
-        search.search(options.peer, range(options.seed, options.seed + options.random), options.kind, options.json)
+        search.search(
+            options.peer,
+            range(options.seed, options.seed + options.random),
+            options.kind,
+            options.variants,
+            options.json,
+        )
     else:
         measure_table(options.peer, options.case, options.out)
 

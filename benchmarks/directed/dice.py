@@ -11,7 +11,7 @@ import numpy as np
 class Dice:
     """What is drawn, from one generator."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int | list[int]) -> None:
         """Seed the generator."""
         self.generator = np.random.default_rng(seed)
 

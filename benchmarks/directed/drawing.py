@@ -111,3 +111,45 @@ def _product(dice: Dice, seed: int) -> Directed:
     }
     steps = [["set_weights", "w0"], ["forward", "x", "y", "pair"], ["backward", "d", "g", "pair"]]
     return Directed(f"product/{seed}", config, shape, inputs, steps, 3000)
+
+
+_NUMBERS = ("dw_min", "_std", "_dtod", "_prob", "_lr", "gamma", "reset", "noise", "w_max", "w_min", "lifetime", "nu")
+"""Ends of the names of numbers that are varied."""
+
+
+def varied(case: Directed, number: int) -> Directed:
+    """Return a case with other numbers in the same structure, which needs no other program.
+
+    Args:
+        case: A drawn case.
+        number: Which of its variants; 0 is the case itself.
+    """
+    if number == 0:
+        return case
+    dice = Dice([int(case.name.rpartition("/")[2]), number])
+    config = {name: _near(dice, name, value) for name, value in case.config.items()}
+    inputs = {name: _like(dice, name, values) for name, values in case.inputs.items()}
+    steps = [_faster(dice, list(step)) for step in case.steps]
+    return Directed(f"{case.name}.{number}", config, case.shape, inputs, steps, case.repeats)
+
+
+def _near(dice: Dice, name: str, value: Any) -> Any:
+    """Return another number near a number that is varied, and others as they are."""
+    plain = isinstance(value, float) and value not in (0.0, 1.0)
+    if not (plain and name.startswith("device") and name.endswith(_NUMBERS)):
+        return value
+    other = float(f"{value * dice.between(0.4, 1.8):.3g}")
+    return min(other, 1.0) if abs(value) <= 1 else other
+
+
+def _like(dice: Dice, name: str, values: np.ndarray) -> np.ndarray:
+    """Return other weights or vectors of the same size and reach."""
+    drawn = dice.generator.uniform(-1, 1, values.shape).round(3) * max(float(np.abs(values).max()), 0.1)
+    return drawn if name.startswith("w") else np.where(values == 0, 0.0, drawn)
+
+
+def _faster(dice: Dice, step: list[Any]) -> list[Any]:
+    """Return an update with another rate, and other steps as they are."""
+    if step[0] == "update":
+        step[3] = float(f"{step[3] * dice.scale(0.3, 3):.3g}")
+    return step

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import time
 from collections.abc import Iterable
@@ -16,7 +17,7 @@ from aihwjax.fidelity import MODES, TileCase, evaluate, has_update
 from aihwjax.reference import from_reference
 from benchmarks.directed import golden
 from benchmarks.directed.case import Directed
-from benchmarks.directed.drawing import KINDS, draw
+from benchmarks.directed.drawing import KINDS, draw, varied
 from benchmarks.directed.peer import Reference
 from benchmarks.worker import WorkerError
 
@@ -31,7 +32,7 @@ class Finding:
     """What came of one case."""
 
     name: str
-    """Kind and seed; ``--kind KIND --random 1 --seed SEED`` draws it again."""
+    """Kind, seed and variant; ``--random 1 --seed SEED`` draws it again."""
     outcome: str
     """``agrees``, ``disagrees``, or who refuses: ``reference refuses``, ``library refuses``, ``both refuse``."""
     messages: dict[str, str]
@@ -105,20 +106,21 @@ def compare(reference: Reference, case: Directed, first: str = MODES[0]) -> Find
     return found("disagrees" if messages else "agrees", messages, worst)
 
 
-def search(peer: Path, seeds: Iterable[int], kind: str | None, path: Path | None) -> list[Finding]:
+def search(peer: Path, seeds: Iterable[int], kind: str | None, variants: int, path: Path | None) -> list[Finding]:
     """Compare drawn cases and print those that disagree.
 
     Args:
         peer: Virtual environment of the reference.
-        seeds: One a case.
+        seeds: One a structure.
         kind: Kind of the cases; drawn if not given.
+        variants: Cases of a structure, each with numbers of its own; they share a program.
         path: File that gets one line of JSON a case.
     """
     findings = []
     reference = Reference(peer)
     try:
-        for seed in seeds:
-            case = draw(seed, kind)
+        for seed, number in itertools.product(seeds, range(variants)):
+            case = varied(draw(seed, kind), number)
             finding = compare(reference, case, MODES[seed % len(MODES)])
             if "process" in finding.messages.get("reference", ""):
                 reference.close()
@@ -128,7 +130,8 @@ def search(peer: Path, seeds: Iterable[int], kind: str | None, path: Path | None
             if path is not None:
                 with path.open("a") as file:
                     file.write(json.dumps(dataclasses.asdict(finding)) + "\n")
-            jax.clear_caches()
+            if number == variants - 1:
+                jax.clear_caches()
     finally:
         reference.close()
     return findings
@@ -137,4 +140,4 @@ def search(peer: Path, seeds: Iterable[int], kind: str | None, path: Path | None
 def _line(finding: Finding) -> str:
     said = "; ".join(f"{mode}: {message}" for mode, message in finding.messages.items())
     worst = " ".join(f"{value:.2f}" for value in finding.worst.values())
-    return f"{finding.name:18} {finding.seconds:5.0f} s  {finding.outcome:18} {worst:12} {said}"
+    return f"{finding.name:15} {finding.seconds:5.0f} s  {finding.outcome:18} {worst:12} {said}"

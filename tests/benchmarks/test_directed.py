@@ -11,7 +11,7 @@ from aihwjax.fidelity.program import compiled
 from aihwjax.reference import from_reference
 from benchmarks.directed import golden, table
 from benchmarks.directed.case import Directed, even, flat, group, single
-from benchmarks.directed.drawing import KINDS, draw
+from benchmarks.directed.drawing import KINDS, draw, varied
 from benchmarks.directed.peer import Reference
 from benchmarks.worker import WorkerError
 
@@ -105,6 +105,18 @@ def test_drawn_cases_are_the_same_again():
         assert one.config == other.config and list(one.steps) == list(other.steps)
         assert compiled(golden.tile_case(one, one.config, {"w": np.zeros((1, 1))})).program
     assert {draw(seed).name.partition("/")[0] for seed in range(60)} == set(KINDS)
+
+
+def test_variants_share_a_program():
+    for seed in range(60):
+        case = draw(seed)
+        other = varied(case, 1)
+        assert varied(case, 0) is case and varied(case, 1).config == other.config
+        programs = [
+            compiled(golden.tile_case(row, row.config, {"w": np.zeros((1, 1))})).program for row in (case, other)
+        ]
+        assert programs[0] == programs[1]
+        assert set(case.config) == set(other.config)
 
 
 def test_most_drawn_configurations_are_allowed():
