@@ -54,7 +54,7 @@ QUICK = {
     "modifier/clip-gaussian-cap",
     "compounds/tt-plain",
     "directed/one_pulse/ConstantStep",
-    "directed/outside/soft-additive-turn",
+    "directed/outside/soft-additive-once",
 }
 """Cases that run on every test run; one of each family, and of kinds that are quick."""
 
@@ -182,7 +182,7 @@ class TestChoppers(Agreement):
 
 @golden("directed", "directed/[!oc]*", modes=MODES)
 class TestDirected(Agreement):
-    """Stuck devices, resets, writing, mixed precision."""
+    """Stuck devices, resets, writing, floating point updates, mixed precision."""
 
 
 @golden("directed", "directed/one_pulse/*", modes=MODES)
