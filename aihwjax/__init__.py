@@ -7,6 +7,9 @@ from: a name is imported when it is first used, so that ``import aihwjax`` is qu
 
 import lazy_loader
 
-__version__ = "0.1.0"
+from aihwjax import catalogue
+from aihwjax.version import __version__ as __version__
+
+catalogue.hand_over("aihwjax.devices", "aihwjax.tile", "aihwjax.compounds", "aihwjax.reference")
 
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -69,9 +69,10 @@ from .experiments.data import SVHN as SVHN
 from .experiments.data import FashionMNIST as FashionMNIST
 from .experiments.storing import load as load
 from .optim import analog_sgd as analog_sgd
+from .pulses import PulseType as PulseType
+from .pulses import UpdateMode as UpdateMode
+from .pulses import UpdateParameters as UpdateParameters
 from .random import NoiseEngine as NoiseEngine
-from .tile.clipping import WeightClipParameter as WeightClipParameter
-from .tile.clipping import WeightClipType as WeightClipType
 from .tile.config import DigitalRankUpdateRPUConfig as DigitalRankUpdateRPUConfig
 from .tile.config import FloatingPointRPUConfig as FloatingPointRPUConfig
 from .tile.config import InferenceRPUConfig as InferenceRPUConfig
@@ -79,20 +80,19 @@ from .tile.config import SingleRPUConfig as SingleRPUConfig
 from .tile.config import TileConfig as TileConfig
 from .tile.config import TorchInferenceRPUConfig as TorchInferenceRPUConfig
 from .tile.config import UnitCellRPUConfig as UnitCellRPUConfig
-from .tile.io import AnalogMVType as AnalogMVType
-from .tile.io import BoundManagementType as BoundManagementType
-from .tile.io import IOParameters as IOParameters
-from .tile.io import NoiseManagementType as NoiseManagementType
-from .tile.io import WeightNoiseType as WeightNoiseType
-from .tile.modifier import WeightModifierParameter as WeightModifierParameter
-from .tile.modifier import WeightModifierType as WeightModifierType
-from .tile.periphery import InputRangeParameter as InputRangeParameter
-from .tile.periphery import MappingParameter as MappingParameter
-from .tile.periphery import PrePostProcessingParameter as PrePostProcessingParameter
-from .tile.pulses import PulseType as PulseType
-from .tile.pulses import UpdateMode as UpdateMode
-from .tile.pulses import UpdateParameters as UpdateParameters
-from .tile.remapping import WeightRemapParameter as WeightRemapParameter
-from .tile.remapping import WeightRemapType as WeightRemapType
+from .tile.product.io import AnalogMVType as AnalogMVType
+from .tile.product.io import BoundManagementType as BoundManagementType
+from .tile.product.io import IOParameters as IOParameters
+from .tile.product.io import NoiseManagementType as NoiseManagementType
+from .tile.product.io import WeightNoiseType as WeightNoiseType
+from .tile.product.periphery import InputRangeParameter as InputRangeParameter
+from .tile.product.periphery import MappingParameter as MappingParameter
+from .tile.product.periphery import PrePostProcessingParameter as PrePostProcessingParameter
+from .tile.upkeep.clipping import WeightClipParameter as WeightClipParameter
+from .tile.upkeep.clipping import WeightClipType as WeightClipType
+from .tile.upkeep.modifier import WeightModifierParameter as WeightModifierParameter
+from .tile.upkeep.modifier import WeightModifierType as WeightModifierType
+from .tile.upkeep.remapping import WeightRemapParameter as WeightRemapParameter
+from .tile.upkeep.remapping import WeightRemapType as WeightRemapType
 
 __version__: str

@@ -1,4 +1,10 @@
-"""A conditional that leaves large arrays where they are."""
+"""Loops that a compiler can't miscount, and a conditional that leaves large arrays where they are.
+
+XLA up to the version of JAX 0.10 takes a loop that counts in strides towards a limit that it knows for one
+of ``limit // stride`` rounds, and drops it where that is 0: ``while i < 1: i += 2`` is not run at all. The
+loops here carry whether they go on, so that nothing about their number of rounds can be concluded. Loops
+elsewhere in the library are ``scan`` and ``fori_loop``, which count by one.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +16,39 @@ import jax.numpy as jnp
 from jax import lax
 
 _T = TypeVar("_T")
+
+
+def repeat_while(goes_on: Callable[[_T], jax.Array], body: Callable[[_T], _T], values: _T) -> _T:
+    """Return the values after as many rounds of ``body`` as ``goes_on`` of them is true.
+
+    Args:
+        goes_on: Whether there is another round, a bool.
+        body: One round.
+        values: A pytree of arrays.
+    """
+
+    def one_round(carry: tuple[jax.Array, _T]) -> tuple[jax.Array, _T]:
+        after = body(carry[1])
+        return goes_on(after), after
+
+    return lax.while_loop(lambda carry: carry[0], one_round, (goes_on(values), values))[1]
+
+
+def in_strides(limit: jax.Array, stride: int, body: Callable[[jax.Array, _T], _T], values: _T) -> _T:
+    """Return the values after ``body(at, values)`` for ``at`` = 0, ``stride``, 2 ``stride`` … below ``limit``.
+
+    Args:
+        limit: Where it ends, int32.
+        stride: Distance between two rounds.
+        body: One round; gets where it is.
+        values: A pytree of arrays.
+    """
+
+    def one(carry: tuple[jax.Array, _T]) -> tuple[jax.Array, _T]:
+        at, now = carry
+        return at + stride, body(at, now)
+
+    return repeat_while(lambda carry: carry[0] < limit, one, (jnp.zeros((), jnp.int32), values))[1]
 
 
 def once(due: jax.Array, body: Callable[[jax.Array, _T], _T], values: _T) -> _T:

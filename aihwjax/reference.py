@@ -16,20 +16,8 @@ import typing
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
-# The device modules are imported for their registration: a device is looked up by its name.
-import aihwjax.compounds
-import aihwjax.devices.constant_step
-import aihwjax.devices.exp_step
-import aihwjax.devices.floating_point
-import aihwjax.devices.ideal
-import aihwjax.devices.linear_step
-import aihwjax.devices.piecewise_step
-import aihwjax.devices.pow_step
-import aihwjax.devices.pow_step_reference
-import aihwjax.devices.soft_bounds
-import aihwjax.devices.soft_bounds_pmax
-import aihwjax.devices.soft_bounds_reference  # noqa: F401
 from aihwjax.config import Config, registered
+from aihwjax.config.documents import reads
 from aihwjax.devices.device import Device
 from aihwjax.errors import ConfigError, nearest
 from aihwjax.tile.config import FloatingPointRPUConfig, TileConfig, inference_parts
@@ -105,6 +93,7 @@ _NO_PART = {"runtime", "noise_model", "drift_compensation", "tile_class", "tile_
 """Groups of a tile configuration that play no part in the physics of one tile."""
 
 
+@reads("reference")
 def from_reference(flat: Mapping[str, Value]) -> TileConfig:
     """Build the tile configuration that a flat dictionary of the reference describes.
 

@@ -24,16 +24,20 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from aihwjax.server.service import Composer
+from aihwjax.server.core.service import Composer
 from aihwjax.server.settings import ServerSettings
 from aihwjax.server.views import ExperimentView, Identity
-from tests.server.core.helpers import queued
-from tests.server.core.jobs import Outcome, packed
+from tests.server.helpers import queued
+from tests.server.workers.jobs import Outcome, packed
 
 ROOT = Path(__file__).resolve().parents[1]
 VARIANTS = 4
 """Different experiments, so that results which are mixed up are noticed."""
-MODULES = {"server": b"composer\0serve", "worker": b"aihwjax.server.worker", "job": b"aihwjax.server.job"}
+MODULES = {
+    "server": b"composer\0serve",
+    "worker": b"aihwjax.server.workers.worker",
+    "job": b"aihwjax.server.workers.job",
+}
 
 
 class Processes:

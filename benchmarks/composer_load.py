@@ -74,10 +74,10 @@ def main() -> int:
 
 def fill(data_dir: Path, jobs: int) -> tuple[str, list[str]]:
     """Put jobs into the queue of a composer that is not running; return a token and their ids."""
-    from aihwjax.server import leases
-    from aihwjax.server.service import Composer
+    from aihwjax.server.core import leases
+    from aihwjax.server.core.service import Composer
     from aihwjax.server.settings import ServerSettings
-    from aihwjax.server.tables import Experiment
+    from aihwjax.server.storage.tables import Experiment
 
     core = Composer(ServerSettings(data_dir))
     token = core.create_token("load", limits={"max_jobs": jobs + 1})

@@ -21,8 +21,8 @@ from aihwjax.devices.soft_bounds import SoftBoundsDevice
 from aihwjax.experiments import BasicTraining, EpochMetrics, fit, loop
 from aihwjax.random import NoiseEngine, derive, stream
 from aihwjax.tile.config import InferenceRPUConfig, SingleRPUConfig, TileConfig
-from aihwjax.tile.modifier import WeightModifierParameter, WeightModifierType
-from aihwjax.tile.periphery import MappingParameter
+from aihwjax.tile.product.periphery import MappingParameter
+from aihwjax.tile.upkeep.modifier import WeightModifierParameter, WeightModifierType
 from aihwjax.typing import Key
 from benchmarks import compilations
 from benchmarks.digital import permutation

@@ -19,9 +19,9 @@ from jax import lax
 from aihwjax import random, tile
 from aihwjax.devices.base import PulsedDevice
 from aihwjax.random import NoiseEngine, Stream
-from aihwjax.tile import bit_lines, planning, trains
 from aihwjax.tile.config import TileConfig
 from aihwjax.tile.lifecycle import working_device
+from aihwjax.tile.pulsed_update import bit_lines, planning, trains
 from aihwjax.tile.state import TileState
 from benchmarks import digital, ours, rates
 from benchmarks.measure import Sample, interleave, timed

@@ -33,7 +33,7 @@ def api_pages() -> dict[str, list[str]]:
 
 def http_interface() -> str:
     """Return the composer's OpenAPI document."""
-    from aihwjax.server.app import create_app
+    from aihwjax.server.faces.app import create_app
     from aihwjax.server.settings import ServerSettings
 
     return json.dumps(create_app(ServerSettings(Path(tempfile.gettempdir()))).openapi())

@@ -16,7 +16,7 @@ from aihwjax.devices.constant_step import ConstantStepDevice
 from aihwjax.errors import ConfigError, ModuleError
 from aihwjax.random import NoiseEngine
 from aihwjax.tile.config import SingleRPUConfig
-from aihwjax.tile.io import NoiseManagementType
+from aihwjax.tile.product.io import NoiseManagementType
 from tests.helpers import PULSED_DEVICES
 from tests.nn.models import BARE, exact, inputs, linear, network, noisy, ranged
 

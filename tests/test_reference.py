@@ -15,9 +15,9 @@ from aihwjax.devices.piecewise_step import PiecewiseStepDevice
 from aihwjax.devices.soft_bounds_pmax import SoftBoundsPmaxDevice
 from aihwjax.errors import ConfigError
 from aihwjax.fidelity import load
+from aihwjax.pulses import PulseType
 from aihwjax.reference import PRESET_DEVICES, from_reference
-from aihwjax.tile.io import NoiseManagementType
-from aihwjax.tile.pulses import PulseType
+from aihwjax.tile.product.io import NoiseManagementType
 from tests.golden.data import FOLDER
 
 CASES = {case.name: case for case in load(FOLDER)}

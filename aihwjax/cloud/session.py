@@ -16,9 +16,9 @@ from requests.adapters import HTTPAdapter
 from urllib3.exceptions import MaxRetryError
 from urllib3.util import Retry
 
-import aihwjax
 from aihwjax.cloud.settings import CloudSettings
 from aihwjax.errors import ApiResponseError, CredentialsError, InvalidResponseFieldError, ResponseError
+from aihwjax.version import __version__
 
 if TYPE_CHECKING:
     from urllib3.connectionpool import ConnectionPool
@@ -176,7 +176,7 @@ class _Retry(Retry):
 def _session(auth: requests.auth.AuthBase, retries: int) -> requests.Session:
     session = requests.Session()
     session.auth = auth
-    session.headers["User-Agent"] = f"aihwjax/{aihwjax.__version__}"
+    session.headers["User-Agent"] = f"aihwjax/{__version__}"
     retry = _Retry(
         total=retries,
         backoff_factor=0.25,

@@ -14,7 +14,7 @@ from cyclopts import App, Parameter
 from cyclopts.types import NonNegativeInt, PositiveFloat, PositiveInt
 
 if TYPE_CHECKING:
-    from aihwjax.server.service import Composer
+    from aihwjax.server.core.service import Composer
     from aihwjax.server.settings import ServerSettings
 
 app = App(name="composer", help="Run experiments for a group: a server, its tokens and its workers.")
@@ -116,7 +116,7 @@ def worker(*, place: Place = Place(), work: Work = Work()) -> None:
         work: How jobs are run.
     """
     settings = _settings(place, work)
-    from aihwjax.server.worker import run
+    from aihwjax.server.workers.worker import run
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     run(settings, threading.Event())
@@ -238,7 +238,7 @@ def _composer(settings: ServerSettings) -> Composer:
     from aihwjax.errors import MissingExtraError
 
     try:
-        from aihwjax.server.service import Composer
+        from aihwjax.server.core.service import Composer
     except ModuleNotFoundError as error:
         if str(error.name).startswith("aihwjax"):
             raise

@@ -179,7 +179,7 @@ def _tile_of_preset(name: str) -> Mapping[str, Any]:
     from aihwjax.devices import Device
     from aihwjax.errors import ConfigError
     from aihwjax.tile.config import TileConfig
-    from aihwjax.tile.io import IOParameters
+    from aihwjax.tile.product.io import IOParameters
 
     found = presets.by_name(name)()
     if isinstance(found, TileConfig):

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from aihwjax.random import Stream
-from aihwjax.tile.span import cut
+from aihwjax.tile.pulsed_update.span import cut
 
 _T = TypeVar("_T")
 

@@ -12,7 +12,7 @@ from aihwjax.compounds.cells import CellState
 from aihwjax.compounds.moves import Memory, Reads
 from aihwjax.compounds.transfer import TransferBase
 from aihwjax.config import configclass, number, part
-from aihwjax.tile.pulses import UpdateParameters
+from aihwjax.pulses import UpdateParameters
 from aihwjax.typing import Number, Shape
 
 

@@ -22,11 +22,11 @@ from aihwjax import random
 from aihwjax.config import configclass, part
 from aihwjax.devices.base import Device, DeviceState, PulsedDevice
 from aihwjax.errors import ConfigError
+from aihwjax.pulses import PulseType, UpdateMode, UpdateParameters
 from aihwjax.random import Noise, Stream
-from aihwjax.tile import pulsing
-from aihwjax.tile.bit_lines import Route
-from aihwjax.tile.pulses import PulseType, UpdateMode, UpdateParameters
-from aihwjax.tile.pulsing import Pulses
+from aihwjax.tile.pulsed_update import pulsing
+from aihwjax.tile.pulsed_update.bit_lines import Route
+from aihwjax.tile.pulsed_update.pulsing import Pulses
 from aihwjax.tile.state import FrozenIO
 from aihwjax.typing import Number, Shape
 
@@ -239,6 +239,14 @@ class UnitCell(Device):
         self, state: CellState, weights: jax.Array, where: jax.Array, stream: Stream
     ) -> tuple[CellState, jax.Array]:
         return self.each(state, weights, stream, lambda device, s, w, own: device.reset_weights(s, w, where, own))
+
+    def reset_columns(  # type: ignore[override]
+        self, state: CellState, weights: jax.Array, columns: jax.Array, probability: Number, stream: Stream
+    ) -> tuple[CellState, jax.Array]:
+        """Reset columns of each device, each with chances of its own (spec: compounds, section 12.3)."""
+        return self.each(
+            state, weights, stream, lambda device, s, w, own: device.reset_columns(s, w, columns, probability, own)
+        )
 
     def clip_weights(  # type: ignore[override]
         self, state: CellState, weights: jax.Array, limit: Number | None, stream: Stream

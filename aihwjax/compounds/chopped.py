@@ -17,8 +17,8 @@ from aihwjax.compounds.transfer import TransferBase
 from aihwjax.config import configclass, not_positive, number, part, zero
 from aihwjax.devices.base import PulsedDevice
 from aihwjax.errors import ConfigError
-from aihwjax.tile.pulses import UpdateParameters
-from aihwjax.tile.pulsing import Pulses
+from aihwjax.pulses import UpdateParameters
+from aihwjax.tile.pulsed_update.pulsing import Pulses
 from aihwjax.typing import Number, Shape
 
 
@@ -207,9 +207,12 @@ class ChoppedBase(TransferBase):
         flipped = jnp.where(flips, -signs, signs)
         return {**memory, "in": lax.dynamic_update_slice_in_dim(memory["in"], flipped, slices.start, 0)}
 
-    def chopped_across(self, memory: Memory, reads: Reads) -> Memory:
+    def turns_with_sweeps(self) -> bool:
+        return self.present("out_chop_prob")
+
+    def closed(self, memory: Memory, reads: Reads) -> Memory:
         """Flip choppers of the lines across the slices if a sweep ends."""
-        if not self.present("out_chop_prob"):
+        if not self.turns_with_sweeps():
             return memory
         ends = jnp.any(reads.live & (reads.slices.number == memory["in"].shape[0] - 1))
         flips = reads.stream.child("out").uniform(memory["out"].shape) < self.out_chop_prob
@@ -267,7 +270,6 @@ class ChoppedTransferCompound(ChoppedBase):
             regular = (memory["sweeps"] % self.period() == self.period() - 1) & (probability > 0)
             flips = jnp.broadcast_to(regular, live.shape)
         memory = self.chopped(memory, slices, flips & live)
-        memory = self.chopped_across(memory, reads)
         slow = self.unit_cell_devices[target].weight_granularity()
         return self.swept(memory, slices, live), -steps, self.step * slow
 

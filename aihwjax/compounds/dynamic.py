@@ -49,6 +49,10 @@ class DynamicTransferCompound(ChoppedBase):
             "switched": jnp.zeros((slices,), bool),
         }
 
+    def turns_with_sweeps(self) -> bool:
+        # spec: compounds, bug 17: these never flip in the reference
+        return super().turns_with_sweeps() and not self.reference_quirks
+
     def move(
         self, memory: Memory, source: int, target: int, reads: Reads
     ) -> tuple[Memory, jax.Array, Number | jax.Array]:
@@ -92,8 +96,6 @@ class DynamicTransferCompound(ChoppedBase):
         memory = self.chopped(memory, slices, flips & live)
         marks = jnp.where(live, flips, switched)
         memory = {**memory, "switched": lax.dynamic_update_slice_in_dim(memory["switched"], marks, slices.start, 0)}
-        if not self.reference_quirks:  # spec: compounds, bug 17: these never flip in the reference
-            memory = self.chopped_across(memory, reads)
         slow = self.unit_cell_devices[target].weight_granularity()
         return self.swept(memory, slices, live), jnp.where(writes, -steps, 0.0), self.step * slow
 

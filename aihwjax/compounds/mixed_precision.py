@@ -20,10 +20,11 @@ from aihwjax.config import configclass, not_positive, number, part
 from aihwjax.devices.base import Device, DeviceState, PulsedDevice
 from aihwjax.devices.constant_step import ConstantStepDevice
 from aihwjax.errors import ConfigError
+from aihwjax.loops import repeat_while
 from aihwjax.products import outer
+from aihwjax.pulses import UpdateMode, UpdateParameters
 from aihwjax.random import Noise, Stream
-from aihwjax.tile import pulsing
-from aihwjax.tile.pulses import UpdateMode, UpdateParameters
+from aihwjax.tile.pulsed_update import pulsing
 from aihwjax.typing import Number, Shape
 
 
@@ -137,7 +138,7 @@ class MixedPrecisionCompound(Device):
 
         zero = jnp.zeros((), jnp.int32)
         turn = _Turn(zero, memory["chi"], memory["row"], state.devices[0], weights)
-        turn = lax.while_loop(lambda t: t.vector < number, one_turn, turn)
+        turn = repeat_while(lambda t: t.vector < number, one_turn, turn)
         vectors = memory["vectors"] + number.astype(jnp.uint32)
         state = dataclasses.replace(state, devices=(turn.device,))
         return state.remember(chi=turn.chi, vectors=vectors, row=turn.row), turn.weights
@@ -203,6 +204,13 @@ class MixedPrecisionCompound(Device):
         self, state: CellState, weights: jax.Array, where: jax.Array, stream: Stream
     ) -> tuple[CellState, jax.Array]:
         return self._inner(state, self.device.reset_weights(state.devices[0], weights, where, stream))
+
+    def reset_columns(  # type: ignore[override]
+        self, state: CellState, weights: jax.Array, columns: jax.Array, probability: Number, stream: Stream
+    ) -> tuple[CellState, jax.Array]:
+        return self._inner(
+            state, self.device.reset_columns(state.devices[0], weights, columns, probability, stream)
+        )
 
     def clip_weights(  # type: ignore[override]
         self, state: CellState, weights: jax.Array, limit: Number | None, stream: Stream

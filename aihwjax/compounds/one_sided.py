@@ -16,11 +16,12 @@ from aihwjax.compounds.cells import CellState, UnitCell, lead
 from aihwjax.config import configclass, number, part, zero
 from aihwjax.devices.base import DeviceState, PulsedDevice
 from aihwjax.errors import ConfigError
+from aihwjax.loops import repeat_while
+from aihwjax.pulses import PulseType, UpdateParameters
 from aihwjax.random import Noise, Stream
-from aihwjax.tile.bit_lines import Route
-from aihwjax.tile.io import IOParameters
-from aihwjax.tile.pulses import PulseType, UpdateParameters
-from aihwjax.tile.pulsing import Pulses
+from aihwjax.tile.product.io import IOParameters
+from aihwjax.tile.pulsed_update.bit_lines import Route
+from aihwjax.tile.pulsed_update.pulsing import Pulses
 from aihwjax.typing import Number, Shape
 
 _MINUS, _PLUS = 0, 1
@@ -143,7 +144,7 @@ class OneSidedUnitCell(UnitCell):
             )
 
         start = _Turn(jnp.zeros((), jnp.int32), state.memory["refreshed"], state.devices, state.weights)
-        turn = lax.while_loop(lambda t: t.vector < number, one_turn, start)
+        turn = repeat_while(lambda t: t.vector < number, one_turn, start)
         state = dataclasses.replace(state, memory={**memory, "refreshed": turn.refreshes})
         return self.shown(state, turn.devices, turn.arrays)
 

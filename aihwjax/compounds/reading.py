@@ -7,9 +7,9 @@ import jax.numpy as jnp
 
 from aihwjax.compounds.blocks import Slices, slice_count
 from aihwjax.random import Noise, Stream
-from aihwjax.tile import mvm
-from aihwjax.tile.frozen import reads_asymmetrically
-from aihwjax.tile.io import BoundManagementType, IOParameters, NoiseManagementType
+from aihwjax.tile.product import mvm
+from aihwjax.tile.product.frozen import reads_asymmetrically
+from aihwjax.tile.product.io import BoundManagementType, IOParameters, NoiseManagementType
 from aihwjax.tile.state import FrozenIO
 
 

@@ -9,6 +9,7 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from aihwjax import random
 from aihwjax.compounds import reading
@@ -20,11 +21,10 @@ from aihwjax.compounds.transferring import Transfers
 from aihwjax.config import configclass, number, numbers, part, zero
 from aihwjax.devices.device import DeviceState
 from aihwjax.errors import ConfigError
-from aihwjax.products import outer
+from aihwjax.pulses import UpdateParameters
 from aihwjax.random import Noise, Stream
-from aihwjax.tile.io import IOParameters
-from aihwjax.tile.pulses import UpdateParameters
-from aihwjax.tile.pulsing import Pulses
+from aihwjax.tile.product.io import IOParameters
+from aihwjax.tile.pulsed_update.pulsing import Pulses
 from aihwjax.typing import Number, Shape
 
 
@@ -55,7 +55,7 @@ class TransferBase(UnitCell):
     transfer_columns: bool = True
     """Whether a slice is a column, else a row."""
     with_reset_prob: Number = number(0.0, minimum=0, maximum=1, off=zero)
-    """Probability that a column of the first device is reset after it was read."""
+    """Probability that a column of a device is reset after it was read."""
     random_selection: bool = False
     """Whether a transfer begins at a random slice."""
     fast_lr: Number = number(1.0)
@@ -215,6 +215,14 @@ class TransferBase(UnitCell):
         """
         raise AssertionError
 
+    def closed(self, memory: Memory, reads: Reads) -> Memory:
+        """Return the memory after the pulses of all slices up to a read; what ends with a sweep changes here."""
+        return memory
+
+    def turns_with_sweeps(self) -> bool:
+        """Whether the end of a sweep changes how pulses reach the first device."""
+        return False
+
     def writes_only_steps(self) -> bool:
         """Whether a slice without any step is not written at all, which a unit cell as target notices."""
         return False
@@ -251,7 +259,7 @@ class TransferBase(UnitCell):
         return rate * learning_rate if self.scale_transfer_lr else jnp.asarray(rate, jnp.float32)
 
     def resets(self) -> bool:
-        """Whether slices of the first device can be reset when they are read."""
+        """Whether slices can be reset when they are read."""
         return False
 
     def resets_whole_transfers(self) -> bool:
@@ -284,6 +292,18 @@ class TransferBase(UnitCell):
             state, weights, stream, lambda device, s, w, own: device.reset_weights(s, w, where, own), only=0
         )
 
+    def reset_columns(  # type: ignore[override]
+        self, state: CellState, weights: jax.Array, columns: jax.Array, probability: Number, stream: Stream
+    ) -> tuple[CellState, jax.Array]:
+        """Reset columns of the first device only."""
+        return self.each(
+            state,
+            weights,
+            stream,
+            lambda device, s, w, own: device.reset_columns(s, w, columns, probability, own),
+            only=0,
+        )
+
     def exact_update(
         self,
         state: CellState,
@@ -295,8 +315,17 @@ class TransferBase(UnitCell):
     ) -> tuple[CellState, jax.Array]:
         if not self.fully_hidden():
             return super().exact_update(state, weights, x, d, learning_rate, stream)
-        # the visible weight is the last device, so that the step stays
-        return super().exact_update(state, weights - learning_rate * outer(d, x), x, d, learning_rate, stream)
+
+        # the visible weight is the last device, so that the step stays; each vector is clipped for itself
+        def one_vector(
+            now: tuple[CellState, jax.Array], entry: tuple[jax.Array, ...]
+        ) -> tuple[tuple[CellState, jax.Array], None]:
+            number, own_x, own_d = entry
+            stepped = now[1] - learning_rate * own_d[:, None] * own_x[None, :]
+            own = stream.child(number)
+            return super(TransferBase, self).exact_update(now[0], stepped, x, d, learning_rate, own), None
+
+        return lax.scan(one_vector, (state, weights), (jnp.arange(x.shape[0]), x, d))[0]
 
 
 @configclass

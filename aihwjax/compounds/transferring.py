@@ -19,7 +19,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
@@ -29,18 +28,16 @@ from aihwjax.compounds import reading, writing
 from aihwjax.compounds.blocks import Slices, drawn_slice, slice_count
 from aihwjax.compounds.cells import CellState, lead
 from aihwjax.compounds.moves import Change, Memory, Move, Part, Reads, Run
+from aihwjax.compounds.rules import TransferRules
 from aihwjax.compounds.schedule import Schedule
 from aihwjax.devices.base import DeviceState, PulsedDevice
-from aihwjax.loops import once
+from aihwjax.loops import once, repeat_while
 from aihwjax.random import Stream
-from aihwjax.tile import pulsing
-from aihwjax.tile.bit_lines import BITS
-from aihwjax.tile.pulsing import Pulses
-from aihwjax.tile.span import Span
+from aihwjax.tile.pulsed_update import pulsing
+from aihwjax.tile.pulsed_update.bit_lines import BITS
+from aihwjax.tile.pulsed_update.pulsing import Pulses
+from aihwjax.tile.pulsed_update.span import Span
 from aihwjax.typing import Number
-
-if TYPE_CHECKING:
-    from aihwjax.compounds.transfer import TransferBase
 
 # Slices that are read and written together, where there are few reads in a mini-batch and where there are many
 _FEW, _MANY = 16, 64
@@ -51,9 +48,9 @@ _INT = jnp.int32
 
 @dataclasses.dataclass(frozen=True)
 class Transfers:
-    """The transfers of one mini-batch; arguments of :meth:`TransferBase.receive`."""
+    """The transfers of one mini-batch; arguments of :meth:`UnitCell.receive`."""
 
-    cell: TransferBase
+    cell: TransferRules
     state: CellState
     pulses: Pulses
     active: jax.Array
@@ -117,7 +114,7 @@ class Transfers:
         def goes_on(run: Run) -> jax.Array:
             return (run.vector < self.schedule.number) | (run.read < total)
 
-        end = lax.while_loop(goes_on, self._one_run, start)
+        end = repeat_while(goes_on, self._one_run, start)
         counted = self.state.memory["vectors"] + self.schedule.number.astype(jnp.uint32)
         state = dataclasses.replace(self.state, devices=tuple(self._state(k, c) for k, c in enumerate(end.devices)))
         state = state.remember(**end.memory, vectors=counted, slices=end.slices)
@@ -143,6 +140,8 @@ class Transfers:
         last = first + (done - 1) // self.reads * every
         # pulses after the last read belong to this run only if they can be kept from the slices
         ends = (done < available) if self.splits else (length > 0)
+        if self.cell.turns_with_sweeps():
+            ends = ends | ((length > 0) & (begin + length == self.count))
         end = jnp.where(ends, last + 1, stop)
 
         def after(number: jax.Array) -> jax.Array:
@@ -202,7 +201,8 @@ class Transfers:
             own = self.stream.child("reads").child(now.read).child(turn)
             done = after(slices.number)
             if not self.splits:
-                return turn + 1, self._transfer(now, 0, 1, slices, live, done, own)
+                event = (lax.iota(_INT, self.count) >= begin) & (lax.iota(_INT, self.count) < begin + length)
+                return turn + 1, self._transfer(now, 0, 1, slices, live, done, event, own)
             whole = now.devices[0].weights
 
             def in_block(_: jax.Array, carry: tuple[_Changing, Move]) -> tuple[_Changing, Move]:
@@ -210,7 +210,7 @@ class Transfers:
                 fast, memory = carry[0]
                 cut = self._changed(now, 0, fast)._replace(memory=memory)
                 block = self._state(0, fast), fast.weights
-                move, part = self._move(cut, 0, 1, slices, live, done, block, whole, own)
+                move, reads, part = self._move(cut, 0, 1, slices, live, done, block, whole, self.cell.resets(), own)
                 cut = cut._replace(memory=move.memory)
                 # what a vector before this run has already pulsed is not pulsed again
                 rest = self.schedule.place(jnp.where(live, jnp.maximum(done, cut.vector), end))
@@ -220,7 +220,7 @@ class Transfers:
                 assert isinstance(device, PulsedDevice)
                 signed = self.cell.signed(pulses, cut.memory)
                 part = pulsing.apply(device, *part, signed, own.child("rest"), span=span)
-                return (self._change(*part), move.memory), move._replace(memory={})
+                return (self._change(*part), self.cell.closed(move.memory, reads)), move._replace(memory={})
 
             changing = slices.take(now.devices[0]), slices.take_lines(now.memory)
             idle = Move({}, jnp.zeros(slices.lines, jnp.float32), jnp.zeros((), jnp.float32))
@@ -230,28 +230,37 @@ class Transfers:
             return turn + 1, self._write(now, 1, slices, live, move, own.child("write"))
 
         zero = jnp.zeros((), _INT)
-        return lax.while_loop(lambda c: c[0] * size < length, one_block, (zero, run))[1]
+        return repeat_while(lambda c: c[0] * size < length, one_block, (zero, run))[1]
 
     # ---------------------------------------------------------------- transfer
     def _transfer(
-        self, run: Run, source: int, target: int, slices: Slices, live: jax.Array, after: jax.Array, stream: Stream
+        self,
+        run: Run,
+        source: int,
+        target: int,
+        slices: Slices,
+        live: jax.Array,
+        after: jax.Array,
+        event: jax.Array,
+        stream: Stream,
     ) -> Run:
-        """Read a block of one device and write it to another, where ``live``."""
-        device = self.cell.unit_cell_devices[source]
+        """Read one slice of a device and write it to another, where ``live``; ``event``: all slices of the transfer."""
+        device, cell = self.cell.unit_cell_devices[source], self.cell
         parts, weights = self._at(source, run)
-        if isinstance(device, PulsedDevice):
-            block = slices.take((parts, weights))
-            move, block = self._move(run, source, target, slices, live, after, block, weights, stream)
+        cuts = isinstance(device, PulsedDevice)
+        block = slices.take((parts, weights)) if cuts else (parts, slices.take(weights))
+        alone = cell.resets() and cuts and not cell.resets_whole_transfers()
+        move, reads, block = self._move(run, source, target, slices, live, after, block, weights, alone, stream)
+        if alone:
             run = self._changed(run, source, slices.put(run.devices[source], self._change(*block)))
-        else:
-            block = (parts, slices.take(weights))
-            move, _ = self._move(run, source, target, slices, live, after, block, weights, stream)
-            if source == 0 and self.cell.resets():
-                hit = self._hit(live, stream.child("reset"))
-                where = (lax.iota(_INT, self.count) == slices.start)[None, :] & hit[0]
-                where, fresh = jnp.broadcast_to(where, self.shape), stream.child("reset").child("fresh")
-                run = self._with(run, source, *device.reset_weights(parts, weights, where, fresh))
-        return self._write(run._replace(memory=move.memory), target, slices, live, move, stream.child("write"))
+        elif cell.resets():
+            # spec: compounds, bug 2: a hit resets all slices of the transfer, and later ones are read as reset
+            own = event if cell.resets_whole_transfers() else lax.iota(_INT, self.count) == slices.start
+            where = jnp.broadcast_to((own & self._hit(reads.live, stream.child("reset"))[0])[None, :], self.shape)
+            fresh = stream.child("reset").child("fresh")
+            run = self._with(run, source, *device.reset_weights(parts, weights, where, fresh))
+        run = run._replace(memory=cell.closed(move.memory, reads))
+        return self._write(run, target, slices, live, move, stream.child("write"))
 
     def _move(
         self,
@@ -263,23 +272,25 @@ class Transfers:
         after: jax.Array,
         block: Part,
         whole: jax.Array,
+        resets: bool,
         stream: Stream,
-    ) -> tuple[Move, Part]:
-        """Read a block and decide what is written; return that and the source's part of the block.
+    ) -> tuple[Move, Reads, Part]:
+        """Read a block and decide what is written; return that, what was read, and the source's part of the block.
 
         ``whole`` are the apparent weights of the source; ``run`` may have the block's part of the memory only.
-        A pulsed source may have been reset.
+        ``resets``: whether slices that were read may be reset here.
         """
         cell, rate = self.cell, self.cell.transfer_rate(source, self.learning_rate)
         live = live & (rate != 0)
         read = partial(self._read, whole, slices=slices)
         values = read(block[1], stream=stream.child("read"))
-        if source == 0 and cell.resets() and isinstance(cell.unit_cell_devices[0], PulsedDevice):
-            block, values = self._reset(slices, live, values, block, read, stream.child("reset"))
+        if resets:
+            block, values = self._reset(source, slices, live, values, block, read, stream.child("reset"))
         pulse_rate = self.pulses.rate[jnp.clip(self.schedule.place(after - 1), 0, self.vectors - 1)]
         reads = Reads(values, slices, live, rate, pulse_rate, self.batch, stream.child("move"))
         memory, steps, write_rate = cell.move(run.memory, source, target, reads)
-        return Move(memory, jnp.where(live[:, None], steps, 0.0), jnp.asarray(write_rate, jnp.float32)), block
+        move = Move(memory, jnp.where(live[:, None], steps, 0.0), jnp.asarray(write_rate, jnp.float32))
+        return move, reads, block
 
     def _read(self, whole: jax.Array, block: jax.Array, *, slices: Slices, stream: Stream) -> jax.Array:
         assert self.state.read is not None
@@ -292,6 +303,7 @@ class Transfers:
 
     def _reset(
         self,
+        source: int,
         slices: Slices,
         live: jax.Array,
         values: jax.Array,
@@ -299,8 +311,8 @@ class Transfers:
         read: Callable[..., jax.Array],
         stream: Stream,
     ) -> tuple[Part, jax.Array]:
-        """Reset slices of the fast device that were read; return its block and what is read."""
-        device, hit, fresh = self.cell.unit_cell_devices[0], self._hit(live, stream), stream.child("fresh")
+        """Reset slices of a device that were read; return its block and what is read."""
+        device, hit, fresh = self.cell.unit_cell_devices[source], self._hit(live, stream), stream.child("fresh")
         assert isinstance(device, PulsedDevice)
         block = slices.take(block[0]), block[1]
         if not self.cell.resets_whole_transfers():
@@ -349,7 +361,11 @@ class Transfers:
 
         def one(turn: jax.Array, now: Run) -> Run:
             slices = Slices(self.columns, self.shape, (begin + turn) % self.count, 1)
-            return self._transfer(now, source, target, slices, jnp.ones(1, bool), end[None], own.child(turn))
+            # a transfer that goes on from the first slice is two
+            number, over = lax.iota(_INT, self.count), begin + self.reads - self.count
+            event = jnp.where(begin + turn < self.count, number >= begin, number < over)
+            event = event & (number < begin + self.reads)
+            return self._transfer(now, source, target, slices, jnp.ones(1, bool), end[None], event, own.child(turn))
 
         run = lax.fori_loop(0, self.reads, one, run)
         return run._replace(slices=run.slices.at[level].set((begin + self.reads) % self.count))

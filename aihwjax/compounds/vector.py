@@ -12,7 +12,7 @@ from aihwjax.config import configclass, numbers
 from aihwjax.devices.device import DeviceState
 from aihwjax.errors import ConfigError
 from aihwjax.random import Noise, Stream
-from aihwjax.tile.pulsing import Pulses
+from aihwjax.tile.pulsed_update.pulsing import Pulses
 from aihwjax.typing import Number, Shape
 
 

@@ -12,10 +12,11 @@ from jax import lax
 
 from aihwjax.compounds.blocks import Slices
 from aihwjax.devices.base import DeviceState, PulsedDevice
+from aihwjax.loops import repeat_while
+from aihwjax.pulses import PulseType, UpdateParameters
 from aihwjax.random import Stream
-from aihwjax.tile.pulses import PulseType, UpdateParameters
-from aihwjax.tile.sequential import Weights, one_pulse, restore
-from aihwjax.tile.trains import Trains, plan
+from aihwjax.tile.pulsed_update.sequential import Weights, one_pulse, restore
+from aihwjax.tile.pulsed_update.trains import Trains, plan
 from aihwjax.typing import Number
 
 
@@ -71,9 +72,8 @@ def write(
         return slot + 1, one_pulse(device, here, current, fires & ~falls, fires & falls, steps.child(slot))
 
     longest = jnp.max(trains.length) if numbers is None else jnp.max(numbers)
-    _, (stored, apparent) = lax.while_loop(
-        lambda carry: carry[0] < longest, one_slot, (jnp.zeros((), jnp.int32), now)
-    )
+    start = (jnp.zeros((), jnp.int32), now)
+    _, (stored, apparent) = repeat_while(lambda carry: carry[0] < longest, one_slot, start)
     return restore(state, stored, apparent)
 
 

@@ -13,6 +13,7 @@ from typing import Any, Self, TypeVar, dataclass_transform
 import jax
 import numpy as np
 
+from aihwjax import catalogue
 from aihwjax.errors import ConfigError, nearest
 
 _T = TypeVar("_T", bound=type)
@@ -186,11 +187,13 @@ def configclass(cls: _T) -> _T:
 
 
 def registered(name: str) -> type[Config]:
-    """Return the configuration class called ``name``.
+    """Return the configuration class called ``name``, of the library or of any module imported so far.
 
     Raises:
         ConfigError: If there is none.
     """
+    if name not in _REGISTRY:
+        catalogue.complete()
     if name not in _REGISTRY:
         raise ConfigError(f"unknown configuration class {name!r}{nearest(name, _REGISTRY)}")
     return _REGISTRY[name]

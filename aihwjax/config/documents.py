@@ -6,17 +6,20 @@ import dataclasses
 import enum
 import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
 
+from aihwjax import catalogue
 from aihwjax.config.core import Config, known_fields, registered
 from aihwjax.errors import ConfigError, nearest
 
 _TAG = "class"
+_Reader = TypeVar("_Reader", bound=Callable[[Mapping[str, Any]], Any])
+_READERS: dict[str, Callable[[Mapping[str, Any]], Any]] = {}
 
 
 def to_dict(config: Config) -> dict[str, Any]:
@@ -91,9 +94,19 @@ def from_reference(flat: Mapping[str, Any]) -> Any:
 
     See :mod:`aihwjax.reference`. Sets ``reference_quirks``: the answer is what the reference does.
     """
-    from aihwjax.reference import from_reference as build
+    if "reference" not in _READERS:
+        catalogue.complete()
+    return _READERS["reference"](flat)
 
-    return build(flat)
+
+def reads(dialect: str) -> Callable[[_Reader], _Reader]:
+    """Register the decorated function as the reader of a dialect: it knows classes, which this module can't."""
+
+    def register(reader: _Reader) -> _Reader:
+        _READERS[dialect] = reader
+        return reader
+
+    return register
 
 
 def to_json(config: Config) -> str:

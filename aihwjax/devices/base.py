@@ -201,6 +201,21 @@ class PulsedDevice(Device):
         """
         return weights, None
 
+    def reacts(self, state: DeviceState) -> jax.Array | None:
+        """Return which crosspoints pulses reach at all, bool; ``None``: all of them.
+
+        Others keep their weight, its write noise included.
+        """
+        return None
+
+    def strays(self) -> bool:
+        """Whether weights can lie outside the bounds, from where the first pulse brings them back."""
+        return not self.enforce_consistency
+
+    def needs_order(self, state: DeviceState, stored: jax.Array) -> jax.Array | None:
+        """Return whether pulses have to be applied in their order, one bool; ``None``: never."""
+        return None
+
     def meets_bounds(self) -> bool:
         """Whether pulses can run into the bounds (a multiplicative soft bound is never reached)."""
         return True

@@ -14,7 +14,7 @@ from aihwjax.random import Noise, Stream
 from aihwjax.typing import Number, Shape
 
 if TYPE_CHECKING:
-    from aihwjax.tile.pulses import UpdateMode, UpdateParameters
+    from aihwjax.pulses import UpdateMode, UpdateParameters
 
 
 class Steps(NamedTuple):
@@ -109,6 +109,13 @@ class Device(Config):
     ) -> tuple[DeviceState, jax.Array]:
         """Reset the crosspoints where ``where`` is true."""
         raise AssertionError
+
+    def reset_columns(
+        self, state: DeviceState, weights: jax.Array, columns: jax.Array, probability: Number, stream: Stream
+    ) -> tuple[DeviceState, jax.Array]:
+        """Reset each crosspoint of the marked ``columns``, ``(1, in)`` bool, with a probability."""
+        chance = stream.child("reset_chance").uniform(weights.shape) < probability
+        return self.reset_weights(state, weights, columns & chance, stream)
 
     def clip_weights(
         self, state: DeviceState, weights: jax.Array, limit: Number | None, stream: Stream

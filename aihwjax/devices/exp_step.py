@@ -67,6 +67,10 @@ class ExpStepDevice(WriteNoiseDevice):
             b=-self.b,
         )
 
+    def reacts(self, state: DeviceState) -> jax.Array | None:
+        assert state.max_bound is not None and state.min_bound is not None
+        return state.max_bound > state.min_bound
+
     def steps(self, state: DeviceState, weights: jax.Array) -> Steps:
         top, bottom = state.max_bound, state.min_bound
         assert top is not None and bottom is not None

@@ -17,7 +17,7 @@ from aihwjax.random import Noise, Stream, normals
 from aihwjax.typing import Number, Shape
 
 if TYPE_CHECKING:
-    from aihwjax.tile.pulses import UpdateMode, UpdateParameters
+    from aihwjax.pulses import UpdateMode, UpdateParameters
 
 
 @configclass

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -16,13 +16,32 @@ from aihwjax.devices.base import DeviceState, StepLaw, Steps, WriteNoiseDevice, 
 from aihwjax.random import Noise, normals
 from aihwjax.typing import Number, Shape
 
-if TYPE_CHECKING:
-    from aihwjax.devices.pow_step_reference import PowStepReferenceDevice
+
+class PowerLaw(Protocol):
+    """The fields of a power-law device from which its exponents are drawn."""
+
+    @property
+    def pow_gamma(self) -> Number:
+        """Mean exponent."""
+
+    @property
+    def pow_gamma_dtod(self) -> Number:
+        """Relative spread of the exponent over crosspoints."""
+
+    @property
+    def pow_up_down(self) -> Number:
+        """Relative asymmetry of the exponents."""
+
+    @property
+    def pow_up_down_dtod(self) -> Number:
+        """Relative spread of that asymmetry over crosspoints."""
+
+    @property
+    def enforce_consistency(self) -> bool:
+        """Whether exponents are made positive."""
 
 
-def sample_exponents(
-    device: PowStepDevice | PowStepReferenceDevice, key: Noise, shape: Shape
-) -> tuple[jax.Array, jax.Array]:
+def sample_exponents(device: PowerLaw, key: Noise, shape: Shape) -> tuple[jax.Array, jax.Array]:
     """Draw the exponents of the up and the down step of each crosspoint."""
     mean = jnp.asarray(device.pow_gamma)
     skew_mean = device.pow_up_down
@@ -34,6 +53,12 @@ def sample_exponents(
     if device.enforce_consistency:
         up, down = jnp.abs(up), jnp.abs(down)
     return up, down
+
+
+def has_range(state: DeviceState) -> jax.Array:
+    """Return which crosspoints have a range to step in; a power law is not defined without."""
+    assert state.max_bound is not None and state.min_bound is not None
+    return jnp.not_equal(state.max_bound, state.min_bound)
 
 
 def power_steps(state: DeviceState, weights: jax.Array) -> Steps:
@@ -75,5 +100,10 @@ class PowStepDevice(WriteNoiseDevice):
         up, down = sample_exponents(self, key, shape)
         return with_model(state, gamma_up=up, gamma_down=down)
 
+    def reacts(self, state: DeviceState) -> jax.Array | None:
+        return has_range(state)
+
     def steps(self, state: DeviceState, weights: jax.Array) -> Steps:
+        if self.strays():  # the power needs a weight inside the bounds
+            weights = jnp.clip(weights, state.min_bound, state.max_bound)
         return power_steps(state, weights)

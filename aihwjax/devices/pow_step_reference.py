@@ -11,7 +11,7 @@ from jax import lax
 
 from aihwjax.config import configclass, number
 from aihwjax.devices.base import DeviceState, PulsedDevice, StepLaw, Steps, with_model
-from aihwjax.devices.pow_step import power_steps, sample_exponents
+from aihwjax.devices.pow_step import has_range, power_steps, sample_exponents
 from aihwjax.random import Noise, normals
 from aihwjax.typing import Number, Shape
 
@@ -90,6 +90,20 @@ class PowStepReferenceDevice(PulsedDevice):
         if not self.reference_quirks:
             return steps
         return Steps(*(jnp.where(jnp.isnan(size), 0.0, size) for size in steps))
+
+    def reacts(self, state: DeviceState) -> jax.Array | None:
+        return has_range(state)
+
+    def strays(self) -> bool:
+        return False  # weights outside the bounds are dealt with when pulses are admitted
+
+    def needs_order(self, state: DeviceState, stored: jax.Array) -> jax.Array | None:
+        if not self.reference_quirks:
+            return None
+        # the direction of the first pulse decides at which of the bounds a weight outside ends
+        assert state.max_bound is not None and state.min_bound is not None
+        v = self.internal(state, stored)
+        return jnp.any((v > state.max_bound) | (v < state.min_bound))
 
     def admit(
         self, state: DeviceState, weights: jax.Array, up: jax.Array, down: jax.Array

@@ -66,6 +66,9 @@ class SoftBoundsReferenceDevice(WriteNoiseDevice):
                 state = dataclasses.replace(state, reset_bias=state.reset_bias + point)
         return with_model(state, reference=jnp.broadcast_to(reference, shape))
 
+    def strays(self) -> bool:
+        return True  # weights are clipped without the reference when they are set
+
     def meets_bounds(self) -> bool:
         return not self.mult_noise
 

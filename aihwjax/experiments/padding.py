@@ -14,7 +14,7 @@ from aihwjax.devices.base import PulsedDevice
 from aihwjax.devices.ideal import ExactDevice
 from aihwjax.nn.paths import analog_tiles
 from aihwjax.tile.config import TileConfig
-from aihwjax.tile.io import IOParameters, NoiseManagementType
+from aihwjax.tile.product.io import IOParameters, NoiseManagementType
 
 _SCALED_BY_VECTOR = (NoiseManagementType.ABS_MAX, NoiseManagementType.MAX)
 

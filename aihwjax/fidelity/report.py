@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from aihwjax import __version__
 from aihwjax.errors import MissingExtraError
 from aihwjax.fidelity.pictures import HEIGHT, WIDTH, pictures
 from aihwjax.fidelity.records import Record, families, summary, write_whole
+from aihwjax.version import __version__
 
 _TEMPLATE = "report.html.jinja"
 

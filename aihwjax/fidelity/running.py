@@ -19,8 +19,8 @@ from aihwjax.fidelity.evidence import Evidence, differences, record_evidence
 from aihwjax.fidelity.program import compiled
 from aihwjax.fidelity.records import Record
 from aihwjax.fidelity.sampling import sample, tiles_of
+from aihwjax.pulses import UpdateMode
 from aihwjax.reference import from_reference
-from aihwjax.tile.pulses import UpdateMode
 
 MODES = tuple(mode.name.lower() for mode in UpdateMode)
 """Names of the update modes."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from aihwjax.tile.periphery import MappingParameter
+from aihwjax.tile.product.periphery import MappingParameter
 from aihwjax.typing import Number
 
 

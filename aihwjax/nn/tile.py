@@ -18,8 +18,8 @@ from aihwjax.nn.text import Readable
 from aihwjax.nn.variables import FixedInputRange, InputRange, InputRangeCount, TileConfigVariable, TileVariable
 from aihwjax.random import Noise
 from aihwjax.tile.config import TileConfig
-from aihwjax.tile.io import BoundManagementType, IOParameters, NoiseManagementType
-from aihwjax.tile.periphery import InputRangeParameter
+from aihwjax.tile.product.io import BoundManagementType, IOParameters, NoiseManagementType
+from aihwjax.tile.product.periphery import InputRangeParameter
 from aihwjax.typing import Key, Number
 
 # compiled once for each kind of tile and shape

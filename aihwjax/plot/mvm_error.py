@@ -19,7 +19,7 @@ from aihwjax.plot.style import BLUE, GREEN, GREY, RED, axes, drawn, panels
 from aihwjax.plot.subject import Seed, Subject, key_of, name_of, tile_config
 from aihwjax.random import derive
 from aihwjax.tile.config import TileConfig
-from aihwjax.tile.io import IOParameters
+from aihwjax.tile.product.io import IOParameters
 from aihwjax.typing import Key
 
 if TYPE_CHECKING:

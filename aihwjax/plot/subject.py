@@ -12,10 +12,10 @@ from aihwjax import tile
 from aihwjax.devices.base import Device, DeviceState, PulsedDevice
 from aihwjax.devices.ideal import ExactDevice
 from aihwjax.errors import ConfigError
+from aihwjax.pulses import PulseType, UpdateMode, UpdateParameters
 from aihwjax.random import derive
 from aihwjax.tile.config import SingleRPUConfig, TileConfig
 from aihwjax.tile.lifecycle import working_device
-from aihwjax.tile.pulses import PulseType, UpdateMode, UpdateParameters
 from aihwjax.typing import Key
 
 Subject: TypeAlias = Device | TileConfig | str

@@ -6,11 +6,11 @@ from typing import Any
 
 from aihwjax.presets.registry import preset
 from aihwjax.presets.utils import PresetIOParameters
-from aihwjax.tile.clipping import WeightClipParameter, WeightClipType
 from aihwjax.tile.config import InferenceRPUConfig, TileConfig, TorchInferenceRPUConfig
-from aihwjax.tile.io import BoundManagementType, IOParameters, NoiseManagementType, WeightNoiseType
-from aihwjax.tile.periphery import InputRangeParameter, MappingParameter, PrePostProcessingParameter
-from aihwjax.tile.remapping import WeightRemapParameter, WeightRemapType
+from aihwjax.tile.product.io import BoundManagementType, IOParameters, NoiseManagementType, WeightNoiseType
+from aihwjax.tile.product.periphery import InputRangeParameter, MappingParameter, PrePostProcessingParameter
+from aihwjax.tile.upkeep.clipping import WeightClipParameter, WeightClipType
+from aihwjax.tile.upkeep.remapping import WeightRemapParameter, WeightRemapType
 
 
 @preset("inference")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from aihwjax.presets.registry import preset
-from aihwjax.tile.io import IOParameters
-from aihwjax.tile.pulses import UpdateParameters
+from aihwjax.pulses import UpdateParameters
+from aihwjax.tile.product.io import IOParameters
 
 
 @preset("parameters")

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from aihwjax.presets.registry import preset
-from aihwjax.tile.clipping import WeightClipParameter, WeightClipType
 from aihwjax.tile.config import InferenceRPUConfig, TileConfig
-from aihwjax.tile.io import IOParameters
-from aihwjax.tile.modifier import WeightModifierParameter, WeightModifierType
-from aihwjax.tile.periphery import MappingParameter
+from aihwjax.tile.product.io import IOParameters
+from aihwjax.tile.product.periphery import MappingParameter
+from aihwjax.tile.upkeep.clipping import WeightClipParameter, WeightClipType
+from aihwjax.tile.upkeep.modifier import WeightModifierParameter, WeightModifierType
 
 
 @preset("web composer")

@@ -1,5 +1,6 @@
 """The composer: a server that runs training experiments for a group (extra ``composer``).
 
-:mod:`~aihwjax.server.service` is the core that every face uses; :mod:`~aihwjax.server.worker`
-works its jobs off. Nothing here is imported by the client.
+Requests come in through :mod:`~aihwjax.server.faces`, which ask :mod:`~aihwjax.server.core`; that keeps
+everything in :mod:`~aihwjax.server.storage`, where :mod:`~aihwjax.server.workers` find the jobs.
+:mod:`~aihwjax.server.serving` starts it all. Nothing here is imported by the client.
 """

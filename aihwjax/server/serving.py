@@ -7,7 +7,7 @@ import socket as sockets
 
 from aihwjax.errors import ConfigError, MissingExtraError
 from aihwjax.server.settings import ServerSettings
-from aihwjax.server.supervisor import Supervisor
+from aihwjax.server.workers.supervisor import Supervisor
 
 _BACKLOG = 2048
 _KEEP_ALIVE_SECONDS = 30
@@ -45,7 +45,7 @@ def run(settings: ServerSettings, socket: sockets.socket) -> None:
     try:
         import uvicorn
 
-        from aihwjax.server.app import create_app
+        from aihwjax.server.faces.app import create_app
     except ModuleNotFoundError as error:
         if str(error.name).startswith("aihwjax"):
             raise

@@ -1,9 +1,15 @@
-"""The tile: a crossbar of devices with its converters, as pure functions on a :class:`TileState`."""
+"""The tile: a crossbar of devices with its converters, as pure functions on a :class:`TileState`.
+
+The files of this folder are the functions that a user calls, with the configuration
+(:mod:`~aihwjax.tile.config`) and the state that they take. The physics is in the folders,
+:mod:`~aihwjax.tile.product`, :mod:`~aihwjax.tile.pulsed_update` and :mod:`~aihwjax.tile.upkeep`; each
+defines its part of the configuration and knows no more of it.
+"""
 
 from aihwjax.tile.lifecycle import get_weights, hidden_parameters, init, set_hidden_update_index, set_weights
 from aihwjax.tile.maintenance import clip, decay, diffuse, drift, end_of_batch, remap, reset
 from aihwjax.tile.modified_copy import modify
-from aihwjax.tile.product import backward, forward, forward_with_mask, observe
+from aihwjax.tile.passes import backward, forward, forward_with_mask, observe
 from aihwjax.tile.state import FrozenIO, TileState
 from aihwjax.tile.updating import update
 

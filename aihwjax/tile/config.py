@@ -10,13 +10,13 @@ from aihwjax.devices.device import Device
 from aihwjax.devices.floating_point import FloatingPointDevice
 from aihwjax.devices.ideal import ExactDevice, IdealDevice
 from aihwjax.errors import ConfigError
+from aihwjax.pulses import PulseType, UpdateMode, UpdateParameters
 from aihwjax.random import NoiseEngine
-from aihwjax.tile.clipping import WeightClipParameter, WeightClipType
-from aihwjax.tile.io import IOParameters
-from aihwjax.tile.modifier import WeightModifierParameter, WeightModifierType
-from aihwjax.tile.periphery import MappingParameter, PrePostProcessingParameter
-from aihwjax.tile.pulses import PulseType, UpdateMode, UpdateParameters
-from aihwjax.tile.remapping import WeightRemapParameter, WeightRemapType
+from aihwjax.tile.product.io import IOParameters
+from aihwjax.tile.product.periphery import MappingParameter, PrePostProcessingParameter
+from aihwjax.tile.upkeep.clipping import WeightClipParameter, WeightClipType
+from aihwjax.tile.upkeep.modifier import WeightModifierParameter, WeightModifierType
+from aihwjax.tile.upkeep.remapping import WeightRemapParameter, WeightRemapType
 
 
 @configclass

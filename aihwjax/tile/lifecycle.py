@@ -12,13 +12,13 @@ from aihwjax import random
 from aihwjax.devices.base import Device, PulsedDevice
 from aihwjax.devices.ideal import IdealDevice
 from aihwjax.errors import ShapeError
+from aihwjax.pulses import PulseType
 from aihwjax.random import Noise
-from aihwjax.tile import mvm
 from aihwjax.tile.checks import require_finite
 from aihwjax.tile.config import TileConfig
-from aihwjax.tile.io import IOParameters, NoiseManagementType
 from aihwjax.tile.modified_copy import follow
-from aihwjax.tile.pulses import PulseType
+from aihwjax.tile.product import mvm
+from aihwjax.tile.product.io import IOParameters, NoiseManagementType
 from aihwjax.tile.state import TileState
 from aihwjax.typing import Number
 

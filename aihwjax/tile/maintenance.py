@@ -15,11 +15,11 @@ from aihwjax import random
 from aihwjax.devices.device import DeviceState
 from aihwjax.errors import ConfigError
 from aihwjax.random import Noise, Stream
-from aihwjax.tile import clipping, remapping
 from aihwjax.tile.config import TileConfig
 from aihwjax.tile.lifecycle import working_device
 from aihwjax.tile.modified_copy import follow, modify
 from aihwjax.tile.state import TileState
+from aihwjax.tile.upkeep import clipping, remapping
 from aihwjax.typing import Number
 
 _Action = Callable[[DeviceState, jax.Array, Stream], tuple[DeviceState, jax.Array]]
@@ -77,8 +77,7 @@ def reset(
     def action(parts: DeviceState, weights: jax.Array, stream: Stream) -> tuple[DeviceState, jax.Array]:
         offset = (jnp.arange(in_size) - first_column) % in_size
         chosen = (offset < columns) | (jnp.asarray(columns) < 0)
-        chance = stream.child("reset_chance").uniform(weights.shape) < probability
-        new_parts, new_weights = device.reset_weights(parts, weights, chosen[None, :] & chance, stream)
+        new_parts, new_weights = device.reset_columns(parts, weights, chosen[None, :], probability, stream)
         # spec: devices, section 4.4: probability 0 returns before the write noise is redrawn
         idle = jnp.asarray(probability) <= 0
         return jax.tree.map(lambda old, new: jnp.where(idle, old, new), (parts, weights), (new_parts, new_weights))

@@ -10,8 +10,8 @@ from aihwjax import random
 from aihwjax.errors import ConfigError
 from aihwjax.random import Noise
 from aihwjax.tile.config import TileConfig
-from aihwjax.tile.modifier import modified
 from aihwjax.tile.state import TileState
+from aihwjax.tile.upkeep.modifier import modified
 
 
 def modify(config: TileConfig, state: TileState, key: Noise) -> TileState:

@@ -10,11 +10,11 @@ import jax.numpy as jnp
 from aihwjax import random
 from aihwjax.errors import ConfigError, ShapeError
 from aihwjax.random import Noise
-from aihwjax.tile import pulsing
 from aihwjax.tile.checks import require_finite
 from aihwjax.tile.config import TileConfig
 from aihwjax.tile.lifecycle import working_device
 from aihwjax.tile.modified_copy import follow
+from aihwjax.tile.pulsed_update import pulsing
 from aihwjax.tile.state import TileState
 from aihwjax.typing import Number
 

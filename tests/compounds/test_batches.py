@@ -42,6 +42,30 @@ COMPOUNDS: dict[str, Device] = {
     "chopped, rows": aj.ChoppedTransferCompound(
         unit_cell_devices=pair(), in_chop_prob=0.4, in_chop_random=False, transfer_columns=False, **_FAST
     ),
+    "chopped across": aj.ChoppedTransferCompound(
+        unit_cell_devices=pair(), in_chop_prob=0, out_chop_prob=1, gamma=0.2, **_FAST
+    ),
+    "chopped both ways, rows": aj.ChoppedTransferCompound(
+        unit_cell_devices=pair(),
+        in_chop_prob=0.4,
+        in_chop_random=False,
+        out_chop_prob=1,
+        transfer_columns=False,
+        transfer_every=2,
+        **_FAST,
+    ),
+    "dynamic, chopped across": aj.DynamicTransferCompound(
+        unit_cell_devices=pair(), in_chop_prob=0.5, out_chop_prob=1, **_FAST
+    ),
+    "chopped across, cells": aj.ChoppedTransferCompound(
+        unit_cell_devices=[aj.VectorUnitCell(unit_cell_devices=pair()), device()],
+        in_chop_prob=0,
+        out_chop_prob=1,
+        **{**_FAST, "fast_lr": 0.2},
+    ),
+    "chain with resets": aj.TransferCompound(
+        unit_cell_devices=[device()] * 3, with_reset_prob=1, n_reads_per_transfer=3, **_MOVE, **_write()
+    ),
     "dynamic": aj.DynamicTransferCompound(unit_cell_devices=pair(), in_chop_prob=0.5, **_FAST),
     "sequential cell": aj.VectorUnitCell(unit_cell_devices=pair(), update_policy="SINGLE_SEQUENTIAL"),
     "refreshed pair": aj.OneSidedUnitCell(
@@ -69,7 +93,7 @@ COMPOUNDS: dict[str, Device] = {
 }
 
 
-QUICK = ("transfer", "chopped")
+QUICK = ("transfer", "chopped", "chopped across")
 """One of each kind; the others are among the slow tests."""
 
 

@@ -18,8 +18,8 @@ from aihwjax.experiments.losses import per_example
 from aihwjax.experiments.padding import inert
 from aihwjax.nn import losses
 from aihwjax.tile.config import SingleRPUConfig
-from aihwjax.tile.io import IOParameters, NoiseManagementType
-from aihwjax.tile.periphery import InputRangeParameter, PrePostProcessingParameter
+from aihwjax.tile.product.io import IOParameters, NoiseManagementType
+from aihwjax.tile.product.periphery import InputRangeParameter, PrePostProcessingParameter
 from tests.experiments import small
 from tests.marks import slow
 

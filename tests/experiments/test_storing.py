@@ -17,7 +17,7 @@ from aihwjax.experiments import fit, load, save
 from aihwjax.experiments.architecture import from_document, registry, to_document
 from aihwjax.experiments.arrays import digest, to_arrays
 from aihwjax.tile.config import SingleRPUConfig
-from aihwjax.tile.periphery import MappingParameter
+from aihwjax.tile.product.periphery import MappingParameter
 from tests.experiments import small
 
 ANALOG_BIAS = SingleRPUConfig(mapping=MappingParameter(digital_bias=False, weight_scaling_omega=0.6))

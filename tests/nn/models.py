@@ -10,8 +10,8 @@ from flax import nnx
 from aihwjax import nn
 from aihwjax.devices.constant_step import ConstantStepDevice
 from aihwjax.tile.config import FloatingPointRPUConfig, SingleRPUConfig, TileConfig
-from aihwjax.tile.io import BoundManagementType, IOParameters, NoiseManagementType
-from aihwjax.tile.periphery import InputRangeParameter, MappingParameter, PrePostProcessingParameter
+from aihwjax.tile.product.io import BoundManagementType, IOParameters, NoiseManagementType
+from aihwjax.tile.product.periphery import InputRangeParameter, MappingParameter, PrePostProcessingParameter
 
 WIDE_DEVICE = ConstantStepDevice(w_max=5.0, w_min=-5.0, w_max_dtod=0.0, w_min_dtod=0.0)
 """A pulsed device that holds all weights of these tests."""

@@ -13,7 +13,7 @@ from flax import nnx
 from aihwjax import nn
 from aihwjax.errors import ModuleError
 from aihwjax.tile.config import TileConfig
-from aihwjax.tile.periphery import MappingParameter
+from aihwjax.tile.product.periphery import MappingParameter
 from tests.marks import slow
 from tests.nn.models import exact, inputs, linear, ranged
 

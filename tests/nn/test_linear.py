@@ -11,7 +11,7 @@ from flax import nnx
 from aihwjax import nn
 from aihwjax.errors import ConfigError, ModuleError, NonFiniteError, ShapeError
 from aihwjax.tile.config import SingleRPUConfig, TileConfig
-from aihwjax.tile.periphery import MappingParameter
+from aihwjax.tile.product.periphery import MappingParameter
 from tests.nn.models import BARE, exact, inputs, linear, noisy, ranged
 
 KEY = jax.random.key(3)

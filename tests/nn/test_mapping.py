@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from aihwjax.nn import mapping
-from aihwjax.tile.periphery import MappingParameter
+from aihwjax.tile.product.periphery import MappingParameter
 
 PARTS = [
     (784, 512, (392, 392)),

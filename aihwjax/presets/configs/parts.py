@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from aihwjax.devices.device import Device
 from aihwjax.presets.utils import PresetIOParameters, PresetUpdateParameters
+from aihwjax.pulses import UpdateParameters
 from aihwjax.tile.config import TileConfig
-from aihwjax.tile.io import BoundManagementType, IOParameters, NoiseManagementType
-from aihwjax.tile.pulses import UpdateParameters
+from aihwjax.tile.product.io import BoundManagementType, IOParameters, NoiseManagementType
 
 
 def training_tile(device: Device, desired_bl: int = 31) -> TileConfig:

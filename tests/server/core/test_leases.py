@@ -7,14 +7,14 @@ import threading
 import pytest
 from sqlalchemy import update
 
-from aihwjax.server import leases
-from aihwjax.server.artefacts import Stored
-from aihwjax.server.clock import database_now
-from aihwjax.server.leases import Claim, Cursor, LeaseLost, News
-from aihwjax.server.service import Composer
-from aihwjax.server.tables import Job
+from aihwjax.server.core import leases
+from aihwjax.server.core.leases import Claim, Cursor, LeaseLost, News
+from aihwjax.server.core.service import Composer
+from aihwjax.server.storage.artefacts import Stored
+from aihwjax.server.storage.clock import database_now
+from aihwjax.server.storage.tables import Job
 from aihwjax.server.views import Status
-from tests.server.core.helpers import queued, refused
+from tests.server.helpers import queued, refused
 
 OUTPUT = Stored("ab/output", "0" * 64, 5)
 

@@ -17,19 +17,19 @@ from alembic.migration import MigrationContext
 from sqlalchemy import select
 
 from aihwjax.errors import AihwjaxError, ConfigError
-from aihwjax.server import progress
-from aihwjax.server.artefacts import Artefacts
+from aihwjax.server.core.leases import Cursor
+from aihwjax.server.core.service import Composer
+from aihwjax.server.core.throttle import Throttle
+from aihwjax.server.core.tokens import add_user
+from aihwjax.server.core.validation import Checker
 from aihwjax.server.errors import ServiceError
-from aihwjax.server.leases import Cursor
-from aihwjax.server.service import Composer
 from aihwjax.server.settings import ServerSettings
-from aihwjax.server.store import Store
-from aihwjax.server.tables import Base, User
-from aihwjax.server.throttle import Throttle
-from aihwjax.server.tidy import tidy
-from aihwjax.server.tokens import add_user
-from aihwjax.server.validation import Checker
-from tests.server.core.helpers import queued, refused
+from aihwjax.server.storage.artefacts import Artefacts
+from aihwjax.server.storage.store import Store
+from aihwjax.server.storage.tables import Base, User
+from aihwjax.server.workers import progress
+from aihwjax.server.workers.tidy import tidy
+from tests.server.helpers import queued, refused
 
 
 @pytest.fixture

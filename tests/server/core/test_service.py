@@ -11,12 +11,12 @@ import pytest
 import sqlalchemy
 from sqlalchemy import update
 
-from aihwjax.server.clock import database_now
-from aihwjax.server.service import Composer
+from aihwjax.server.core.service import Composer
 from aihwjax.server.settings import ServerSettings
-from aihwjax.server.tables import Token
+from aihwjax.server.storage.clock import database_now
+from aihwjax.server.storage.tables import Token
 from aihwjax.server.views import Identity, Status
-from tests.server.core.helpers import CONTENT, SUMMARY, link, put, queued, refused, sha256
+from tests.server.helpers import CONTENT, SUMMARY, link, put, queued, refused, sha256
 
 
 class Approving:
@@ -51,7 +51,8 @@ def files(settings: ServerSettings) -> list[str]:
 
 
 def test_the_core_imports_no_jax():
-    code = "import sys, aihwjax.server.service, aihwjax.server.worker; print([m for m in sys.modules if m == 'jax'])"
+    modules = "aihwjax.server.core.service, aihwjax.server.workers.worker"
+    code = f"import sys, {modules}; print([m for m in sys.modules if m == 'jax'])"
     done = run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

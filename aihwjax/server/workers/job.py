@@ -1,0 +1,150 @@
+"""The process of a job: ``python -m aihwjax.server.workers.job FOLDER``.
+
+It reads ``input.tar`` in the folder, trains with checkpoints, writes the metrics of each epoch to
+``metrics.jsonl`` and in the end ``output.tar``, or ``error.json`` with the reason why not. Started
+again in the same folder it goes on where it was. Exit codes: 0 done, 1 failed with
+``error.json``, 75 if another process still works in the folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import ctypes
+import errno
+import json
+import os
+import shutil
+import signal
+import sys
+import threading
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from filelock import FileLock, Timeout
+
+from aihwjax.errors import AihwjaxError, ArchiveError, CheckpointError, CloudError
+
+if TYPE_CHECKING:
+    from aihwjax.experiments.metrics import EpochMetrics, Report
+
+INPUT, OUTPUT, METRICS, ERROR = "input.tar", "output.tar", "metrics.jsonl", "error.json"
+"""Names of the files in the folder."""
+BUSY = 75
+"""Exit code if another process still works in the folder."""
+_LOCK_SECONDS = 30.0
+_ORPHANED = 70
+_SET_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG
+
+
+def main(folder: Path, dataset_root: Path | None) -> int:
+    """Run the job of a folder and return the exit code.
+
+    Args:
+        folder: Folder of the job.
+        dataset_root: Folder of data sets.
+    """
+    try:
+        with FileLock(folder / "lock", timeout=_LOCK_SECONDS):
+            if (folder / OUTPUT).exists():  # the worker was lost before it could hand it in
+                return 0
+            (folder / ERROR).unlink(missing_ok=True)
+            return _guarded(folder, dataset_root)
+    except Timeout:
+        print("another process still works on this job")
+        return BUSY
+
+
+def die_with_parent() -> None:
+    """End this process when the one that started it ends, however that happens.
+
+    The standard input, a pipe that nobody writes to, closes then; on Linux the kernel kills too.
+    """
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(_SET_DEATH_SIGNAL, signal.SIGKILL)
+    threading.Thread(target=_wait_for_end, daemon=True).start()
+
+
+def _wait_for_end() -> None:
+    with contextlib.suppress(OSError):
+        while os.read(0, 1024):
+            pass
+    os._exit(_ORPHANED)
+
+
+def _guarded(folder: Path, dataset_root: Path | None) -> int:
+    """Run, and put into words what goes wrong; ``final``: it would go wrong again."""
+    try:
+        _run(folder, dataset_root)
+        return 0
+    except MemoryError:
+        message, final = "out of memory", True
+    except AihwjaxError as error:  # what the disk refuses may work later, or elsewhere
+        disk = isinstance(error, CheckpointError | CloudError) and not isinstance(error, ArchiveError)
+        message, final = str(error), not disk
+    except Exception as error:
+        traceback.print_exc()
+        message = f"{type(error).__name__}: {error}"
+        full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+        final = not full and "RESOURCE_EXHAUSTED" in message
+    message = " ".join(message.split())[:1000]
+    print(f"failed: {message}", flush=True)
+    from aihwjax.experiments.metrics import write_text
+
+    write_text(folder / ERROR, json.dumps({"message": message, "final": final}))
+    return 1
+
+
+def _run(folder: Path, dataset_root: Path | None) -> None:
+    from aihwjax.cloud import archive
+    from aihwjax.experiments import MetricsFile, fit, load_data
+    from aihwjax.experiments.metrics import write_text
+
+    described = archive.read(folder / INPUT)
+    experiment = described.experiment
+    splits = load_data(experiment, dataset_root, described.max_elements_train)
+    shown = _Lines(experiment.epochs)
+    reports: list[Report] = [MetricsFile(folder / METRICS), shown]
+    checkpoints = folder / "checkpoints"
+    try:
+        model, metrics = fit(experiment, splits, described.key, reports=reports, checkpoint_dir=checkpoints)
+    except CheckpointError as error:
+        if shown.count:  # they could be read, so the disk is full or gone
+            raise
+        print(f"starting anew: {error}", flush=True)
+        shutil.rmtree(checkpoints)
+        model, metrics = fit(experiment, splits, described.key, reports=reports, checkpoint_dir=checkpoints)
+    write_text(folder / METRICS, "".join(json.dumps(entry) + "\n" for entry in metrics))  # outlasts a loss of power
+    archive.write_result(folder / OUTPUT, described.document, model, metrics)
+
+
+class _Lines:
+    """A report of one line an epoch in the log."""
+
+    def __init__(self, epochs: int) -> None:
+        self._epochs = epochs
+        self.count = 0
+
+    def __call__(self, metrics: list[EpochMetrics]) -> None:
+        last = metrics[-1]
+        if self.count == 0 and len(metrics) > 1:
+            print(f"going on after epoch {last['epoch'] + 1} of {self._epochs}", flush=True)
+        else:
+            print(
+                f"epoch {last['epoch'] + 1} of {self._epochs}: training loss {last['train_loss']:.6g}, "
+                f"validation loss {last['valid_loss']:.6g}, accuracy {100 * last['accuracy']:.2f} %, "
+                f"{last['time_epoch']:.2f} s",
+                flush=True,
+            )
+        self.count += 1
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="Run the job of a folder.")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--dataset-root", type=Path)
+    options = parser.parse_args()
+    die_with_parent()
+    sys.exit(main(options.folder, options.dataset_root))

@@ -1,0 +1,140 @@
+"""Forward and backward product of a tile: the shape handling around the analog product."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from aihwjax import random
+from aihwjax.errors import ShapeError
+from aihwjax.random import Noise
+from aihwjax.tile.checks import require_finite
+from aihwjax.tile.config import TileConfig
+from aihwjax.tile.product import mvm
+from aihwjax.tile.product.io import NoiseManagementType
+from aihwjax.tile.state import TileState
+
+
+def _rows(array: jax.Array, size: int, name: str, what: str) -> jax.Array:
+    if jnp.ndim(array) < 1 or jnp.shape(array)[-1] != size:
+        raise ShapeError(f"{name} has shape {jnp.shape(array)}: give (..., {size}), the tile's number of {what}")
+    require_finite(name, array)
+    return jnp.reshape(jnp.asarray(array, jnp.float32), (-1, size))
+
+
+def _slot(config: TileConfig, backward: bool) -> int:
+    """Index of the running noise-management value; the reference shares one (spec: forward, bug 5)."""
+    return 1 if backward and not config.reference_quirks else 0
+
+
+def _running(config: TileConfig, state: TileState, backward: bool) -> jax.Array | None:
+    return None if state.running_abs_max is None else state.running_abs_max[_slot(config, backward)]
+
+
+def _read_weights(config: TileConfig, state: TileState, training: bool) -> jax.Array:
+    """Return the weights that a product reads: in training the modified copy, if there is one."""
+    if state.modified is not None and (training or config.modifier.enable_during_test):
+        return state.modified
+    return state.weights
+
+
+def forward_with_mask(
+    config: TileConfig, state: TileState, x: jax.Array, key: Noise, *, training: bool = False
+) -> tuple[jax.Array, jax.Array | None]:
+    """Like :func:`forward`, and also return which outputs were clipped, ``(..., out)`` bool.
+
+    The gradient of a clipped output does not pass backward. ``None`` if no output can be clipped.
+    """
+    out_size, in_size = state.shape
+    rows = _rows(x, in_size, "x", "inputs")
+    y, clipped = mvm.analog_product(
+        config.forward,
+        state.forward,
+        _read_weights(config, state, training),
+        rows,
+        random.stream(key, config.noise_engine),
+        bound_managed=True,
+        running=_running(config, state, backward=False),
+        quirks=config.reference_quirks,
+        want_mask=True,
+    )
+    shape = (*jnp.shape(x)[:-1], out_size)
+    return y.reshape(shape), None if clipped is None else clipped.reshape(shape)
+
+
+def forward(config: TileConfig, state: TileState, x: jax.Array, key: Noise, *, training: bool = False) -> jax.Array:
+    """Multiply inputs by the weights as the analog tile does.
+
+    Args:
+        config: The tile's configuration.
+        state: The tile.
+        x: Inputs ``(..., in)``; every vector is managed by itself.
+        key: Source of the noise.
+        training: Whether to read the weights as training does, with the configured weight modifier.
+
+    Returns:
+        Outputs ``(..., out)``.
+
+    Raises:
+        ShapeError: If the last axis of ``x`` is not the tile's input size.
+        NonFiniteError: If ``x`` has NaN or infinity (not checked inside a traced function).
+    """
+    return forward_with_mask(config, state, x, key, training=training)[0]
+
+
+def backward(config: TileConfig, state: TileState, d: jax.Array, key: Noise, *, training: bool = True) -> jax.Array:
+    """Multiply output gradients by the transposed weights; there is no bound management.
+
+    Args:
+        config: The tile's configuration.
+        state: The tile.
+        d: Gradients ``(..., out)``.
+        key: Source of the noise.
+        training: Whether to read the weights as training does, with the configured weight modifier. The
+            reference always does, also after a forward product of evaluation (spec: tile_ops, trap 6).
+
+    Returns:
+        Input gradients ``(..., in)``.
+
+    Raises:
+        ShapeError: If the last axis of ``d`` is not the tile's output size.
+        NonFiniteError: If ``d`` has NaN or infinity (not checked inside a traced function).
+    """
+    out_size, in_size = state.shape
+    rows = _rows(d, out_size, "d", "outputs")
+    g, _ = mvm.analog_product(
+        config.backward,
+        state.backward,
+        _read_weights(config, state, training or config.reference_quirks).T,
+        rows,
+        random.stream(key, config.noise_engine),
+        bound_managed=False,
+        running=_running(config, state, backward=True),
+        quirks=config.reference_quirks,
+        transposed=True,
+    )
+    return g.reshape((*jnp.shape(d)[:-1], in_size))
+
+
+def observe(config: TileConfig, state: TileState, x: jax.Array, backward: bool = False) -> TileState:
+    """Advance the running noise-management value by the vectors ``x``; a no-op unless ``AVERAGE_ABS_MAX``.
+
+    Args:
+        config: The tile's configuration.
+        state: The tile.
+        x: The vectors of a product, ``(..., in)``, or ``(..., out)`` with ``backward``.
+        backward: Whether they were those of a backward product.
+    """
+    io = config.backward if backward else config.forward
+    if (
+        state.running_abs_max is None
+        or io.is_perfect
+        or io.noise_management is not NoiseManagementType.AVERAGE_ABS_MAX
+    ):
+        return state
+    slot = _slot(config, backward)
+    rows = jnp.reshape(x, (-1, jnp.shape(x)[-1]))
+    value = mvm.advance_running(state.running_abs_max[slot], rows)
+    return dataclasses.replace(state, running_abs_max=state.running_abs_max.at[slot].set(value))

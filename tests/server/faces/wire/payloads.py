@@ -1,0 +1,59 @@
+"""Payloads of the wire protocol for the tests, made with the module's own messages."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aihwjax.server.faces.wire import messages
+
+_FIELDS = {float: ("FLOAT", "f"), int: ("INT", "i"), str: ("STRING", "s"), bool: ("BOOL", "b"), list: ("INTS", "ints")}
+_TYPES = {"FLOAT": 1, "INT": 2, "STRING": 3, "BOOL": 101, "INTS": 7}
+
+USERS_DOCUMENT = (
+    ("Flatten", {}),
+    ("AnalogLinear", {"in_features": 784, "out_features": 256}),
+    ("Sigmoid", {}),
+    ("AnalogLinear", {"in_features": 256, "out_features": 128}),
+    ("Sigmoid", {}),
+    ("AnalogLinear", {"in_features": 128, "out_features": 10}),
+    ("LogSoftmax", {"dim": 1}),
+)
+"""The network of the reference's documentation; its analog layers have the arguments of ``analog``."""
+
+ACTIVATIONS = ("LeakyReLU", "LogSigmoid", "LogSoftmax", "ReLU", "Sigmoid", "Softmax", "Tanh")
+
+
+def argument(name: str, value: Any) -> Any:
+    """Return an argument as the client writes it."""
+    kind, field = _FIELDS[type(value)]
+    stored = value.encode() if isinstance(value, str) else value
+    return messages.TRAINING["AttributeProto"](name=name, type=_TYPES[kind], **{field: stored})
+
+
+def training(
+    layers: Any = USERS_DOCUMENT,
+    *,
+    dataset: str = "fashion_mnist",
+    batch_size: int = 64,
+    epochs: int = 30,
+    lr: float = 0.05,
+    loss: str = "NLLLoss",
+    preset: str = "IdealizedPreset",
+) -> Any:
+    """Return a ``TrainingInput``; analog layers get their preset, bias and scaling."""
+    message: Any = messages.TrainingInput()
+    message.version.schema = message.version.opset = 1
+    message.dataset.dataset_id, message.dataset.batch_size = dataset, batch_size
+    message.network.SetInParent()
+    for name, arguments in layers:
+        entry = message.network.layers.add()
+        target = entry.activation_function if name in ACTIVATIONS else entry.layer
+        target.id = name
+        if name == "AnalogLinear":
+            arguments = {**arguments, "bias": True, "rpu_config": preset, "weight_scaling_omega": 0.0}
+        target.arguments.extend(argument(key, value) for key, value in arguments.items())
+    message.training.optimizer.id = "AnalogSGD"
+    message.training.optimizer.arguments.append(argument("lr", lr))
+    message.training.loss_function.id = loss
+    message.training.epochs = epochs
+    return message
