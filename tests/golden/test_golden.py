@@ -198,7 +198,7 @@ class TestCells(Agreement):
 def test_the_copy_in_the_repository_is_complete() -> None:
     counts = {family: len(load(data.FOLDER, [family])) for family in FAMILIES}
     expected = {"device_parameters": 57, "pulse_response": 57, "update": 38, "joint": 12, "mvm": 41, "tile_ops": 14}
-    assert counts == {**expected, "modifier": 25, "compounds": 66, "training": 27}
+    assert counts == {**expected, "modifier": 25, "compounds": 66, "training": 27, "directed": 138}
 
 
 def test_the_quick_cases_are_there() -> None:
