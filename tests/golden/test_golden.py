@@ -1,8 +1,9 @@
 """Every golden case: our statistics are those of the reference.
 
 The cases are read from the folder ``AIHWJAX_GOLDEN`` if it is set, else from ``../shared/golden``
-beside the project if it is there, else from the copy in ``tests/golden/data``. One class a
-family, so that families are spread over test workers and cases that share a compile are not.
+beside the project if it is there, else from the copy in ``tests/golden/data``; directed cases
+are always read from that copy. One class a family, so that families are spread over test
+workers and cases that share a compile are not.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from aihwjax.fidelity import Case, evaluate, families_in, load
+from aihwjax.fidelity import MODES, Case, evaluate, families_in, has_update, load
 from tests.golden import data
 
 FAMILIES = (
@@ -26,8 +27,12 @@ FAMILIES = (
     "modifier",
     "compounds",
     "training",
+    "directed",
 )
 """Families that the library is meant to pass."""
+
+OWN = {"directed"}
+"""Families that are measured from a table of this project (``benchmarks.directed``), not given to it."""
 
 QUICK = {
     "device_parameters/ConstantStep",
@@ -48,6 +53,8 @@ QUICK = {
     "modifier/add_normal-last",
     "modifier/clip-gaussian-cap",
     "compounds/tt-plain",
+    "directed/one_pulse/ConstantStep",
+    "directed/outside/soft-additive-once",
 }
 """Cases that run on every test run; one of each family, and of kinds that are quick."""
 
@@ -63,21 +70,25 @@ def folder() -> Path:
 
 def cases(family: str, pattern: str | None = None) -> list[Case]:
     """Return the cases of a family that the library is meant to pass."""
-    if family not in families_in(folder()):
+    place = data.FOLDER if family in OWN else folder()
+    if family not in families_in(place):
         return []
-    return load(folder(), [family], pattern)
+    return load(place, [family], pattern)
 
 
 def golden(
     family: str, pattern: str | None = None, modes: Iterable[str | None] = ("aggregated",)
 ) -> pytest.MarkDecorator:
     """Return the mark that runs a class once for each case and update mode; all but the quick ones are slow."""
-    parameters = []
+    modes, parameters = tuple(modes), []
     for mode in modes:
         for case in cases(family, pattern):
+            if mode != modes[0] and not has_update(case):
+                continue
             quick = case.name in QUICK and mode != "sequential"
             marks = () if quick else (pytest.mark.slow,)
-            parameters.append(pytest.param(case, mode, id=case.name, marks=marks))
+            name = case.name if len(modes) == 1 else f"{case.name}-{mode}"
+            parameters.append(pytest.param(case, mode, id=name, marks=marks))
     return pytest.mark.parametrize(("case", "mode"), parameters)
 
 
@@ -159,10 +170,35 @@ class TestTrainingInSmallBatches(Agreement):
     """Networks trained with mini-batches of 8."""
 
 
+@golden("directed", "directed/outside/*", modes=MODES)
+class TestBeyondTheBounds(Agreement):
+    """Weights that a device cannot hold."""
+
+
+@golden("directed", "directed/choppers/*", modes=MODES)
+class TestChoppers(Agreement):
+    """Fast devices just before and after a sweep ends."""
+
+
+@golden("directed", "directed/[!oc]*", modes=MODES)
+class TestDirected(Agreement):
+    """Stuck devices, resets, writing, floating point updates, mixed precision."""
+
+
+@golden("directed", "directed/one_pulse/*", modes=MODES)
+class TestOnePulse(Agreement):
+    """One certain pulse at each crosspoint."""
+
+
+@golden("directed", "directed/cells/*", modes=MODES)
+class TestCells(Agreement):
+    """What unit cells read, choose and write."""
+
+
 def test_the_copy_in_the_repository_is_complete() -> None:
     counts = {family: len(load(data.FOLDER, [family])) for family in FAMILIES}
     expected = {"device_parameters": 57, "pulse_response": 57, "update": 38, "joint": 12, "mvm": 41, "tile_ops": 14}
-    assert counts == {**expected, "modifier": 25, "compounds": 66, "training": 27}
+    assert counts == {**expected, "modifier": 25, "compounds": 66, "training": 27, "directed": 138}
 
 
 def test_the_quick_cases_are_there() -> None:
