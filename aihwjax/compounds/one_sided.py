@@ -12,7 +12,7 @@ from jax import lax
 from aihwjax import random
 from aihwjax.compounds import reading, writing
 from aihwjax.compounds.blocks import Slices
-from aihwjax.compounds.cells import CellState, UnitCell, lead
+from aihwjax.compounds.cells import CellState, CopyingCell, UnitCell, lead
 from aihwjax.config import configclass, number, part, zero
 from aihwjax.devices.base import DeviceState, PulsedDevice
 from aihwjax.errors import ConfigError
@@ -38,7 +38,7 @@ class _Turn(NamedTuple):
 
 
 @configclass
-class OneSidedUnitCell(UnitCell):
+class OneSidedUnitCell(CopyingCell):
     """Two devices of which one is raised to lower the weight and the other to raise it.
 
     When to use: for devices that can only be pulsed in one direction, such as phase change memory.
@@ -86,7 +86,7 @@ class OneSidedUnitCell(UnitCell):
             second = first.inverted()  # type: ignore[attr-defined]
         elif self.copy_inverted or self.reference_quirks:
             second = first  # spec: compounds, bug 6: the second configuration is replaced by the first
-        object.__setattr__(self, "unit_cell_devices", (first, second))
+        self.use((first, second))
 
     # ------------------------------------------------------------ construction
     def fresh(self, state: CellState, key: Noise, shape: Shape) -> CellState:

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from aihwjax import random
 from aihwjax.compounds import reading
 from aihwjax.compounds.blocks import slice_count
-from aihwjax.compounds.cells import CellState, UnitCell
+from aihwjax.compounds.cells import CellState, CopyingCell
 from aihwjax.compounds.moves import Memory, Reads
 from aihwjax.compounds.schedule import Schedule
 from aihwjax.compounds.transferring import Transfers
@@ -29,7 +29,7 @@ from aihwjax.typing import Number, Shape
 
 
 @configclass
-class TransferBase(UnitCell):
+class TransferBase(CopyingCell):
     """Base of the transfer compounds: fields, learning rates, schedule and visible weight.
 
     The first device is updated by the mini-batches; device k is read slice by slice and written to
@@ -79,8 +79,7 @@ class TransferBase(UnitCell):
         if count < 2:
             raise ConfigError(f"{name}.unit_cell_devices has 1 entry: give at least two, the fast and the slow device")
         # the devices behind the first one are all made like the second (spec: compounds, section 6)
-        devices = self.unit_cell_devices[:2] + (self.unit_cell_devices[1],) * (count - 2)
-        object.__setattr__(self, "unit_cell_devices", devices)
+        self.use(self.unit_cell_devices[:2] + (self.unit_cell_devices[1],) * (count - 2))
         for field in ("gamma_vec", "transfer_every_vec", "transfer_lr_vec"):
             value = getattr(self, field)
             if value and len(value) != count:

@@ -26,19 +26,37 @@ class VectorUnitCellUpdatePolicy(enum.Enum):
 
 
 @configclass
-class ParallelCell(UnitCell):
-    """Base of cells whose devices are pulsed and summed; memory: ``index`` in turn, ``vectors`` counted."""
+class VectorUnitCell(UnitCell):
+    """Devices in parallel: the visible weight is their weighted sum.
 
-    def policy(self) -> VectorUnitCellUpdatePolicy:
-        """Return which devices a vector pulses."""
-        raise AssertionError
+    When to use: to average over device variation, or to spread pulses over several devices.
+    A policy other than ``ALL`` pulses one device a vector, which divides the effective learning
+    rate by the number of devices. Spec: compounds, section 3.
 
-    def first_index(self) -> int:
-        """Return the index of the device in turn at the start."""
-        return 0
+    Memory: ``index`` in turn, ``vectors`` counted.
+    """
+
+    update_policy: VectorUnitCellUpdatePolicy = VectorUnitCellUpdatePolicy.ALL
+    """Which devices a vector pulses."""
+    first_update_idx: int = 0
+    """Index of the device in turn after construction and after setting weights."""
+    gamma_vec: tuple[Number, ...] = numbers(())
+    """Weight of each device in the sum; if empty, one over their number each."""
+
+    def validate(self) -> None:
+        super().validate()
+        name, count = type(self).__name__, len(self.unit_cell_devices)
+        if self.gamma_vec and len(self.gamma_vec) != count:
+            raise ConfigError(f"{name}.gamma_vec={self.gamma_vec!r} is not allowed: give {count} numbers")
+        if not 0 <= self.first_update_idx < count:
+            raise ConfigError(f"{name}.first_update_idx={self.first_update_idx} is not allowed: give 0 to {count - 1}")
+
+    def weighting(self) -> tuple[Number, ...]:
+        count = len(self.unit_cell_devices)
+        return self.gamma_vec or (1 / count,) * count
 
     def fresh(self, state: CellState, key: Noise, shape: Shape) -> CellState:
-        return state.remember(index=jnp.asarray(self.first_index(), jnp.int32), vectors=jnp.zeros((), jnp.uint32))
+        return state.remember(index=jnp.asarray(self.first_update_idx, jnp.int32), vectors=jnp.zeros((), jnp.uint32))
 
     def receive(
         self,
@@ -50,7 +68,7 @@ class ParallelCell(UnitCell):
         batch: int,
         stream: Stream,
     ) -> tuple[CellState, jax.Array]:
-        policy, count = self.policy(), len(self.unit_cell_devices)
+        policy, count = self.update_policy, len(self.unit_cell_devices)
         index = state.memory["index"]
         turn = jnp.broadcast_to(index, active.shape)
         if policy is VectorUnitCellUpdatePolicy.SINGLE_SEQUENTIAL:
@@ -77,7 +95,7 @@ class ParallelCell(UnitCell):
     def set_weights(  # type: ignore[override]
         self, state: CellState, weights: jax.Array, stream: Stream
     ) -> tuple[CellState, jax.Array]:
-        fixed = self.policy() is VectorUnitCellUpdatePolicy.SINGLE_FIXED
+        fixed = self.update_policy is VectorUnitCellUpdatePolicy.SINGLE_FIXED
         index = state.memory["index"]
         devices: list[DeviceState] = []
         arrays: list[jax.Array] = []
@@ -86,7 +104,7 @@ class ParallelCell(UnitCell):
             parts, array = device.set_weights(state.devices[k], target, stream.child(f"device {k}"))
             devices.append(parts)
             arrays.append(array)
-        first = jnp.asarray(self.first_index(), jnp.int32)
+        first = jnp.asarray(self.first_update_idx, jnp.int32)
         state = state.remember(index=index if fixed else first, vectors=jnp.zeros((), jnp.uint32))
         return self.shown(state, tuple(devices), tuple(arrays))
 
@@ -95,40 +113,3 @@ class ParallelCell(UnitCell):
         if isinstance(index, int) and not 0 <= index < count:
             raise ConfigError(f"index={index} is not allowed: give 0 to {count - 1}, one of the cell's devices")
         return state.remember(index=jnp.asarray(index, jnp.int32))
-
-
-@configclass
-class VectorUnitCell(ParallelCell):
-    """Devices in parallel: the visible weight is their weighted sum.
-
-    When to use: to average over device variation, or to spread pulses over several devices.
-    A policy other than ``ALL`` pulses one device a vector, which divides the effective learning
-    rate by the number of devices. Spec: compounds, section 3.
-    """
-
-    update_policy: VectorUnitCellUpdatePolicy = VectorUnitCellUpdatePolicy.ALL
-    """Which devices a vector pulses."""
-    first_update_idx: int = 0
-    """Index of the device in turn after construction and after setting weights."""
-    gamma_vec: tuple[Number, ...] = numbers(())
-    """Weight of each device in the sum; if empty, one over their number each."""
-
-    def validate(self) -> None:
-        super().validate()
-        count = len(self.unit_cell_devices)
-        if self.gamma_vec and len(self.gamma_vec) != count:
-            raise ConfigError(f"VectorUnitCell.gamma_vec={self.gamma_vec!r} is not allowed: give {count} numbers")
-        if not 0 <= self.first_update_idx < count:
-            raise ConfigError(
-                f"VectorUnitCell.first_update_idx={self.first_update_idx} is not allowed: give 0 to {count - 1}"
-            )
-
-    def weighting(self) -> tuple[Number, ...]:
-        count = len(self.unit_cell_devices)
-        return self.gamma_vec or (1 / count,) * count
-
-    def policy(self) -> VectorUnitCellUpdatePolicy:
-        return self.update_policy
-
-    def first_index(self) -> int:
-        return self.first_update_idx
