@@ -13,6 +13,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import ClassVar
 
 import jax
@@ -270,11 +271,10 @@ class CopyingCell(UnitCell):
     """Set by the cell: whether a discarded configuration diffuses."""
 
     def use(self, devices: tuple[Device, ...]) -> None:
-        """Put ``devices`` in the place of those given, and note which upkeep the discarded ones ask for."""
+        """Put ``devices`` in the place of those given, and note what upkeep the discarded ones ask for."""
         devices = tuple(with_quirks(device, self.reference_quirks) for device in devices)
-        discarded = [
-            given for given, used in zip(self.unit_cell_devices, devices, strict=True) if not _alike(given, used)
-        ]
+        pairs = zip_longest(self.unit_cell_devices, devices)
+        discarded = [given for given, used in pairs if given and not (used and _alike(given, used))]
         object.__setattr__(self, "unit_cell_devices", devices)
         if discarded:
             object.__setattr__(self, "discarded_decays", any(device.decays() for device in discarded))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from aihwjax.compounds.cells import CopyingCell
 from aihwjax.compounds.vector import VectorUnitCell, VectorUnitCellUpdatePolicy
 from aihwjax.config import configclass, numbers
 from aihwjax.errors import ConfigError
@@ -9,7 +10,7 @@ from aihwjax.typing import Number
 
 
 @configclass
-class ReferenceUnitCell(VectorUnitCell):
+class ReferenceUnitCell(VectorUnitCell, CopyingCell):
     """Two devices: the first is trained, the second is subtracted as a reference.
 
     When to use: to move a device's symmetry point to zero by a programmable reference. Program the
@@ -29,6 +30,5 @@ class ReferenceUnitCell(VectorUnitCell):
         devices = self.unit_cell_devices
         if len(devices) > 2 and not self.reference_quirks:
             raise ConfigError(f"ReferenceUnitCell.unit_cell_devices has {len(devices)} entries: give one or two")
-        if len(devices) != 2:  # the reference leaves out what is more than two
-            object.__setattr__(self, "unit_cell_devices", (devices * 2)[:2])
+        self.use((devices * 2)[:2])  # the reference leaves out what is more than two
         super().validate()

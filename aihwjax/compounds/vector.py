@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import enum
 
 import jax
 import jax.numpy as jnp
 
+from aihwjax import random
 from aihwjax.compounds.cells import CellState, UnitCell, lead
 from aihwjax.config import configclass, numbers
 from aihwjax.devices.device import DeviceState
 from aihwjax.errors import ConfigError
-from aihwjax.random import Noise, Stream
+from aihwjax.random import Noise, NoiseEngine, Stream
 from aihwjax.tile.pulsing import Pulses
 from aihwjax.typing import Number, Shape
 
@@ -56,7 +58,22 @@ class VectorUnitCell(UnitCell):
         return self.gamma_vec or (1 / count,) * count
 
     def fresh(self, state: CellState, key: Noise, shape: Shape) -> CellState:
+        if self.reference_quirks and self.update_policy is VectorUnitCellUpdatePolicy.SINGLE_FIXED:
+            state = self._written(state, random.stream(key, NoiseEngine.COUNTER))
         return state.remember(index=jnp.asarray(self.first_update_idx, jnp.int32), vectors=jnp.zeros((), jnp.uint32))
+
+    def _written(self, state: CellState, stream: Stream) -> CellState:
+        """Write zeros to all devices, as the reference does once more than needed while it builds a tile.
+
+        What setting weights leaves alone so has one layer of write noise more (spec: compounds, section 4).
+        """
+        written = [
+            device.set_weights(state.devices[k], state.weights[k], stream.child(f"device {k}"))
+            for k, device in enumerate(self.unit_cell_devices)
+        ]
+        return dataclasses.replace(
+            state, devices=tuple(parts for parts, _ in written), weights=tuple(array for _, array in written)
+        )
 
     def receive(
         self,
@@ -100,10 +117,14 @@ class VectorUnitCell(UnitCell):
         devices: list[DeviceState] = []
         arrays: list[jax.Array] = []
         for k, device in enumerate(self.unit_cell_devices):
-            target = jnp.where(index == k, weights, state.weights[k]) if fixed else weights
-            parts, array = device.set_weights(state.devices[k], target, stream.child(f"device {k}"))
-            devices.append(parts)
-            arrays.append(array)
+            chosen, before = index == k, (state.devices[k], state.weights[k])
+            target = jnp.where(chosen, weights, before[1]) if fixed else weights
+            after = device.set_weights(before[0], target, stream.child(f"device {k}"))
+            if fixed and not self.reference_quirks:
+                # spec: compounds, section 4: the reference writes the other devices' weights to them once more
+                after = jax.tree.map(lambda new, old, chosen=chosen: jnp.where(chosen, new, old), after, before)
+            devices.append(after[0])
+            arrays.append(after[1])
         first = jnp.asarray(self.first_update_idx, jnp.int32)
         state = state.remember(index=index if fixed else first, vectors=jnp.zeros((), jnp.uint32))
         return self.shown(state, tuple(devices), tuple(arrays))
