@@ -35,8 +35,8 @@ class ChoppedBase(TransferBase):
     across (±1), ``sweeps`` done, running maxima ``x_max`` and ``d_max``.
     """
 
-    transfer_every: Number = number(1.0, off=negative)
-    """Time between reads, in vectors or mini-batches; below 0 it is set from the number of states of the device."""
+    transfer_every: Number = number(1.0, off=negative, infinite=True)
+    """Time between reads, in vectors or mini-batches; infinity: never; below 0 it is set from the number of states of the device."""
     units_in_mbatch: bool = False
     """Whether ``transfer_every`` counts mini-batches, else vectors."""
     scale_fast_lr: bool = False

@@ -62,9 +62,9 @@ class MixedPrecisionCompound(Device):
     transfer_lr: Number = number(1.0)
     """Factor on the written steps; not multiplied by the optimizer's learning rate."""
     n_x_bins: int = 0
-    """Levels of the inputs; 0: not quantised."""
+    """Levels of the inputs; 0 or below: not quantised."""
     n_d_bins: int = 0
-    """Levels of the gradients; 0: not quantised."""
+    """Levels of the gradients; 0 or below: not quantised."""
     stoc_round_x: bool = True
     """Whether inputs are rounded stochastically."""
     stoc_round_d: bool = True
@@ -81,7 +81,7 @@ class MixedPrecisionCompound(Device):
             )
         for field in ("n_x_bins", "n_d_bins"):
             value = getattr(self, field)
-            if value < 0 or value == 1:
+            if value == 1:
                 raise ConfigError(f"MixedPrecisionCompound.{field}={value} is not allowed: give 0 or at least 2")
         object.__setattr__(self, "device", with_quirks(device, self.reference_quirks))
 
@@ -241,7 +241,7 @@ def _misplaced(d: jax.Array, inputs: int) -> jax.Array:
 
 def _quantised(z: jax.Array, bins: int, stochastic: bool, stream: Stream) -> jax.Array:
     """Round each vector to ``bins`` levels of its own range (spec: compounds, section 10)."""
-    if bins == 0:
+    if bins <= 0:
         return z
     levels = bins // 2
     width = jnp.max(jnp.abs(z), axis=1, keepdims=True) / levels

@@ -13,7 +13,7 @@ from aihwjax import random
 from aihwjax.compounds import reading, writing
 from aihwjax.compounds.blocks import Slices
 from aihwjax.compounds.cells import CellState, CopyingCell, UnitCell, lead
-from aihwjax.config import configclass, number, part, zero
+from aihwjax.config import configclass, not_positive, number, part
 from aihwjax.devices.base import DeviceState, PulsedDevice
 from aihwjax.errors import ConfigError
 from aihwjax.random import Noise, Stream
@@ -48,14 +48,14 @@ class OneSidedUnitCell(CopyingCell):
     One device in the list serves as both. Memory: ``vectors`` counted, ``refreshed`` crosspoints.
     """
 
-    refresh_every: Number = number(0, minimum=0, integer=True, off=zero)
-    """Time between refreshes, in mini-batches or vectors; 0: never."""
+    refresh_every: Number = number(0, integer=True, off=not_positive)
+    """Time between refreshes, in mini-batches or vectors; 0 or below: never."""
     units_in_mbatch: bool = True
     """Whether that time counts mini-batches, else vectors."""
-    refresh_upper_thres: Number = number(0.75)
-    """A pair is refreshed if one device is above this fraction of ``w_max`` …"""
-    refresh_lower_thres: Number = number(0.25)
-    """… and the other above this one."""
+    refresh_upper_thres: Number = number(0.75, infinite=True)
+    """A pair is refreshed if one device is above this fraction of ``w_max`` (infinity: none is) …"""
+    refresh_lower_thres: Number = number(0.25, infinite=True)
+    """… and the other above this one (infinity: none is)."""
     refresh_forward: IOParameters = part(IOParameters)
     """Periphery of the reads of a refresh."""
     refresh_update: UpdateParameters = part(UpdateParameters)

@@ -42,12 +42,12 @@ class TransferBase(CopyingCell):
     """Weight of the hidden devices in the visible weight: device k counts ``gamma^(n - 1 - k)``; 0: hidden."""
     gamma_vec: tuple[Number, ...] = numbers(())
     """Weight of each device in the visible weight, instead of ``gamma``."""
-    transfer_every: Number = number(1.0)
-    """Time between transfers of the first device, in vectors or mini-batches; 0: never."""
+    transfer_every: Number = number(1.0, infinite=True)
+    """Time between transfers of the first device, in vectors or mini-batches; 0 or infinity: never."""
     units_in_mbatch: bool = True
     """Whether that time counts mini-batches, else vectors."""
-    transfer_every_vec: tuple[Number, ...] = numbers(())
-    """Time between transfers of each device; if empty, each takes a full sweep of the one before."""
+    transfer_every_vec: tuple[Number, ...] = numbers((), infinite=True)
+    """Time between transfers of each device; if empty, each takes a full sweep of the one before; 0 or infinity: never."""
     no_self_transfer: bool = True
     """Whether the last device has no transfer of its own."""
     n_reads_per_transfer: int = 1
