@@ -291,10 +291,10 @@ def _alike(first: Device, second: Device) -> bool:
     """Whether two configurations hold the same, as far as their numbers are known yet."""
     mine, tree = jax.tree.flatten(first)
     theirs, other = jax.tree.flatten(second)
+    if tree != other:  # type: ignore[operator]
+        return False
     traced = any(isinstance(leaf, jax.core.Tracer) for leaf in (*mine, *theirs))
-    if tree != other or traced:
-        return first is second or (tree == other and all(a is b for a, b in zip(mine, theirs, strict=True)))
-    return all(np.array_equal(a, b) for a, b in zip(mine, theirs, strict=True))
+    return all(a is b or (not traced and np.array_equal(a, b)) for a, b in zip(mine, theirs, strict=True))
 
 
 def with_quirks(device: Device, quirks: bool) -> Device:

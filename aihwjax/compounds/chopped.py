@@ -36,7 +36,7 @@ class ChoppedBase(TransferBase):
     """
 
     transfer_every: Number = number(1.0, off=negative, infinite=True)
-    """Time between reads, in vectors or mini-batches; infinity: never; below 0 it is set from the number of states of the device."""
+    """Time between reads, in vectors or mini-batches; infinity: never; below 0 it is set from the device's states."""
     units_in_mbatch: bool = False
     """Whether ``transfer_every`` counts mini-batches, else vectors."""
     scale_fast_lr: bool = False

@@ -36,7 +36,7 @@ class DynamicTransferCompound(ChoppedBase):
     experimental_correct_accumulation: bool = False
     """Whether a read is divided by the number of reads since the last regular flip."""
     buffer_cap: Number = number(0.0, off=not_positive, infinite=True)
-    """Largest content of the buffer, in units of the steps of a write; only without ``forget_buffer``; 0 or infinity: off."""
+    """Most in the buffer, in units of the steps of a write; only without ``forget_buffer``; 0 or infinity: no limit."""
     tail_weightening: Number = number(5.0, minimum=0, infinite=True)
     """Weight of the latest reads of a period in the running mean; infinity: it is the last read."""
 

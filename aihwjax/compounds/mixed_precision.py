@@ -16,6 +16,7 @@ from aihwjax import random
 from aihwjax.compounds import writing
 from aihwjax.compounds.blocks import Slices, drawn_slice
 from aihwjax.compounds.cells import CellState, UnitCell, with_quirks
+from aihwjax.compounds.schedule import NEVER
 from aihwjax.config import configclass, not_positive, number, part
 from aihwjax.devices.base import Device, DeviceState, PulsedDevice
 from aihwjax.devices.constant_step import ConstantStepDevice
@@ -117,7 +118,7 @@ class MixedPrecisionCompound(Device):
         if self.reference_quirks and (self.n_x_bins > 0) != (self.n_d_bins > 0):
             d = _misplaced(d, x.shape[1])
         wanted = jnp.asarray(self.transfer_every, jnp.int32)
-        every = jnp.maximum(wanted, 1) * batch
+        every = jnp.clip(wanted, 1, NEVER // batch) * batch
         done = (memory["vectors"] % every.astype(jnp.uint32)).astype(jnp.int32)
         if self.reference_quirks:  # spec: compounds, bug 11: one vector late
             first = jnp.where(memory["vectors"] == 0, every, (every - done) % every)

@@ -13,6 +13,7 @@ from aihwjax import random
 from aihwjax.compounds import reading, writing
 from aihwjax.compounds.blocks import Slices
 from aihwjax.compounds.cells import CellState, CopyingCell, UnitCell, lead
+from aihwjax.compounds.schedule import NEVER
 from aihwjax.config import configclass, not_positive, number, part
 from aihwjax.devices.base import DeviceState, PulsedDevice
 from aihwjax.errors import ConfigError
@@ -124,7 +125,9 @@ class OneSidedUnitCell(CopyingCell):
         if not self.present("refresh_every"):
             devices, arrays = self._pulse(state.devices, state.weights, pulses, active, learning_rate, batch, stream)
             return self.shown(dataclasses.replace(state, memory=memory), devices, arrays)
-        every = jnp.asarray(self.refresh_every, jnp.int32) * (batch if self.units_in_mbatch else 1)
+        every = jnp.asarray(self.refresh_every, jnp.int32)
+        if self.units_in_mbatch:
+            every = jnp.minimum(every, NEVER // batch) * batch
         safe = jnp.maximum(every, 1)
         place = jnp.cumsum(active.astype(jnp.int32)) - 1
         before = (state.memory["vectors"] % safe.astype(jnp.uint32)).astype(jnp.int32)

@@ -15,7 +15,7 @@ from aihwjax.compounds import reading
 from aihwjax.compounds.blocks import slice_count
 from aihwjax.compounds.cells import CellState, CopyingCell
 from aihwjax.compounds.moves import Memory, Reads
-from aihwjax.compounds.schedule import Schedule
+from aihwjax.compounds.schedule import NEVER, Schedule
 from aihwjax.compounds.transferring import Transfers
 from aihwjax.config import configclass, number, numbers, part, zero
 from aihwjax.devices.device import DeviceState
@@ -47,7 +47,7 @@ class TransferBase(CopyingCell):
     units_in_mbatch: bool = True
     """Whether that time counts mini-batches, else vectors."""
     transfer_every_vec: tuple[Number, ...] = numbers((), infinite=True)
-    """Time between transfers of each device; if empty, each takes a full sweep of the one before; 0 or infinity: never."""
+    """Time between transfers of each device; if empty, a full sweep of the one before; 0 or infinity: never."""
     no_self_transfer: bool = True
     """Whether the last device has no transfer of its own."""
     n_reads_per_transfer: int = 1
@@ -238,7 +238,7 @@ class TransferBase(CopyingCell):
             counts = [jnp.ceil(time * jnp.float32(batch)) for time in times]
         else:
             counts = [jnp.floor(time + 0.5) for time in times]
-        return tuple(jnp.clip(count, 0, 2.0**30).astype(jnp.int32) for count in counts)
+        return tuple(jnp.clip(count, 0, float(NEVER)).astype(jnp.int32) for count in counts)
 
     def slower(self) -> tuple[tuple[int, int, int], ...]:
         """Return index, source and target of the transfers besides that of the first device."""

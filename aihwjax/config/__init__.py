@@ -12,7 +12,20 @@ asks :meth:`Config.present` and never branches on a traced number. A number give
 an array (a sweep) is always present.
 """
 
-from aihwjax.config.core import LARGEST, SMALLEST, Config, configclass, known, not_positive, number, numbers, part, registered, replace, zero
+from aihwjax.config.core import (
+    LARGEST,
+    SMALLEST,
+    Config,
+    configclass,
+    known,
+    not_positive,
+    number,
+    numbers,
+    part,
+    registered,
+    replace,
+    zero,
+)
 from aihwjax.config.documents import (
     default_dict,
     defaults,

@@ -20,6 +20,8 @@ _REGISTRY: dict[str, type[Config]] = {}
 
 LARGEST, SMALLEST = 1e18, 1e-18
 """Limits of the magnitude of a number: beyond them its square leaves the range of single precision."""
+LARGEST_WHOLE = 2**24
+"""Largest whole number: single precision has all up to here."""
 
 
 # --------------------------------------------------------------------------- fields
@@ -56,8 +58,9 @@ class _NumberInfo:
             return f"at least {SMALLEST:g}"
         if self.maximum is not None and (array > self.maximum).any():
             return f"at most {self.maximum:g}"
-        if (np.abs(finite) > LARGEST).any():
-            return f"at most {LARGEST:g} in magnitude" + (" or infinity" if self.infinite else "")
+        largest = LARGEST_WHOLE if self.integer else LARGEST
+        if (np.abs(finite) > largest).any():
+            return f"at most {largest:.8g} in magnitude" + (" or infinity" if self.infinite else "")
         return None
 
 

@@ -62,13 +62,13 @@ class IOParameters(Config):
     """One pass, or one for each sign of the input."""
     inp_bound: Number = number(1.0, off=not_positive, infinite=True)
     """Range of the DAC, plus and minus; infinity: no bound, as at 0 and below."""
-    inp_noise: Number = number(0.0, minimum=0, off=zero)
+    inp_noise: Number = number(0.0, minimum=0, maximum=1e6, off=zero)
     """Standard deviation of the input noise, in units of the DAC range."""
     inp_res: Number = number(1 / 126, off=not_positive, infinite=True)
     """Resolution of the DAC; infinity: endlessly many steps, as without quantisation."""
     inp_sto_round: bool = False
     """Stochastic rounding in the DAC."""
-    inp_asymmetry: Number = number(0.0, off=zero)
+    inp_asymmetry: Number = number(0.0, minimum=-1e6, maximum=1e6, off=zero)
     """Relative loss of negative inputs."""
     out_bound: Number = number(12.0, off=not_positive, infinite=True)
     """Range of the ADC, plus and minus; infinity: no bound, as at 0 and below."""
@@ -94,7 +94,7 @@ class IOParameters(Config):
     """Kind of the weight read noise."""
     ir_drop: Number = number(0.0, off=not_positive)
     """Scale of the static IR drop; 1 is physical."""
-    ir_drop_g_ratio: Number = number(1 / 0.35 / 5e-6, above=0, infinite=True)
+    ir_drop_g_ratio: Number = number(1 / 0.35 / 5e-6, minimum=1e-6, infinite=True)
     """Wire conductance between crosspoints over the largest conductance; infinity: wires without resistance."""
     out_nonlinearity: Number = number(0.0, off=not_positive)
     """Strength of the S-shaped compression at full output range."""
@@ -113,7 +113,7 @@ class IOParameters(Config):
     max_bm_factor: Number = number(1000, integer=True)
     """Largest factor by which bound management divides the input; below 1 it never does."""
     max_bm_res: Number = number(0.25, infinite=True)
-    """Bound management stops when the input has this fraction of a DAC step left; at 0 and below it never starts; infinity: no such limit."""
+    """Bound management stops when the input has this fraction of a DAC step left; infinity: no such limit."""
     bm_test_negative_bound: bool = True
     """Whether clipping at the negative bound counts."""
     nm_thres: Number = number(0.0, off=not_positive, infinite=True)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 import itertools
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import aihwjax as aj
+from aihwjax.compounds import reading
+from aihwjax.compounds.blocks import Slices
+from aihwjax.random import NoiseEngine, stream
 from aihwjax.tile.state import TileState
 from tests.compounds.ideal import KEY, WRITE, pair, started, update
 
@@ -37,32 +39,21 @@ def refreshed(io: aj.IOParameters) -> TileState:
     return update(config, state, jnp.zeros((1, SHAPE[1])), jnp.zeros((1, SHAPE[0])), 0.1, KEY)
 
 
-@pytest.mark.slow
+@pytest.mark.parametrize("columns", [True, False])
 @pytest.mark.parametrize("choice", range(len(CHOICES)))
-def test_a_refresh_reads_with_every_choice(choice: int) -> None:
+def test_slices_are_read_under_every_choice(choice: int, columns: bool) -> None:
     io = aj.IOParameters(out_noise=0.001, **CHOICES[choice])
-    state = refreshed(io)
-    assert int(state.device.memory["refreshed"]) == SHAPE[0] * SHAPE[1]
-    np.testing.assert_allclose(state.weights, 0.5, atol=0.06)  # one step of the ADC is 0.047
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("choice", range(len(CHOICES)))
-def test_a_transfer_reads_with_every_choice(choice: int) -> None:
-    io = aj.IOParameters(out_noise=0.001, **CHOICES[choice])
-    compound = aj.TransferCompound(
-        unit_cell_devices=pair(), transfer_forward=io, transfer_update=WRITE, units_in_mbatch=False,
-        scale_transfer_lr=False,
-    )
-    config, state = started(compound, SHAPE)
-    for call in range(SHAPE[1]):
-        key = jax.random.fold_in(KEY, call)
-        state = update(config, state, jnp.ones((1, SHAPE[1])), jnp.ones((1, SHAPE[0])), 0.1, key)
-    expected = jnp.broadcast_to(-0.1 * jnp.arange(1.0, SHAPE[1] + 1), SHAPE)
-    np.testing.assert_allclose(state.weights, expected, atol=0.06)
+    weights = jnp.linspace(-0.5, 0.5, 6).reshape(SHAPE)
+    slices = Slices(columns, SHAPE, jnp.zeros((), jnp.int32), SHAPE[1] if columns else SHAPE[0])
+    frozen = reading.freeze(io, KEY, SHAPE, columns, False)
+    source = stream(KEY, NoiseEngine.COUNTER)
+    lines = reading.read(io, frozen, weights, weights, slices, source, False)
+    # half a step of the ADC is 0.024, and a factor of the read polarity has spread 0.1
+    np.testing.assert_allclose(lines, weights.T if columns else weights, atol=0.06)
 
 
 def test_reads_have_an_average_of_their_own() -> None:
     """Their vectors are one-hot, so that the average of the largest inputs is 1, however many came before."""
     average, constant = (refreshed(aj.IOParameters(noise_management=kind)) for kind in ("AVERAGE_ABS_MAX", "CONSTANT"))
+    assert int(average.device.memory["refreshed"]) == SHAPE[0] * SHAPE[1]
     np.testing.assert_array_equal(average.weights, constant.weights)

@@ -12,6 +12,7 @@ import pytest
 
 import aihwjax as aj
 from aihwjax.compounds.blocks import drawn_slice
+from aihwjax.devices.base import shared_fields
 from aihwjax.devices.device import Device
 from aihwjax.random import NoiseEngine, stream
 from aihwjax.tile.state import TileState
@@ -203,8 +204,10 @@ def test_a_refresh_writes_upward() -> None:
 
 
 # measured on the reference: x from 1 to 0.3, d from 0.5 to 1, ten levels of x or of d without chance
-@pytest.mark.parametrize("side", ["n_x_bins", "n_d_bins"])
-@pytest.mark.parametrize(("shape", "place"), [((1, 1), 0), ((3, 1), 0), ((2, 2), 1), ((4, 2), 1), ((2, 3), None)])
+@pytest.mark.parametrize(
+    ("side", "shape", "place"),
+    [("n_x_bins", (1, 1), 0), ("n_d_bins", (3, 1), 0), ("n_x_bins", (4, 2), 1), ("n_d_bins", (2, 3), None)],
+)
 def test_one_side_of_mixed_precision_may_be_quantised(side: str, shape: tuple[int, int], place: int | None) -> None:
     compound = aj.MixedPrecisionCompound(
         device=device(), stoc_round_x=False, stoc_round_d=False, transfer_lr=0, **{side: 10}
@@ -226,8 +229,8 @@ def test_one_side_of_mixed_precision_may_be_quantised(side: str, shape: tuple[in
 
 def noisy(**fields: Any) -> aj.SoftBoundsDevice:
     """Return a device with write noise of standard deviation 1 and nothing else."""
-    shared = {f.name: getattr(device(dw_min=0.01, bound=1e3), f.name) for f in dataclasses.fields(aj.ConstantStepDevice)}  # type: ignore[arg-type]
-    return aj.SoftBoundsDevice(**{**shared, "write_noise_std": 100.0, **fields})
+    plain = shared_fields(device(dw_min=0.01, bound=1e3))
+    return aj.SoftBoundsDevice(**{**plain, "write_noise_std": 100.0, **fields})
 
 
 DISCARDED = {
@@ -241,14 +244,21 @@ DISCARDED = {
 }
 
 
-@pytest.mark.parametrize("name", ["pair", "three devices", "reference of three"])
-@pytest.mark.parametrize("asked", [{}, {"lifetime": 10.0}, {"diffusion": 0.1}])
+@pytest.mark.parametrize(
+    ("name", "asked"),
+    [
+        ("pair", {}),
+        ("pair", {"lifetime": 10.0}),
+        ("three devices", {"diffusion": 0.1}),
+        ("reference of three", {"lifetime": 10.0}),
+    ],
+)
 def test_upkeep_that_a_discarded_configuration_asks_for(name: str, asked: dict[str, float]) -> None:
     for quirks in (False, True):
         if name == "reference of three" and not quirks:
             continue  # refused
         config, state = started(DISCARDED[name](**asked), (2, 3), quirks=quirks)
-        after_batch = aj.tile.end_of_batch(config, state, KEY)
+        after_batch = jax.jit(aj.tile.end_of_batch)(config, state, KEY)
         redrawn = not np.array_equal(state.weights, after_batch.weights)
         # the second device of a pair is used by default, and then its own upkeep is right
         assert redrawn is bool(asked and (quirks or name == "pair"))
@@ -277,7 +287,7 @@ def test_devices_that_are_not_written_keep_their_weights() -> None:
             # the standard error of a variance over n draws is sqrt(2 / n) of it
             assert np.var(hidden(config, state, "hidden_weights_1")) == pytest.approx(variance, rel=5 * np.sqrt(2e-4))
             assert np.var(hidden(config, state, "hidden_weights_0")) == pytest.approx(1, rel=0.08)
-            state = aj.tile.set_weights(config, state, jnp.zeros(shape), jax.random.fold_in(KEY, writes))
+            state = jax.jit(aj.tile.set_weights)(config, state, jnp.zeros(shape), jax.random.fold_in(KEY, writes))
 
 
 @pytest.mark.parametrize("compound", [aj.ChoppedTransferCompound, aj.DynamicTransferCompound])
