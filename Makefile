@@ -1,12 +1,17 @@
 # Everything runs in .venv, which `make setup` builds once and again when the requirements change.
-# A fresh clone needs python3 (3.11 or later) with pip and venv, and make.
+# A fresh clone needs python3 (3.11 or later) with pip and venv, and make. Another interpreter beside it:
+#     make test PYTHON=python3.13 VENV=.venv3.13
 
 PYTHON ?= python3
 WORKERS ?= logical
 GOLDEN ?= tests/golden/data
-VENV := .venv
+VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
+
+# The newest JAX for Python 3.11 is another than for 3.12 and later, so each of the two has its pins.
+PINS := constraints/python$(shell $(firstword $(wildcard $(BIN)/python) $(PYTHON)) -c \
+	'import sys; print("3.12" if sys.version_info >= (3, 12) else "3.11")').txt
 
 # One thread a test worker, so that the workers share the cores instead of fighting for them.
 TEST_ENV := JAX_PLATFORMS=cpu NPROC=1 OMP_NUM_THREADS=1
@@ -17,9 +22,9 @@ PYTEST := $(TEST_ENV) $(BIN)/python -m pytest -n $(WORKERS)
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
 
-$(STAMP): pyproject.toml constraints.txt
+$(STAMP): pyproject.toml $(PINS)
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --constraint $(PINS) --editable '.[dev]'
 	@touch $(STAMP)
 
 setup: $(STAMP)  ## Build .venv with the package, its tests, docs and tools
@@ -43,8 +48,9 @@ format: $(STAMP)  ## Repair style and layout
 types: $(STAMP)  ## Check types
 	$(BIN)/mypy
 
-notebooks: $(STAMP)  ## Execute the notebooks
-	JAX_PLATFORMS=cpu $(BIN)/jupyter execute --timeout=900 notebooks/*.ipynb
+notebooks: $(STAMP)  ## Execute the notebooks, in parallel
+	JAX_COMPILATION_CACHE_DIR=$$($(BIN)/python -m tests.programs) JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0 $(TEST_ENV) \
+		sh -c 'ls notebooks/*.ipynb | xargs -n 1 -P $$(getconf _NPROCESSORS_ONLN) $(BIN)/jupyter execute --timeout=900'
 
 docs: $(STAMP)  ## Build the documentation site in site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
@@ -55,9 +61,9 @@ bench: $(STAMP)  ## Measure speed
 fidelity: $(STAMP)  ## Compare with recorded statistics of the reference in the folder GOLDEN
 	$(BIN)/aihwjax fidelity $(GOLDEN)
 
-lock: $(STAMP)  ## Write the installed versions to constraints.txt
-	$(BIN)/python -m pip freeze --exclude aihwjax --exclude certifi > constraints.txt
+lock: $(STAMP)  ## Write the installed versions to constraints/
+	$(BIN)/python -m pip freeze --exclude aihwjax --exclude certifi > $(PINS)
 	@touch $(STAMP)
 
 clean:  ## Remove .venv, caches and outputs
-	rm -rf $(VENV) .cache .mypy_cache .pytest_cache .ruff_cache site outputs
+	rm -rf .venv* .cache .mypy_cache .pytest_cache .ruff_cache site outputs

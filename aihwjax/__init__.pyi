@@ -19,6 +19,7 @@ from .cloud import CloudJobStatus as CloudJobStatus
 from .cloud import CloudRunner as CloudRunner
 from .cloud import list_experiments as list_experiments
 from .cloud import run_cloud as run_cloud
+from .compiling import compile_cache as compile_cache
 from .compounds import BufferedTransferCompound as BufferedTransferCompound
 from .compounds import ChoppedTransferCompound as ChoppedTransferCompound
 from .compounds import DifferenceUnitCell as DifferenceUnitCell

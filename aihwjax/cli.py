@@ -77,9 +77,11 @@ def train(
         data: Folder of the data set's files.
         quiet: Print nothing.
     """
+    from aihwjax.compiling import compile_cache
     from aihwjax.experiments import files
     from aihwjax.experiments.devices import find_device, on_device
 
+    compile_cache()
     changes = [*set_, *([] if epochs is None else [f"experiment.epochs={epochs}"])]
     document = files.assign(files.read(config), changes)
     with on_device(find_device(device)):
@@ -112,7 +114,9 @@ def fidelity(
     from rich.console import Console
 
     from aihwjax import fidelity as comparison
+    from aihwjax.compiling import compile_cache
 
+    compile_cache()
     if html is not None:
         comparison.check_installed()
     chosen = family or None

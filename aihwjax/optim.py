@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
+from jaxtyping import Array, Float, Int
 
 from aihwjax import random
 from aihwjax.errors import ConfigError, ModuleError, nearest
@@ -28,7 +29,7 @@ LearningRate: TypeAlias = Number | optax.Schedule
 class OptimizerState(NamedTuple):
     """What the optimizer remembers; the tiles keep their own state in the model."""
 
-    step: jax.Array
+    step: Int[Array, ""]
     """Number of steps done."""
     digital: optax.OptState
     """State of the optimizer of the digital parameters."""
@@ -170,8 +171,8 @@ def take_apart(model: nnx.Module) -> Training:
 
 
 def training_step(
-    loss_fn: Callable[..., jax.Array], optimizer: AnalogSGD, parts: Training
-) -> Callable[..., tuple[ModelState, OptimizerState, jax.Array]]:
+    loss_fn: Callable[..., Float[Array, ""]], optimizer: AnalogSGD, parts: Training
+) -> Callable[..., tuple[ModelState, OptimizerState, Float[Array, ""]]]:
     """Return one training step as a pure function, to be scanned or compiled.
 
     Example:
@@ -204,7 +205,7 @@ def training_step(
 
     def step(
         moving: ModelState, state: OptimizerState, fixed: ModelState, key: Noise, *batch: Any
-    ) -> tuple[ModelState, OptimizerState, jax.Array]:
+    ) -> tuple[ModelState, OptimizerState, Float[Array, ""]]:
         model = nnx.merge(graph, moving, fixed, copy=True)
         noise = random.stream(key, noise_engine(model))
         loss, gradients = value_and_grad(loss_fn)(model, *batch, random.derive(noise, "loss"))

@@ -31,6 +31,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jaxtyping import Array, Float, Float32, Integer, UInt32
 
 from aihwjax.typing import Key, Number, Shape
 
@@ -77,12 +78,12 @@ def _salts(label: int | jax.Array) -> tuple[jax.Array, jax.Array] | tuple[np.uin
     return salt, salt * _U32(_SECOND_SALT)
 
 
-def words(key: Key, count: int) -> jax.Array:
+def words(key: Key, count: int) -> UInt32[Array, " count"]:
     """Return ``count`` independent 32-bit words of a key, by one full call of ``jax.random``."""
     return jax.random.bits(key, (count,), jnp.uint32)
 
 
-def index(shape: Shape) -> jax.Array:
+def index(shape: Shape) -> UInt32[Array, " ..."]:
     """Return the flat index of each entry of an array of ``shape``, as 32-bit words."""
     result, stride = jnp.zeros(shape, jnp.uint32), 1
     for axis in reversed(range(len(shape))):
@@ -91,12 +92,14 @@ def index(shape: Shape) -> jax.Array:
     return result
 
 
-def spread(position: jax.Array) -> jax.Array:
+def spread(position: UInt32[Array, "*shape"]) -> UInt32[Array, "*shape"]:
     """Return what counts of a position: the part of :func:`counter_bits` that is the same for all streams."""
     return position * _U32(_GOLDEN)
 
 
-def counter_bits(pair: tuple[jax.Array, jax.Array], spread_position: jax.Array) -> jax.Array:
+def counter_bits(
+    pair: tuple[UInt32[Array, ""], UInt32[Array, ""]], spread_position: UInt32[Array, "*shape"]
+) -> UInt32[Array, "*shape"]:
     """Return the random word at each position of the stream with the key words ``pair``; see :func:`spread`."""
     word = spread_position + pair[0]
     word = word ^ (word >> 16)
@@ -106,7 +109,7 @@ def counter_bits(pair: tuple[jax.Array, jax.Array], spread_position: jax.Array) 
     return word ^ (word >> 16)
 
 
-def normal_of(word: jax.Array) -> jax.Array:
+def normal_of(word: UInt32[Array, "*shape"]) -> Float32[Array, "*shape"]:
     """Turn random words into standard normals (sum of four bytes, corrected)."""
     mask = _U32(0x00FF00FF)
     pairs = (word & mask) + ((word >> 8) & mask)
@@ -116,12 +119,12 @@ def normal_of(word: jax.Array) -> jax.Array:
     return s * (3.32067 + q * (0.38088 + q * (0.87662 + q * (-2.10785 + q * 2.63882))))
 
 
-def uniform_of(word: jax.Array) -> jax.Array:
+def uniform_of(word: UInt32[Array, "*shape"]) -> Float32[Array, "*shape"]:
     """Turn random words into uniforms in [0, 1) with 24 bits."""
     return (word >> 8).astype(jnp.int32).astype(jnp.float32) * jnp.float32(2.0**-24)
 
 
-def exponential_of(word: jax.Array) -> jax.Array:
+def exponential_of(word: UInt32[Array, "*shape"]) -> Float32[Array, "*shape"]:
     """Turn random words into standard exponentials with 24 bits, right to 2e-5."""
     bits = lax.bitcast_convert_type(((word >> 8) + _U32(1)).astype(jnp.int32).astype(jnp.float32), jnp.uint32)
     exponent = (bits >> 23).astype(jnp.int32).astype(jnp.float32)
@@ -139,9 +142,9 @@ class Stream(NamedTuple):
     """
 
     key: Key
-    pair: tuple[jax.Array, jax.Array] | None
+    pair: tuple[UInt32[Array, ""], UInt32[Array, ""]] | None
 
-    def child(self, name: str | int | jax.Array) -> Stream:
+    def child(self, name: str | int | Integer[Array, ""]) -> Stream:
         """Return the unrelated stream called ``name``; a number may be traced."""
         label = named(name) if isinstance(name, str) else name
         if self.pair is None:
@@ -150,36 +153,36 @@ class Stream(NamedTuple):
         first, second = self.pair
         return Stream(self.key, (mix(first + low), mix(second ^ high)))
 
-    def normal(self, shape: Shape) -> jax.Array:
+    def normal(self, shape: Shape) -> Float32[Array, " ..."]:
         """Standard normals (float32)."""
         if self.pair is None:
             return jax.random.normal(self.key, shape, jnp.float32)
         return normal_of(counter_bits(self.pair, spread(index(shape))))
 
-    def normal_at(self, position: jax.Array) -> jax.Array:
+    def normal_at(self, position: UInt32[Array, "*shape"]) -> Float32[Array, "*shape"]:
         """Standard normals at flat positions (uint32); what :meth:`normal` gives there. ``COUNTER`` only."""
         assert self.pair is not None
         return normal_of(counter_bits(self.pair, spread(position)))
 
-    def uniform(self, shape: Shape) -> jax.Array:
+    def uniform(self, shape: Shape) -> Float32[Array, " ..."]:
         """Uniforms in [0, 1) (float32)."""
         if self.pair is None:
             return jax.random.uniform(self.key, shape, jnp.float32)
         return uniform_of(counter_bits(self.pair, spread(index(shape))))
 
-    def exponential(self, shape: Shape) -> jax.Array:
+    def exponential(self, shape: Shape) -> Float32[Array, " ..."]:
         """Standard exponentials (float32)."""
         if self.pair is None:
             return jax.random.exponential(self.key, shape, jnp.float32)
         return exponential_of(counter_bits(self.pair, spread(index(shape))))
 
-    def exact_normal(self, shape: Shape) -> jax.Array:
+    def exact_normal(self, shape: Shape) -> Float32[Array, " ..."]:
         """Standard normals by the inverse error function: exact tails, for what is drawn once."""
         # 23 bits and a half are exact in single precision; with 24 the largest rounds to 1, whose normal is infinite
         middle = (self.bits(shape) >> 9).astype(jnp.int32).astype(jnp.float32) + 0.5
         return jnp.sqrt(2.0) * lax.erf_inv(middle * jnp.float32(2.0**-22) - 1.0)
 
-    def bits(self, shape: Shape, place: jax.Array | None = None) -> jax.Array:
+    def bits(self, shape: Shape, place: UInt32[Array, "*shape"] | None = None) -> UInt32[Array, "*shape"]:
         """Random 32-bit words.
 
         Args:
@@ -214,26 +217,26 @@ def stream(source: Noise, engine: NoiseEngine) -> Stream:
     return Stream(source, (pair[0], pair[1]))
 
 
-def derive(source: Noise, label: str | int | jax.Array) -> Noise:
+def derive(source: Noise, label: str | int | Integer[Array, ""]) -> Noise:
     """Return the unrelated source called ``label``: folded into a key, or a child of a stream."""
     if isinstance(source, Stream):
         return source.child(label)
     return jax.random.fold_in(source, named(label) if isinstance(label, str) else label)
 
 
-def normals(key: Noise, names: Sequence[str], shape: Shape) -> dict[str, jax.Array]:
+def normals(key: Noise, names: Sequence[str], shape: Shape) -> dict[str, Float32[Array, " ..."]]:
     """Return exact standard normals for each name: what a tile draws once, quick to compile."""
     source = stream(key, NoiseEngine.COUNTER)
     return {name: source.child(name).exact_normal(shape) for name in names}
 
 
-def uniforms(key: Noise, names: Sequence[str], shape: Shape) -> dict[str, jax.Array]:
+def uniforms(key: Noise, names: Sequence[str], shape: Shape) -> dict[str, Float32[Array, " ..."]]:
     """Return uniforms in [0, 1) for each name."""
     source = stream(key, NoiseEngine.COUNTER)
     return {name: source.child(name).uniform(shape) for name in names}
 
 
 @partial(jax.jit, static_argnames="shape")
-def uniform(key: Noise, shape: Shape, low: Number, high: Number) -> jax.Array:
+def uniform(key: Noise, shape: Shape, low: Number, high: Number) -> Float[Array, " ..."]:
     """Return uniforms between ``low`` and ``high``: initial weights, quick to compile."""
     return stream(key, NoiseEngine.COUNTER).uniform(shape) * (high - low) + low

@@ -1,4 +1,9 @@
-"""Type aliases shared by all layers."""
+"""Type aliases shared by all layers.
+
+Shapes stand in signatures in the notation of jaxtyping: ``Float[Array, "*batch in"]`` is an array of floats
+whose last axis has the size ``in``; ``*batch`` are any axes, ``""`` is none. A name means the same size
+wherever it occurs in one signature. ``out`` and ``in`` are the outputs and inputs of a tile.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +11,22 @@ from typing import TypeAlias
 
 import jax
 import numpy as np
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 Number: TypeAlias = float | int | np.ndarray | jax.Array
 """A numeric configuration field: a Python number, or an array when it is swept or traced."""
 
-Key: TypeAlias = jax.Array
+Key: TypeAlias = PRNGKeyArray
 """A JAX PRNG key, typed (``jax.random.key``) or raw (``jax.random.PRNGKey``)."""
 
 Shape: TypeAlias = tuple[int, ...]
 """The shape of an array; of a tile: ``(out, in)``."""
+
+Weights: TypeAlias = Float[Array, "out in"]
+"""A matrix of weights."""
+
+Crosspoints: TypeAlias = Float[Array, "out in"]
+"""A parameter or a hidden number of each crosspoint, such as its upper bound."""
+
+Marks: TypeAlias = Bool[Array, "out in"]
+"""A choice of crosspoints."""

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import jax
 import pytest
 
-_ROOT = Path(__file__).resolve().parents[1]
+from tests import programs
+
 _MOST_MAPPINGS = 20_000
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Keep compiled programs between runs, in a folder of its own for each worker."""
-    worker = os.environ.get("PYTEST_XDIST_WORKER", "main")
-    jax.config.update("jax_compilation_cache_dir", str(_ROOT / ".cache" / "jax" / worker))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+    """Keep compiled programs between runs, and count them."""
+    if not hasattr(config, "workerinput"):
+        programs.keep_small()
+    programs.keep()
+    config.pluginmanager.register(programs.Counts())
 
 
 @pytest.fixture

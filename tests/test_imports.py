@@ -21,7 +21,7 @@ ROOF = "aihwjax"
 LAYERS = (
     # the ground: no physics
     ("errors", "typing", "version", "catalogue", "loops", "products", "progress"),
-    ("random", "config"),
+    ("compiling", "random", "config"),
     ("pulses",),
     # the physics
     ("devices",),

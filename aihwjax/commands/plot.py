@@ -164,8 +164,10 @@ def _ready(output: Path) -> None:
 
 def _prepared(preset: str, options: Options) -> TileConfig:
     _ready(options.output)
+    from aihwjax.compiling import compile_cache
     from aihwjax.experiments import files
 
+    compile_cache()
     if preset.endswith(".toml"):
         document: Mapping[str, Any] = files.read(preset)
     else:

@@ -17,6 +17,7 @@ from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Shaped
 
 from aihwjax import random
 from aihwjax.config import configclass, part
@@ -28,7 +29,7 @@ from aihwjax.tile.pulsed_update import pulsing
 from aihwjax.tile.pulsed_update.bit_lines import Route
 from aihwjax.tile.pulsed_update.pulsing import Pulses
 from aihwjax.tile.state import FrozenIO
-from aihwjax.typing import Number, Shape
+from aihwjax.typing import Crosspoints, Number, Shape, Weights
 
 
 @jax.tree_util.register_dataclass
@@ -41,14 +42,14 @@ class CellState(DeviceState):
 
     devices: tuple[DeviceState, ...] = ()
     """DeviceState of each device."""
-    weights: tuple[jax.Array, ...] = ()
+    weights: tuple[Weights, ...] = ()
     """Apparent weights of each device, ``(out, in)``; without the last one where that is the visible weight."""
-    memory: dict[str, jax.Array] = dataclasses.field(default_factory=dict)
+    memory: dict[str, Shaped[Array, " ..."]] = dataclasses.field(default_factory=dict)
     """Counters, indices and digital buffers, by name; see the cell."""
     read: FrozenIO | None = None
     """Frozen values of the periphery that the cell reads its devices with."""
 
-    def remember(self, **memory: jax.Array) -> CellState:
+    def remember(self, **memory: Shaped[Array, " ..."]) -> CellState:
         """Return the state with some of the memory replaced."""
         return dataclasses.replace(self, memory={**self.memory, **memory})
 
@@ -253,7 +254,7 @@ class UnitCell(Device):
     ) -> tuple[CellState, jax.Array]:
         return self.each(state, weights, stream, lambda device, s, w, own: device.clip_weights(s, w, limit, own))
 
-    def hidden_parameters(self, state: CellState, weights: jax.Array) -> dict[str, jax.Array]:  # type: ignore[override]
+    def hidden_parameters(self, state: CellState, weights: Weights) -> dict[str, Crosspoints]:  # type: ignore[override]
         hidden: dict[str, jax.Array] = {}
         arrays = self.arrays(state, weights)
         for k, (device, parts) in enumerate(zip(self.unit_cell_devices, state.devices, strict=True)):
@@ -262,7 +263,7 @@ class UnitCell(Device):
             hidden[f"hidden_weights_{k}"] = arrays[k]
         return {**hidden, **self.buffers(state)}
 
-    def buffers(self, state: CellState) -> dict[str, jax.Array]:
+    def buffers(self, state: CellState) -> dict[str, Crosspoints]:
         """Return the cell's digital buffers, each ``(out, in)``, under the reference's names."""
         return {}
 

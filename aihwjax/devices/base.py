@@ -19,13 +19,14 @@ from typing import Any, ClassVar, Literal, Self
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from aihwjax.config import configclass, not_positive, number, part, zero
 from aihwjax.devices.device import Device, DeviceState, Steps
 from aihwjax.devices.drift import DriftParameter
 from aihwjax.devices.drifting import DriftState, drift_step
 from aihwjax.random import Noise, Stream, normals, uniforms
-from aihwjax.typing import Number, Shape
+from aihwjax.typing import Crosspoints, Marks, Number, Shape, Weights
 
 StepLaw = Literal["constant", "affine", "nonlinear"]
 
@@ -163,7 +164,7 @@ class PulsedDevice(Device):
     def weight_granularity(self) -> Number:
         return self.dw_min
 
-    def steps(self, state: DeviceState, weights: jax.Array) -> Steps:
+    def steps(self, state: DeviceState, weights: Weights) -> Steps:
         """Return the noise-free step sizes at the internal weights (see ``internal``)."""
         raise AssertionError
 
@@ -173,24 +174,24 @@ class PulsedDevice(Device):
         zero = jnp.zeros_like(state.dwmin_up)
         return jax.jvp(lambda v: self.steps(state, v), (zero,), (jnp.ones_like(zero),))
 
-    def pulse_noise(self, state: DeviceState, weights: jax.Array, steps: Steps) -> Steps:
+    def pulse_noise(self, state: DeviceState, weights: Weights, steps: Steps) -> Steps:
         """Return the standard deviation of one up and one down pulse; asked only if ``dw_min_std`` is present."""
         sigma = jnp.asarray(self.dw_min_std)
         return Steps(sigma * steps.up, sigma * steps.down)
 
-    def internal(self, state: DeviceState, weights: jax.Array) -> jax.Array:
+    def internal(self, state: DeviceState, weights: Weights) -> Weights:
         """Return the coordinate in which the bounds hold: weight plus reference, if there is one."""
         reference = state.model.get("reference")
         return weights if reference is None else weights + reference
 
-    def external(self, state: DeviceState, weights: jax.Array) -> jax.Array:
+    def external(self, state: DeviceState, weights: Weights) -> Weights:
         """Undo :meth:`internal`."""
         reference = state.model.get("reference")
         return weights if reference is None else weights - reference
 
     def admit(
-        self, state: DeviceState, weights: jax.Array, up: jax.Array, down: jax.Array
-    ) -> tuple[jax.Array, Steps | None]:
+        self, state: DeviceState, weights: Weights, up: Marks, down: Marks
+    ) -> tuple[Weights, Steps | None]:
         """Return the internal weights from which pulses start, and which pulses are used up by that.
 
         Args:
@@ -201,7 +202,7 @@ class PulsedDevice(Device):
         """
         return weights, None
 
-    def reacts(self, state: DeviceState) -> jax.Array | None:
+    def reacts(self, state: DeviceState) -> Marks | None:
         """Return which crosspoints pulses reach at all, bool; ``None``: all of them.
 
         Others keep their weight, its write noise included.
@@ -209,18 +210,17 @@ class PulsedDevice(Device):
         return None
 
     def strays(self) -> bool:
-        """Whether weights can lie outside the bounds, from where the first pulse brings them back."""
-        return not self.enforce_consistency
+        """Whether weights can lie outside the bounds, from where the first pulse brings them back.
 
-    def needs_order(self, state: DeviceState, stored: jax.Array) -> jax.Array | None:
-        """Return whether pulses have to be applied in their order, one bool; ``None``: never."""
-        return None
+        While one of them gets pulses, these are applied in their order (docs: physics of the update).
+        """
+        return not self.enforce_consistency
 
     def meets_bounds(self) -> bool:
         """Whether pulses can run into the bounds (a multiplicative soft bound is never reached)."""
         return True
 
-    def coarseness(self, state: DeviceState) -> jax.Array:
+    def coarseness(self, state: DeviceState) -> Float[Array, " 2"]:
         """Return the mean |d step / d weight| and the mean of step over half range of all crosspoints.
 
         Both are numbers, computed once; the aggregated update decides by them how many pulses may
@@ -248,13 +248,13 @@ class PulsedDevice(Device):
         """Return the standard deviation of the write noise in weight units, ``None`` without it."""
         return None
 
-    def stored(self, state: DeviceState, weights: jax.Array) -> jax.Array:
+    def stored(self, state: DeviceState, weights: Weights) -> Weights:
         """Return the weights that pulses act on: persistent if there is write noise, else apparent."""
         return weights if state.persistent is None else state.persistent
 
     def store(
-        self, state: DeviceState, stored: jax.Array, stream: Stream
-    ) -> tuple[DeviceState, jax.Array]:
+        self, state: DeviceState, stored: Weights, stream: Stream
+    ) -> tuple[DeviceState, Weights]:
         """Write the stored weights of all crosspoints and return the state and the apparent weights."""
         sigma = self.write_noise()
         if sigma is None:
@@ -263,8 +263,8 @@ class PulsedDevice(Device):
         return dataclasses.replace(state, persistent=stored), apparent
 
     def set_weights(
-        self, state: DeviceState, weights: jax.Array, stream: Stream
-    ) -> tuple[DeviceState, jax.Array]:
+        self, state: DeviceState, weights: Weights, stream: Stream
+    ) -> tuple[DeviceState, Weights]:
         return self.store(state, bounded(state, weights), stream)
 
     # ------------------------------------------------------------- maintenance
@@ -275,8 +275,8 @@ class PulsedDevice(Device):
         return self.present("diffusion")
 
     def decay_weights(
-        self, state: DeviceState, weights: jax.Array, alpha: Number, stream: Stream
-    ) -> tuple[DeviceState, jax.Array]:
+        self, state: DeviceState, weights: Weights, alpha: Number, stream: Stream
+    ) -> tuple[DeviceState, Weights]:
         stored = self.stored(state, weights)
         if state.decay_scales is not None:
             rest = jnp.asarray(0.0) if state.reset_bias is None else state.reset_bias
@@ -284,24 +284,24 @@ class PulsedDevice(Device):
         return self.store(state, bounded(state, stored), stream)
 
     def diffuse_weights(
-        self, state: DeviceState, weights: jax.Array, stream: Stream
-    ) -> tuple[DeviceState, jax.Array]:
+        self, state: DeviceState, weights: Weights, stream: Stream
+    ) -> tuple[DeviceState, Weights]:
         stored = self.stored(state, weights)
         if state.diffusion_rates is not None:
             stored = stored + state.diffusion_rates * stream.child("diffusion").normal(stored.shape)
         return self.store(state, bounded(state, stored), stream)
 
     def reset_weights(
-        self, state: DeviceState, weights: jax.Array, where: jax.Array, stream: Stream
-    ) -> tuple[DeviceState, jax.Array]:
+        self, state: DeviceState, weights: Weights, where: Marks, stream: Stream
+    ) -> tuple[DeviceState, Weights]:
         assert state.reset_bias is not None
         stored = self.stored(state, weights)
         fresh = state.reset_bias + self.reset_std * stream.child("reset").normal(stored.shape)
         return self.store(state, jnp.where(where, bounded(state, fresh), stored), stream)
 
     def drift_weights(
-        self, state: DeviceState, weights: jax.Array, delta_t: Number, stream: Stream
-    ) -> tuple[DeviceState, jax.Array]:
+        self, state: DeviceState, weights: Weights, delta_t: Number, stream: Stream
+    ) -> tuple[DeviceState, Weights]:
         if state.drift is None:
             return state, weights
         stored, drift = drift_step(
@@ -312,18 +312,18 @@ class PulsedDevice(Device):
         return self.store(dataclasses.replace(state, drift=drift), stored, stream)
 
     def clip_weights(
-        self, state: DeviceState, weights: jax.Array, limit: Number | None, stream: Stream
-    ) -> tuple[DeviceState, jax.Array]:
+        self, state: DeviceState, weights: Weights, limit: Number | None, stream: Stream
+    ) -> tuple[DeviceState, Weights]:
         stored = self.stored(state, weights)
         if limit is not None:
             stored = jnp.clip(stored, -limit, limit)
         return self.store(state, bounded(state, stored), stream)
 
-    def hidden_parameters(self, state: DeviceState, weights: jax.Array) -> dict[str, jax.Array]:
+    def hidden_parameters(self, state: DeviceState, weights: Weights) -> dict[str, Crosspoints]:
         assert state.max_bound is not None
         shape = state.max_bound.shape
 
-        def full(value: jax.Array | None, default: float) -> jax.Array:
+        def full(value: Crosspoints | None, default: float) -> Crosspoints:
             return jnp.full(shape, default, jnp.float32) if value is None else value
 
         hidden: dict[str, Any] = {
@@ -356,15 +356,15 @@ class WriteNoiseDevice(PulsedDevice):
         return self.write_noise_std * self.dw_min
 
     def set_weights(
-        self, state: DeviceState, weights: jax.Array, stream: Stream
-    ) -> tuple[DeviceState, jax.Array]:
+        self, state: DeviceState, weights: Weights, stream: Stream
+    ) -> tuple[DeviceState, Weights]:
         stored = bounded(state, weights)
         if self.write_noise() is not None and not self.apply_write_noise_on_set:
             return dataclasses.replace(state, persistent=stored), stored
         return self.store(state, stored, stream)
 
 
-def bounded(state: DeviceState, weights: jax.Array) -> jax.Array:
+def bounded(state: DeviceState, weights: Weights) -> Weights:
     """Clip weights to the bounds of each crosspoint; a NaN becomes the upper bound.
 
     The reference takes the minimum with the upper bound first, which is how a NaN of the drift
@@ -375,7 +375,7 @@ def bounded(state: DeviceState, weights: jax.Array) -> jax.Array:
     return jnp.maximum(upper, state.min_bound)
 
 
-def with_model(state: DeviceState, **model: jax.Array) -> DeviceState:
+def with_model(state: DeviceState, **model: Crosspoints) -> DeviceState:
     """Return the state with parameters of the device model added."""
     return dataclasses.replace(state, model={**state.model, **model})
 

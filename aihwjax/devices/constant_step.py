@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-import jax
-
 from aihwjax.config import configclass
 from aihwjax.devices.base import DeviceState, PulsedDevice, StepLaw, Steps
+from aihwjax.typing import Weights
 
 
 @configclass
@@ -25,6 +24,6 @@ class ConstantStepDevice(PulsedDevice):
     step_law: ClassVar[StepLaw] = "constant"
     additive: ClassVar[bool] = True
 
-    def steps(self, state: DeviceState, weights: jax.Array) -> Steps:
+    def steps(self, state: DeviceState, weights: Weights) -> Steps:
         assert state.dwmin_up is not None and state.dwmin_down is not None
         return Steps(state.dwmin_up, state.dwmin_down)

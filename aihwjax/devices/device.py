@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import jax
+from jaxtyping import Array, Bool, Float
 
 from aihwjax.config import Config, configclass
 from aihwjax.devices.drifting import DriftState
 from aihwjax.random import Noise, Stream
-from aihwjax.typing import Number, Shape
+from aihwjax.typing import Crosspoints, Marks, Number, Shape, Weights
 
 if TYPE_CHECKING:
     from aihwjax.pulses import UpdateMode, UpdateParameters
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
 class Steps(NamedTuple):
     """Sizes of one noise-free up and down step, each ``(out, in)``; a down step is subtracted."""
 
-    up: jax.Array
-    down: jax.Array
+    up: Crosspoints
+    down: Crosspoints
 
 
 @jax.tree_util.register_dataclass
@@ -32,27 +33,27 @@ class DeviceState:
     A field is ``None`` where the configuration switches the feature off.
     """
 
-    max_bound: jax.Array | None = None
+    max_bound: Crosspoints | None = None
     """Upper hard bound of the weight."""
-    min_bound: jax.Array | None = None
+    min_bound: Crosspoints | None = None
     """Lower hard bound of the weight."""
-    dwmin_up: jax.Array | None = None
+    dwmin_up: Crosspoints | None = None
     """Size of an up step (before the model's dependence on the weight)."""
-    dwmin_down: jax.Array | None = None
+    dwmin_down: Crosspoints | None = None
     """Size of a down step."""
-    decay_scales: jax.Array | None = None
+    decay_scales: Crosspoints | None = None
     """Factor of one decay call."""
-    diffusion_rates: jax.Array | None = None
+    diffusion_rates: Crosspoints | None = None
     """Standard deviation of one diffusion call."""
-    reset_bias: jax.Array | None = None
+    reset_bias: Crosspoints | None = None
     """Weight after a reset and the rest point of the decay."""
     drift: DriftState | None = None
     """Drift exponents and clock."""
-    persistent: jax.Array | None = None
+    persistent: Weights | None = None
     """Weights without write noise, if there is write noise."""
-    coarseness: jax.Array | None = None
+    coarseness: Float[Array, " 2"] | None = None
     """Mean |d step / d weight| and mean step over half range, ``(2,)``; they decide how pulses are grouped."""
-    model: dict[str, jax.Array] = dataclasses.field(default_factory=dict)
+    model: dict[str, Crosspoints] = dataclasses.field(default_factory=dict)
     """Parameters of the device model, under the reference's names."""
 
 
@@ -81,59 +82,59 @@ class Device(Config):
         raise AssertionError
 
     def set_weights(
-        self, state: DeviceState, weights: jax.Array, stream: Stream
-    ) -> tuple[DeviceState, jax.Array]:
+        self, state: DeviceState, weights: Weights, stream: Stream
+    ) -> tuple[DeviceState, Weights]:
         """Write ``weights`` and return the new state and the apparent weights."""
         raise AssertionError
 
     def decay_weights(
-        self, state: DeviceState, weights: jax.Array, alpha: Number, stream: Stream
-    ) -> tuple[DeviceState, jax.Array]:
+        self, state: DeviceState, weights: Weights, alpha: Number, stream: Stream
+    ) -> tuple[DeviceState, Weights]:
         """Decay the weights; ``alpha`` scales the decay."""
         raise AssertionError
 
     def diffuse_weights(
-        self, state: DeviceState, weights: jax.Array, stream: Stream
-    ) -> tuple[DeviceState, jax.Array]:
+        self, state: DeviceState, weights: Weights, stream: Stream
+    ) -> tuple[DeviceState, Weights]:
         """Add one step of the weight diffusion."""
         raise AssertionError
 
     def drift_weights(
-        self, state: DeviceState, weights: jax.Array, delta_t: Number, stream: Stream
-    ) -> tuple[DeviceState, jax.Array]:
+        self, state: DeviceState, weights: Weights, delta_t: Number, stream: Stream
+    ) -> tuple[DeviceState, Weights]:
         """Let ``delta_t`` pass."""
         raise AssertionError
 
     def reset_weights(
-        self, state: DeviceState, weights: jax.Array, where: jax.Array, stream: Stream
-    ) -> tuple[DeviceState, jax.Array]:
+        self, state: DeviceState, weights: Weights, where: Marks, stream: Stream
+    ) -> tuple[DeviceState, Weights]:
         """Reset the crosspoints where ``where`` is true."""
         raise AssertionError
 
     def reset_columns(
-        self, state: DeviceState, weights: jax.Array, columns: jax.Array, probability: Number, stream: Stream
-    ) -> tuple[DeviceState, jax.Array]:
+        self, state: DeviceState, weights: Weights, columns: Bool[Array, "1 in"], probability: Number, stream: Stream
+    ) -> tuple[DeviceState, Weights]:
         """Reset each crosspoint of the marked ``columns``, ``(1, in)`` bool, with a probability."""
         chance = stream.child("reset_chance").uniform(weights.shape) < probability
         return self.reset_weights(state, weights, columns & chance, stream)
 
     def clip_weights(
-        self, state: DeviceState, weights: jax.Array, limit: Number | None, stream: Stream
-    ) -> tuple[DeviceState, jax.Array]:
+        self, state: DeviceState, weights: Weights, limit: Number | None, stream: Stream
+    ) -> tuple[DeviceState, Weights]:
         """Clip to the device's bounds and to plus and minus ``limit`` if given."""
         raise AssertionError
 
     def update(
         self,
         state: DeviceState,
-        weights: jax.Array,
-        x: jax.Array,
-        d: jax.Array,
+        weights: Weights,
+        x: Float[Array, "n in"],
+        d: Float[Array, "n out"],
         learning_rate: Number | jax.Array,
         parameters: UpdateParameters,
         mode: UpdateMode,
         stream: Stream,
-    ) -> tuple[DeviceState, jax.Array]:
+    ) -> tuple[DeviceState, Weights]:
         """Update by a mini-batch; devices that are pulsed one by one are updated by the tile instead.
 
         Args:
@@ -160,6 +161,6 @@ class Device(Config):
         """Whether the end of a batch diffuses the weights."""
         raise AssertionError
 
-    def hidden_parameters(self, state: DeviceState, weights: jax.Array) -> dict[str, jax.Array]:
+    def hidden_parameters(self, state: DeviceState, weights: Weights) -> dict[str, Crosspoints]:
         """Return the per-crosspoint parameters and hidden weights under the reference's names."""
         return {}

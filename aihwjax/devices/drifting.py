@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
 
 from aihwjax.devices.drift import DriftParameter
 from aihwjax.random import Stream
-from aihwjax.typing import Number, Shape
+from aihwjax.typing import Crosspoints, Number, Shape, Weights
 
 
 @jax.tree_util.register_dataclass
@@ -17,21 +18,21 @@ from aihwjax.typing import Number, Shape
 class DriftState:
     """What drift remembers of each crosspoint, and the tile's clock."""
 
-    exponents: jax.Array
+    exponents: Crosspoints
     """Drift exponents, ``(out, in)``."""
-    start_weights: jax.Array
+    start_weights: Weights
     """Weights at the last rewriting, ``(out, in)``."""
-    last: jax.Array
+    last: Weights
     """Weights after the last drift call, ``(out, in)``."""
-    stamp: jax.Array
+    stamp: Crosspoints
     """Clock at the last rewriting, ``(out, in)``."""
-    clock: jax.Array
+    clock: Float[Array, ""]
     """Time since the first drift call, in units of ``t_0``."""
-    begun: jax.Array
+    begun: Bool[Array, ""]
     """Whether there was a drift call."""
 
     @staticmethod
-    def start(exponents: jax.Array, shape: Shape) -> DriftState:
+    def start(exponents: Float[Array, "#out #in"] | Float[Array, ""], shape: Shape) -> DriftState:
         """Return the state of a fresh tile."""
         zeros = jnp.zeros(shape, jnp.float32)
         return DriftState(
@@ -47,11 +48,11 @@ class DriftState:
 def drift_step(
     config: DriftParameter,
     state: DriftState,
-    weights: jax.Array,
+    weights: Weights,
     delta_t: Number,
     stream: Stream,
     quirks: bool,
-) -> tuple[jax.Array, DriftState]:
+) -> tuple[Weights, DriftState]:
     """Let ``delta_t`` pass and return the drifted weights (not yet clipped) and the new state.
 
     A weight that differs from its last drifted value counts as rewritten: it starts to drift anew

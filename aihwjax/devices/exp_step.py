@@ -12,12 +12,11 @@ from __future__ import annotations
 
 from typing import ClassVar, Self
 
-import jax
 import jax.numpy as jnp
 
 from aihwjax.config import configclass, number, zero
 from aihwjax.devices.base import DeviceState, StepLaw, Steps, WriteNoiseDevice
-from aihwjax.typing import Number
+from aihwjax.typing import Marks, Number, Weights
 
 
 @configclass
@@ -67,11 +66,11 @@ class ExpStepDevice(WriteNoiseDevice):
             b=-self.b,
         )
 
-    def reacts(self, state: DeviceState) -> jax.Array | None:
+    def reacts(self, state: DeviceState) -> Marks | None:
         assert state.max_bound is not None and state.min_bound is not None
         return state.max_bound > state.min_bound
 
-    def steps(self, state: DeviceState, weights: jax.Array) -> Steps:
+    def steps(self, state: DeviceState, weights: Weights) -> Steps:
         top, bottom = state.max_bound, state.min_bound
         assert top is not None and bottom is not None
         assert state.dwmin_up is not None and state.dwmin_down is not None
@@ -81,7 +80,7 @@ class ExpStepDevice(WriteNoiseDevice):
         down = jnp.maximum(1 - self.A_down * jnp.exp(-self.gamma_down * z), 0.0)
         return Steps(jnp.where(live, up * state.dwmin_up, 0.0), jnp.where(live, down * state.dwmin_down, 0.0))
 
-    def pulse_noise(self, state: DeviceState, weights: jax.Array, steps: Steps) -> Steps:
+    def pulse_noise(self, state: DeviceState, weights: Weights, steps: Steps) -> Steps:
         if not (self.present("dw_min_std_add") or self.present("dw_min_std_slope")):
             return super().pulse_noise(state, weights, steps)
         assert state.max_bound is not None and state.min_bound is not None

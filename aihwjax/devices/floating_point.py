@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import jax
-
 from aihwjax.config import configclass
 from aihwjax.devices.device import DeviceState
 from aihwjax.devices.ideal import ExactDevice
 from aihwjax.errors import ConfigError
 from aihwjax.random import Stream
+from aihwjax.typing import Marks, Weights
 
 
 @configclass
@@ -19,6 +18,6 @@ class FloatingPointDevice(ExactDevice):
     """
 
     def reset_weights(
-        self, state: DeviceState, weights: jax.Array, where: jax.Array, stream: Stream
-    ) -> tuple[DeviceState, jax.Array]:
+        self, state: DeviceState, weights: Weights, where: Marks, stream: Stream
+    ) -> tuple[DeviceState, Weights]:
         raise ConfigError("device=FloatingPointDevice cannot be reset: give an IdealDevice or a pulsed device")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from aihwjax.config import configclass, not_positive, number, part, zero
 from aihwjax.devices.device import Device, DeviceState
@@ -14,7 +15,7 @@ from aihwjax.devices.drift import DriftParameter
 from aihwjax.devices.drifting import DriftState, drift_step
 from aihwjax.products import outer
 from aihwjax.random import Noise, Stream, normals
-from aihwjax.typing import Number, Shape
+from aihwjax.typing import Marks, Number, Shape, Weights
 
 if TYPE_CHECKING:
     from aihwjax.pulses import UpdateMode, UpdateParameters
@@ -44,21 +45,21 @@ class ExactDevice(Device):
         return 1.0
 
     def set_weights(
-        self, state: DeviceState, weights: jax.Array, stream: Stream
-    ) -> tuple[DeviceState, jax.Array]:
+        self, state: DeviceState, weights: Weights, stream: Stream
+    ) -> tuple[DeviceState, Weights]:
         return state, weights
 
     def update(
         self,
         state: DeviceState,
-        weights: jax.Array,
-        x: jax.Array,
-        d: jax.Array,
+        weights: Weights,
+        x: Float[Array, "n in"],
+        d: Float[Array, "n out"],
         learning_rate: Number | jax.Array,
         parameters: UpdateParameters,
         mode: UpdateMode,
         stream: Stream,
-    ) -> tuple[DeviceState, jax.Array]:
+    ) -> tuple[DeviceState, Weights]:
         return state, weights - learning_rate * outer(d, x)
 
     def decays(self) -> bool:
@@ -68,8 +69,8 @@ class ExactDevice(Device):
         return self.present("diffusion")
 
     def decay_weights(
-        self, state: DeviceState, weights: jax.Array, alpha: Number, stream: Stream
-    ) -> tuple[DeviceState, jax.Array]:
+        self, state: DeviceState, weights: Weights, alpha: Number, stream: Stream
+    ) -> tuple[DeviceState, Weights]:
         if not self.decays():
             return state, weights
         lifetime = jnp.asarray(self.lifetime)
@@ -78,29 +79,29 @@ class ExactDevice(Device):
         return state, jnp.where(acts, factor, 1.0) * weights
 
     def diffuse_weights(
-        self, state: DeviceState, weights: jax.Array, stream: Stream
-    ) -> tuple[DeviceState, jax.Array]:
+        self, state: DeviceState, weights: Weights, stream: Stream
+    ) -> tuple[DeviceState, Weights]:
         if not self.diffuses():
             return state, weights
         return state, weights + self.diffusion * stream.child("diffusion").normal(weights.shape)
 
     def reset_weights(
-        self, state: DeviceState, weights: jax.Array, where: jax.Array, stream: Stream
-    ) -> tuple[DeviceState, jax.Array]:
+        self, state: DeviceState, weights: Weights, where: Marks, stream: Stream
+    ) -> tuple[DeviceState, Weights]:
         fresh = self.reset_std * stream.child("reset").normal(weights.shape)
         return state, jnp.where(where, fresh, weights)
 
     def drift_weights(
-        self, state: DeviceState, weights: jax.Array, delta_t: Number, stream: Stream
-    ) -> tuple[DeviceState, jax.Array]:
+        self, state: DeviceState, weights: Weights, delta_t: Number, stream: Stream
+    ) -> tuple[DeviceState, Weights]:
         if state.drift is None:
             return state, weights
         weights, drift = drift_step(self.drift, state.drift, weights, delta_t, stream, self.reference_quirks)
         return dataclasses.replace(state, drift=drift), weights
 
     def clip_weights(
-        self, state: DeviceState, weights: jax.Array, limit: Number | None, stream: Stream
-    ) -> tuple[DeviceState, jax.Array]:
+        self, state: DeviceState, weights: Weights, limit: Number | None, stream: Stream
+    ) -> tuple[DeviceState, Weights]:
         return state, weights if limit is None else jnp.clip(weights, -limit, limit)
 
 

@@ -17,7 +17,7 @@ from aihwjax.config import configclass, number
 from aihwjax.devices.base import DeviceState, StepLaw, Steps, WriteNoiseDevice, with_model
 from aihwjax.errors import ConfigError
 from aihwjax.random import Noise, normals
-from aihwjax.typing import Number, Shape
+from aihwjax.typing import Number, Shape, Weights
 
 
 def slope(gamma: Number | jax.Array, step: jax.Array, bound: jax.Array) -> jax.Array:
@@ -72,13 +72,13 @@ class LinearStepDevice(WriteNoiseDevice):
         low = jnp.full(shape, self.w_min) if mean else state.min_bound
         return add_slopes(state, up, down, high, low, self)
 
-    def steps(self, state: DeviceState, weights: jax.Array) -> Steps:
+    def steps(self, state: DeviceState, weights: Weights) -> Steps:
         return linear_steps(state, weights)
 
     def law(self, state: DeviceState) -> tuple[Steps, Steps]:
         return linear_law(state)
 
-    def pulse_noise(self, state: DeviceState, weights: jax.Array, steps: Steps) -> Steps:
+    def pulse_noise(self, state: DeviceState, weights: Weights, steps: Steps) -> Steps:
         return linear_noise(self, state, steps)
 
 
@@ -112,7 +112,7 @@ def add_slopes(
     )
 
 
-def linear_steps(state: DeviceState, weights: jax.Array) -> Steps:
+def linear_steps(state: DeviceState, weights: Weights) -> Steps:
     """Return steps that are affine in the weight."""
     assert state.dwmin_up is not None and state.dwmin_down is not None
     return Steps(

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from aihwjax.config import configclass, numbers
 from aihwjax.devices.base import DeviceState, StepLaw, Steps, WriteNoiseDevice
 from aihwjax.errors import ConfigError
-from aihwjax.typing import Number
+from aihwjax.typing import Number, Weights
 
 
 def interpolate(table: tuple[Number, ...], place: jax.Array) -> jax.Array:
@@ -69,7 +69,7 @@ class PiecewiseStepDevice(WriteNoiseDevice):
             up_down=-self.up_down, piecewise_up=self.piecewise_down[::-1], piecewise_down=self.piecewise_up[::-1]
         )
 
-    def steps(self, state: DeviceState, weights: jax.Array) -> Steps:
+    def steps(self, state: DeviceState, weights: Weights) -> Steps:
         top, bottom = state.max_bound, state.min_bound
         assert top is not None and bottom is not None
         assert state.dwmin_up is not None and state.dwmin_down is not None

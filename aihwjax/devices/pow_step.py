@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from typing import ClassVar, Protocol
 
-import jax
 import jax.numpy as jnp
 
 from aihwjax.config import configclass, number
 from aihwjax.devices.base import DeviceState, StepLaw, Steps, WriteNoiseDevice, with_model
 from aihwjax.random import Noise, normals
-from aihwjax.typing import Number, Shape
+from aihwjax.typing import Crosspoints, Marks, Number, Shape, Weights
 
 
 class PowerLaw(Protocol):
@@ -41,7 +40,7 @@ class PowerLaw(Protocol):
         """Whether exponents are made positive."""
 
 
-def sample_exponents(device: PowerLaw, key: Noise, shape: Shape) -> tuple[jax.Array, jax.Array]:
+def sample_exponents(device: PowerLaw, key: Noise, shape: Shape) -> tuple[Crosspoints, Crosspoints]:
     """Draw the exponents of the up and the down step of each crosspoint."""
     mean = jnp.asarray(device.pow_gamma)
     skew_mean = device.pow_up_down
@@ -55,13 +54,13 @@ def sample_exponents(device: PowerLaw, key: Noise, shape: Shape) -> tuple[jax.Ar
     return up, down
 
 
-def has_range(state: DeviceState) -> jax.Array:
+def has_range(state: DeviceState) -> Marks:
     """Return which crosspoints have a range to step in; a power law is not defined without."""
     assert state.max_bound is not None and state.min_bound is not None
     return jnp.not_equal(state.max_bound, state.min_bound)
 
 
-def power_steps(state: DeviceState, weights: jax.Array) -> Steps:
+def power_steps(state: DeviceState, weights: Weights) -> Steps:
     """Return the power-law steps at ``weights``."""
     top, bottom = state.max_bound, state.min_bound
     assert top is not None and bottom is not None
@@ -100,10 +99,10 @@ class PowStepDevice(WriteNoiseDevice):
         up, down = sample_exponents(self, key, shape)
         return with_model(state, gamma_up=up, gamma_down=down)
 
-    def reacts(self, state: DeviceState) -> jax.Array | None:
+    def reacts(self, state: DeviceState) -> Marks | None:
         return has_range(state)
 
-    def steps(self, state: DeviceState, weights: jax.Array) -> Steps:
+    def steps(self, state: DeviceState, weights: Weights) -> Steps:
         if self.strays():  # the power needs a weight inside the bounds
             weights = jnp.clip(weights, state.min_bound, state.max_bound)
         return power_steps(state, weights)

@@ -13,7 +13,7 @@ from aihwjax.config import configclass, number
 from aihwjax.devices.base import DeviceState, PulsedDevice, StepLaw, Steps, with_model
 from aihwjax.devices.pow_step import has_range, power_steps, sample_exponents
 from aihwjax.random import Noise, normals
-from aihwjax.typing import Number, Shape
+from aihwjax.typing import Crosspoints, Marks, Number, Shape, Weights
 
 _MOST_ESTIMATION_STEPS = 10_000
 
@@ -61,7 +61,7 @@ class PowStepReferenceDevice(PulsedDevice):
                 state = dataclasses.replace(state, reset_bias=state.reset_bias + point)
         return with_model(state, reference=reference)
 
-    def _symmetry_point(self, state: DeviceState) -> jax.Array:
+    def _symmetry_point(self, state: DeviceState) -> Crosspoints:
         """Alternate noise-free down and up pulses until the weight rests."""
         top, bottom = state.max_bound, state.min_bound
         assert top is not None and bottom is not None
@@ -85,29 +85,22 @@ class PowStepReferenceDevice(PulsedDevice):
         most = jnp.max(jnp.where(regular, count, 0))
         return lax.fori_loop(0, most, pair, jnp.zeros_like(top))
 
-    def steps(self, state: DeviceState, weights: jax.Array) -> Steps:
+    def steps(self, state: DeviceState, weights: Weights) -> Steps:
         steps = power_steps(state, weights)
         if not self.reference_quirks:
             return steps
         return Steps(*(jnp.where(jnp.isnan(size), 0.0, size) for size in steps))
 
-    def reacts(self, state: DeviceState) -> jax.Array | None:
+    def reacts(self, state: DeviceState) -> Marks | None:
         return has_range(state)
 
     def strays(self) -> bool:
-        return False  # weights outside the bounds are dealt with when pulses are admitted
-
-    def needs_order(self, state: DeviceState, stored: jax.Array) -> jax.Array | None:
-        if not self.reference_quirks:
-            return None
-        # the direction of the first pulse decides at which of the bounds a weight outside ends
-        assert state.max_bound is not None and state.min_bound is not None
-        v = self.internal(state, stored)
-        return jnp.any((v > state.max_bound) | (v < state.min_bound))
+        # else weights are brought to the bounds before they get pulses
+        return self.reference_quirks
 
     def admit(
-        self, state: DeviceState, weights: jax.Array, up: jax.Array, down: jax.Array
-    ) -> tuple[jax.Array, Steps | None]:
+        self, state: DeviceState, weights: Weights, up: Marks, down: Marks
+    ) -> tuple[Weights, Steps | None]:
         assert state.max_bound is not None and state.min_bound is not None
         if not self.reference_quirks:  # spec: devices, bug 3: the power needs a weight inside the bounds
             return jnp.clip(weights, state.min_bound, state.max_bound), None

@@ -10,13 +10,11 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-import jax
-
 from aihwjax.config import configclass, number
 from aihwjax.devices.base import DeviceState, StepLaw, Steps, WriteNoiseDevice
 from aihwjax.devices.linear_step import add_slopes, check_reverse, linear_law, linear_noise, linear_steps
 from aihwjax.random import Noise
-from aihwjax.typing import Number, Shape
+from aihwjax.typing import Number, Shape, Weights
 
 
 @configclass
@@ -48,11 +46,11 @@ class SoftBoundsDevice(WriteNoiseDevice):
     def meets_bounds(self) -> bool:
         return not self.mult_noise or self.reverse_up or self.reverse_down
 
-    def steps(self, state: DeviceState, weights: jax.Array) -> Steps:
+    def steps(self, state: DeviceState, weights: Weights) -> Steps:
         return linear_steps(state, weights)
 
     def law(self, state: DeviceState) -> tuple[Steps, Steps]:
         return linear_law(state)
 
-    def pulse_noise(self, state: DeviceState, weights: jax.Array, steps: Steps) -> Steps:
+    def pulse_noise(self, state: DeviceState, weights: Weights, steps: Steps) -> Steps:
         return linear_noise(self, state, steps)

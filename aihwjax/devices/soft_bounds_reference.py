@@ -13,13 +13,12 @@ from __future__ import annotations
 import dataclasses
 from typing import ClassVar
 
-import jax
 import jax.numpy as jnp
 
 from aihwjax.config import configclass, number
 from aihwjax.devices.base import DeviceState, StepLaw, Steps, WriteNoiseDevice, with_model
 from aihwjax.random import Noise, normals
-from aihwjax.typing import Number, Shape
+from aihwjax.typing import Number, Shape, Weights
 
 
 @configclass
@@ -72,7 +71,7 @@ class SoftBoundsReferenceDevice(WriteNoiseDevice):
     def meets_bounds(self) -> bool:
         return not self.mult_noise
 
-    def steps(self, state: DeviceState, weights: jax.Array) -> Steps:
+    def steps(self, state: DeviceState, weights: Weights) -> Steps:
         top, bottom = state.max_bound, state.min_bound
         assert top is not None and bottom is not None
         assert state.dwmin_up is not None and state.dwmin_down is not None
@@ -81,7 +80,7 @@ class SoftBoundsReferenceDevice(WriteNoiseDevice):
         below = jnp.where(bottom < 0, 1 / jnp.where(bottom < 0, bottom, 1.0), 0.0)
         return Steps(state.dwmin_up * (1 - above * weights), state.dwmin_down * (1 - below * weights))
 
-    def pulse_noise(self, state: DeviceState, weights: jax.Array, steps: Steps) -> Steps:
+    def pulse_noise(self, state: DeviceState, weights: Weights, steps: Steps) -> Steps:
         if self.mult_noise:
             return super().pulse_noise(state, weights, steps)
         assert state.dwmin_up is not None and state.dwmin_down is not None

@@ -6,8 +6,9 @@ import concurrent.futures
 import multiprocessing
 import os
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -211,16 +212,25 @@ def _evaluate_group(group: Sequence[_Task], repeats: int | None, keep: bool) -> 
     return [evaluate(case, mode, repeats, keep=keep) for case, mode in group]
 
 
-def _one_thread() -> None:
-    """Keep a worker process on one thread of the CPU; runs before JAX has a device."""
+_CACHE = (
+    "jax_compilation_cache_dir",
+    "jax_compilation_cache_max_size",
+    "jax_persistent_cache_min_compile_time_secs",
+)
+
+
+def _one_thread(cache: Mapping[str, Any]) -> None:
+    """Keep a worker process on one thread of the CPU, with our cache of programs; runs before JAX has a device."""
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_multi_thread_eigen=false".strip()
     os.environ.update(NPROC="1", OMP_NUM_THREADS="1")
-    jax.config.update("jax_platforms", "cpu")
+    for name, value in {**cache, "jax_platforms": "cpu"}.items():
+        jax.config.update(name, value)
 
 
 def _parallel(groups: Sequence[Sequence[_Task]], repeats: int | None, keep: bool, jobs: int) -> Iterator[Record]:
     context = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(jobs, context, _one_thread) as pool:
+    cache = {name: getattr(jax.config, name) for name in _CACHE}
+    with concurrent.futures.ProcessPoolExecutor(jobs, context, _one_thread, (cache,)) as pool:
         pending = {pool.submit(_evaluate_group, group, repeats, keep): group for group in groups}
         for future in concurrent.futures.as_completed(pending):
             group = pending[future]

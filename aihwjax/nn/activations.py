@@ -7,6 +7,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jaxtyping import Array, Float, Shaped
 
 from aihwjax.errors import ConfigError
 from aihwjax.nn.text import Readable
@@ -19,7 +20,7 @@ class _Activation(Readable):
 class Flatten(_Activation):
     """Join all axes but the first: ``(n, ...)`` to ``(n, features)``."""
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: Shaped[Array, "n ..."]) -> Shaped[Array, "n features"]:
         """Apply it."""
         return jnp.reshape(x, (jnp.shape(x)[0], -1))
 
@@ -27,7 +28,7 @@ class Flatten(_Activation):
 class Identity(_Activation):
     """Return the input as it is."""
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: Shaped[Array, "*shape"]) -> Shaped[Array, "*shape"]:
         """Apply it."""
         return x
 
@@ -35,7 +36,7 @@ class Identity(_Activation):
 class Sigmoid(_Activation):
     """The logistic function, ``1 / (1 + exp(-x))``."""
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
         """Apply it to each element."""
         return jax.nn.sigmoid(x)
 
@@ -43,7 +44,7 @@ class Sigmoid(_Activation):
 class Tanh(_Activation):
     """The hyperbolic tangent."""
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
         """Apply it to each element."""
         return jnp.tanh(x)
 
@@ -51,7 +52,7 @@ class Tanh(_Activation):
 class ReLU(_Activation):
     """The positive part, ``max(x, 0)``."""
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
         """Apply it to each element."""
         return jax.nn.relu(x)
 
@@ -66,7 +67,7 @@ class LeakyReLU(_Activation):
     def __init__(self, negative_slope: float = 0.01) -> None:
         self.negative_slope = negative_slope
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
         """Apply it to each element."""
         return jax.nn.leaky_relu(x, self.negative_slope)
 
@@ -78,7 +79,7 @@ class LeakyReLU(_Activation):
 class GELU(_Activation):
     """``x`` times the probability that a standard normal is below ``x``."""
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
         """Apply it to each element."""
         return jax.nn.gelu(x, approximate=False)
 
@@ -86,7 +87,7 @@ class GELU(_Activation):
 class LogSigmoid(_Activation):
     """The logarithm of the logistic function."""
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
         """Apply it to each element."""
         return jax.nn.log_sigmoid(x)
 
@@ -109,7 +110,7 @@ class Softmax(_AlongAxis):
         dim: The axis of the classes.
     """
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
         """Apply it."""
         return jax.nn.softmax(x, axis=self.dim)
 
@@ -121,7 +122,7 @@ class LogSoftmax(_AlongAxis):
         dim: The axis of the classes.
     """
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
         """Apply it."""
         return jax.nn.log_softmax(x, axis=self.dim)
 
@@ -141,7 +142,7 @@ class Function(_Activation):
             raise ConfigError(f"function={function!r} is not allowed: give a callable")
         self.function = nnx.static(function)
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: Shaped[Array, " ..."]) -> Shaped[Array, " ..."]:
         """Apply it."""
         return self.function(x)
 

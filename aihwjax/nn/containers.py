@@ -9,6 +9,7 @@ from typing import TypeAlias
 
 import jax
 from flax import nnx
+from jaxtyping import Array, Float, Shaped
 
 from aihwjax import random
 from aihwjax.errors import ModuleError, NonFiniteError, ShapeError, nearest
@@ -19,7 +20,7 @@ from aihwjax.nn.text import Readable, module_text
 from aihwjax.random import Noise, NoiseEngine, Stream
 from aihwjax.typing import Number
 
-Weights: TypeAlias = dict[str, tuple[jax.Array, jax.Array | None]]
+Weights: TypeAlias = dict[str, tuple[Float[Array, "out in"], Float[Array, " out"] | None]]
 """Path of a layer to its weights ``(out, in)`` and bias ``(out,)``."""
 
 
@@ -63,7 +64,7 @@ class AnalogSequential(Readable):
         self.layers = nnx.List(members)
         """The members."""
 
-    def __call__(self, x: jax.Array, *, key: Noise | None = None) -> jax.Array:
+    def __call__(self, x: Shaped[Array, " ..."], *, key: Noise | None = None) -> Shaped[Array, " ..."]:
         """Apply the layers.
 
         Args:

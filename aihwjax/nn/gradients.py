@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, TypeAlias
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jaxtyping import Array, Float
 
 from aihwjax.errors import ModuleError
 from aihwjax.nn import slots
@@ -16,7 +17,7 @@ from aihwjax.nn.paths import analog_tiles
 from aihwjax.nn.slots import Recorder, Slot, Slots
 from aihwjax.nn.variables import ModelState, TileConfigVariable, TileVariable
 
-Pair: TypeAlias = tuple[jax.Array, jax.Array]
+Pair: TypeAlias = tuple[Float[Array, "n in"], Float[Array, "n out"]]
 """Inputs ``(n, in)`` of a tile and gradients ``(n, out)`` at its output, all calls in order."""
 
 # what a forward pass can change: all but tiles and configurations

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jaxtyping import Array, Float
 
 from aihwjax import random
 from aihwjax.errors import ConfigError, ModuleError, NonFiniteError, ShapeError
@@ -15,7 +16,7 @@ from aihwjax.nn.tile import AnalogTile, device_name
 from aihwjax.random import Noise
 from aihwjax.tile.checks import require_finite
 from aihwjax.tile.config import SingleRPUConfig, TileConfig
-from aihwjax.typing import Key, Number
+from aihwjax.typing import Key, Number, Weights
 
 
 class AnalogLayer(Readable):
@@ -71,7 +72,7 @@ class AnalogLayer(Readable):
         self.tiles = nnx.List(tiles)
         """The tiles: all output parts of the first input part, then of the second, and so on."""
 
-    def multiply(self, x: jax.Array, key: Noise) -> jax.Array:
+    def multiply(self, x: Float[Array, "*batch in"], key: Noise) -> Float[Array, "*batch out"]:
         """Multiply inputs ``(..., in)`` by the matrix and add the bias; outputs ``(..., out)``."""
         if len(self.tiles) == 1:
             y = self.tiles[0](x, key=key)
@@ -79,7 +80,7 @@ class AnalogLayer(Readable):
             y = self._by_parts(x, key)
         return y if self.bias is None else y + self.bias.get_value()
 
-    def _by_parts(self, x: jax.Array, key: Noise) -> jax.Array:
+    def _by_parts(self, x: Float[Array, "*batch in"], key: Noise) -> Float[Array, "*batch out"]:
         across = len(self.out_parts)
         total: jax.Array | None = None
         start = 0
@@ -92,7 +93,7 @@ class AnalogLayer(Readable):
         assert total is not None
         return total
 
-    def checked(self, x: jax.Array, key: Noise | None) -> tuple[jax.Array, Noise]:
+    def checked(self, x: Float[Array, "*batch in"], key: Noise | None) -> tuple[Float[Array, "*batch in"], Noise]:
         """Return inputs as float32 and the key, or say what is wrong with them.
 
         Raises:
@@ -115,8 +116,8 @@ class AnalogLayer(Readable):
 
     def set_weights(
         self,
-        weights: jax.Array | np.ndarray,
-        bias: jax.Array | np.ndarray | None = None,
+        weights: Float[Array | np.ndarray, "out in"],
+        bias: Float[Array | np.ndarray, " out"] | None = None,
         *,
         key: Noise,
         apply_weight_scaling: bool = True,
@@ -159,7 +160,7 @@ class AnalogLayer(Readable):
                 omega=weight_scaling_omega,
             )
 
-    def get_weights(self, *, apply_weight_scaling: bool = True) -> tuple[jax.Array, jax.Array | None]:
+    def get_weights(self, *, apply_weight_scaling: bool = True) -> tuple[Weights, Float[Array, " out"] | None]:
         """Return exact copies of the weights ``(out, in)`` and the bias ``(out,)``, if there is one.
 
         Args:

@@ -6,6 +6,7 @@ import math
 
 import jax
 from flax import nnx
+from jaxtyping import Array, Float
 
 from aihwjax import random
 from aihwjax.nn.layer import AnalogLayer
@@ -60,7 +61,7 @@ class AnalogLinear(AnalogLayer):
             check_finite=False,
         )
 
-    def __call__(self, x: jax.Array, *, key: Noise | None = None) -> jax.Array:
+    def __call__(self, x: Float[Array, "*batch in"], *, key: Noise | None = None) -> Float[Array, "*batch out"]:
         """Apply the layer.
 
         Args:

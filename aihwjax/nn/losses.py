@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, Num
 
 from aihwjax.errors import ShapeError
 
 
-def nll_loss(log_probabilities: jax.Array, labels: jax.Array) -> jax.Array:
+def nll_loss(log_probabilities: Float[Array, "n classes"], labels: Int[Array, " n"]) -> Float[Array, " n"]:
     """Negative log-likelihood of the right class, after a log-softmax.
 
     Args:
@@ -25,7 +26,9 @@ def nll_loss(log_probabilities: jax.Array, labels: jax.Array) -> jax.Array:
     return -jnp.take_along_axis(log_probabilities, labels[:, None], axis=1)[:, 0]
 
 
-def cross_entropy_loss(logits: jax.Array, targets: jax.Array) -> jax.Array:
+def cross_entropy_loss(
+    logits: Float[Array, "n classes"], targets: Int[Array, " n"] | Num[Array, "n classes"]
+) -> Float[Array, " n"]:
     """Cross entropy between targets and the softmax of the logits.
 
     Args:
@@ -45,7 +48,7 @@ def cross_entropy_loss(logits: jax.Array, targets: jax.Array) -> jax.Array:
     return nll_loss(jax.nn.log_softmax(logits, axis=1), targets)
 
 
-def mse_loss(predictions: jax.Array, targets: jax.Array) -> jax.Array:
+def mse_loss(predictions: Float[Array, " n *shape"], targets: Num[Array, " n *shape"]) -> Float[Array, " n"]:
     """Squared error, averaged over the features of an example.
 
     Args:
@@ -62,7 +65,7 @@ def mse_loss(predictions: jax.Array, targets: jax.Array) -> jax.Array:
     return _per_example((predictions - targets) ** 2)
 
 
-def bce_loss(probabilities: jax.Array, targets: jax.Array) -> jax.Array:
+def bce_loss(probabilities: Float[Array, " n *shape"], targets: Num[Array, " n *shape"]) -> Float[Array, " n"]:
     """Binary cross entropy, averaged over the features of an example; logarithms end at -100.
 
     Args:
@@ -83,11 +86,11 @@ class _MeanLoss:
     """A loss as an object: called with predictions and targets it returns the mean over the examples."""
 
     @staticmethod
-    def per_example(predictions: jax.Array, targets: jax.Array, /) -> jax.Array:
+    def per_example(predictions: Float[Array, "n ..."], targets: Num[Array, "n ..."], /) -> Float[Array, " n"]:
         """Return the loss of each example ``(n,)``."""
         raise AssertionError
 
-    def __call__(self, predictions: jax.Array, targets: jax.Array) -> jax.Array:
+    def __call__(self, predictions: Float[Array, "n ..."], targets: Num[Array, "n ..."]) -> Float[Array, ""]:
         """Return the mean loss, one number."""
         return self.per_example(predictions, targets).mean()
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from aihwjax.tile.product.periphery import MappingParameter
-from aihwjax.typing import Number
+from aihwjax.typing import Number, Weights
 
 
 def parts(size: int, maximum: int) -> tuple[int, ...]:
@@ -42,8 +42,8 @@ def is_scaled(mapping: MappingParameter, omega: Number | None) -> bool:
 
 
 def scale_down(
-    weights: jax.Array, omega: Number, columnwise: bool, scales: jax.Array | None
-) -> tuple[jax.Array, jax.Array]:
+    weights: Weights, omega: Number, columnwise: bool, scales: Float[Array, " 1"] | Float[Array, " out"] | None
+) -> tuple[Weights, Float[Array, " 1"] | Float[Array, " out"]]:
     """Scale weights so that their largest magnitude is ``omega``.
 
     Args:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
 
 from aihwjax import random, tile
 from aihwjax.nn.slots import Slot
@@ -26,14 +27,16 @@ _backward_product = jax.jit(tile.backward, static_argnames="training")
 class _Saved(NamedTuple):
     config: TileConfig
     state: TileState
-    input_range: jax.Array | None
-    x: jax.Array
+    input_range: Float[Array, ""] | None
+    x: Float[Array, "*batch in"]
     slot: Slot | None  # only its structure is used
     key: Noise
-    clipped: jax.Array | None
+    clipped: Bool[Array, "*batch out"] | None
 
 
-def tile_inputs(x: jax.Array, input_range: jax.Array | None, analog_bias: bool, quirks: bool) -> jax.Array:
+def tile_inputs(
+    x: Float[Array, "*batch in"], input_range: Float[Array, ""] | None, analog_bias: bool, quirks: bool
+) -> Float[Array, "*batch columns"]:
     """Return what the converter of a tile receives.
 
     Inputs are clipped to the input range and divided by it; an analog bias appends the constant
@@ -60,11 +63,11 @@ def tile_product(
     analog_bias: bool,
     config: TileConfig,
     state: TileState,
-    input_range: jax.Array | None,
-    x: jax.Array,
+    input_range: Float[Array, ""] | None,
+    x: Float[Array, "*batch in"],
     slot: Slot | None,
     key: Noise,
-) -> jax.Array:
+) -> Float[Array, "*batch out"]:
     """Multiply by a tile, with input range and mapping scale.
 
     Args:
@@ -87,11 +90,11 @@ def _forward(
     analog_bias: bool,
     config: TileConfig,
     state: TileState,
-    input_range: jax.Array | None,
-    x: jax.Array,
+    input_range: Float[Array, ""] | None,
+    x: Float[Array, "*batch in"],
     slot: Slot | None,
     key: Noise,
-) -> tuple[jax.Array, _Saved]:
+) -> tuple[Float[Array, "*batch out"], _Saved]:
     rows = tile_inputs(x, input_range, analog_bias, config.reference_quirks)
     y, clipped = _forward_product(
         config, state, rows, random.derive(key, "forward"), training=slot is not None
@@ -104,8 +107,8 @@ def _forward(
 
 
 def _backward(
-    analog_bias: bool, saved: _Saved, d: jax.Array
-) -> tuple[None, None, jax.Array | None, jax.Array, Slot | None, None]:
+    analog_bias: bool, saved: _Saved, d: Float[Array, "*batch out"]
+) -> tuple[None, None, Float[Array, ""] | None, Float[Array, "*batch in"], Slot | None, None]:
     config, state, input_range, x, slot, key, clipped = saved
     read = d if state.mapping_scales is None else d * state.mapping_scales
     if clipped is not None:
@@ -128,11 +131,11 @@ tile_product.defvjp(_forward, _backward)
 
 def range_gradient(
     config: TileConfig,
-    input_range: jax.Array,
-    x: jax.Array,
-    delta: jax.Array,
-    clipped: jax.Array | None,
-) -> jax.Array:
+    input_range: Float[Array, ""],
+    x: Float[Array, "*batch in"],
+    delta: Float[Array, "*batch in"],
+    clipped: Bool[Array, "*batch out"] | None,
+) -> Float[Array, ""]:
     """Return the gradient of the input range (spec: tile_ops, section 7).
 
     Clipped inputs that want to grow enlarge the range, clipped outputs and the decay shrink it.

@@ -21,6 +21,7 @@ import jax
 import jax.numpy as jnp
 from jax.extend.core import Primitive
 from jax.interpreters import batching
+from jaxtyping import Array, Float
 
 from aihwjax.errors import ModuleError
 from aihwjax.typing import Shape
@@ -29,11 +30,11 @@ from aihwjax.typing import Shape
 class Slot(NamedTuple):
     """What one call of a tile hands to the update (arrays; their shapes during the first trace)."""
 
-    x: jax.Array
+    x: Float[Array, "*batch in"]
     """Inputs as they came in, ``(..., in)``."""
-    d: jax.Array
+    d: Float[Array, "*batch out"]
     """Gradient of the loss with respect to the output, ``(..., out)``."""
-    read: jax.Array | None = None
+    read: Float[Array, "*batch out"] | None = None
     """Vectors of the backward product ``(..., out)``; only where its noise management averages over them."""
 
 
@@ -83,7 +84,7 @@ class Recorder:
         return waiting.pop(0)
 
 
-def take(tag: Tag | None, x: jax.Array, outputs: Shape, averaged: bool) -> Slot | None:
+def take(tag: Tag | None, x: Float[Array, "*batch in"], outputs: Shape, averaged: bool) -> Slot | None:
     """Return the slot of a call of a tile, or ``None`` outside a gradient.
 
     Args:

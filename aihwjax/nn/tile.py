@@ -7,6 +7,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jaxtyping import Array, Float
 
 from aihwjax import tile
 from aihwjax.errors import ConfigError, ModuleError
@@ -20,7 +21,7 @@ from aihwjax.random import Noise
 from aihwjax.tile.config import TileConfig
 from aihwjax.tile.product.io import BoundManagementType, IOParameters, NoiseManagementType
 from aihwjax.tile.product.periphery import InputRangeParameter
-from aihwjax.typing import Key, Number
+from aihwjax.typing import Crosspoints, Key, Number, Weights
 
 # compiled once for each kind of tile and shape
 _init = jax.jit(tile.init, static_argnames="shape")
@@ -72,7 +73,7 @@ class AnalogTile(Readable):
         return _averages(self.config.get_value().backward)
 
     # ------------------------------------------------------------------ product
-    def __call__(self, x: jax.Array, *, key: Noise) -> jax.Array:
+    def __call__(self, x: Float[Array, "*batch in"], *, key: Noise) -> Float[Array, "*batch out"]:
         """Multiply inputs ``(..., in)`` by the tile; outputs ``(..., out)`` without digital bias."""
         slot = slots.take(self._tag, x, (*x.shape[:-1], self.out_features), self.averages_backward)
         if slot is not None and self.input_range_count is not None:
@@ -80,10 +81,10 @@ class AnalogTile(Readable):
         y = tile_product(self.analog_bias, self.config.get_value(), self.state.get_value(), self._range(), x, slot, key)
         return y if self.out_scaling is None else y * self.out_scaling.get_value()
 
-    def _range(self) -> jax.Array | None:
+    def _range(self) -> Float[Array, ""] | None:
         return None if self.input_range is None else self.input_range.get_value()
 
-    def _adapt_input_range(self, x: jax.Array) -> None:
+    def _adapt_input_range(self, x: Float[Array, "*batch in"]) -> None:
         """Move the range towards a multiple of the spread of x, for the first batches of training."""
         assert self.input_range is not None and self.input_range_count is not None
         recorder = slots.current()
@@ -103,7 +104,7 @@ class AnalogTile(Readable):
         self.input_range_count.set_value(count + moves)
 
     # ------------------------------------------------------------------ update
-    def update(self, x: jax.Array, d: jax.Array, learning_rate: Number, key: Noise) -> None:
+    def update(self, x: Float[Array, "n in"], d: Float[Array, "n out"], learning_rate: Number, key: Noise) -> None:
         """Apply the pulsed update (spec: update, section 8.3).
 
         The scales are divided out, so that the logical weights move as in plain gradient descent.
@@ -127,7 +128,7 @@ class AnalogTile(Readable):
         rows = tile_inputs(x, limit, self.analog_bias, config.reference_quirks)
         self.state.set_value(_update(config, state, rows, d, learning_rate, key))
 
-    def observe(self, x: jax.Array, read: jax.Array | None) -> None:
+    def observe(self, x: Float[Array, "n in"], read: Float[Array, "m out"] | None) -> None:
         """Advance the running averages of the noise management by the vectors of a gradient.
 
         Args:
@@ -158,7 +159,7 @@ class AnalogTile(Readable):
 
     # ----------------------------------------------------------------- weights
     def set_weights(
-        self, weights: jax.Array, key: Noise, *, apply_weight_scaling: bool = True, omega: Number | None = None
+        self, weights: Weights, key: Noise, *, apply_weight_scaling: bool = True, omega: Number | None = None
     ) -> None:
         """Write logical weights ``(out, in)``, with the bias as last column if it is analog.
 
@@ -183,7 +184,7 @@ class AnalogTile(Readable):
                 self.out_scaling.set_value(jnp.ones_like(self.out_scaling.get_value()))
         self.state.set_value(_set_weights(config, state, weights, key))
 
-    def get_weights(self, *, apply_weight_scaling: bool = True) -> jax.Array:
+    def get_weights(self, *, apply_weight_scaling: bool = True) -> Weights:
         """Return the weights ``(out, in)``, with the bias as last column if it is analog.
 
         Args:
@@ -198,7 +199,7 @@ class AnalogTile(Readable):
                 weights = weights * self.out_scaling.get_value()[:, None]
         return weights
 
-    def hidden_parameters(self) -> dict[str, jax.Array]:
+    def hidden_parameters(self) -> dict[str, Crosspoints]:
         """Return the parameters of each crosspoint by the reference's names."""
         return tile.hidden_parameters(self.config.get_value(), self.state.get_value())
 

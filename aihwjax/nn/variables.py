@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Any, TypeAlias
 
-import jax
 from flax import nnx
+from jaxtyping import Array, Float, Int
 
 from aihwjax.tile.config import TileConfig
 from aihwjax.tile.state import TileState
@@ -25,13 +25,13 @@ class TileVariable(nnx.Variable[TileState]):
     """The state of a tile; changed by the pulsed update and never by an optimizer of digital parameters."""
 
 
-class InputRange(nnx.Param[jax.Array]):
+class InputRange(nnx.Param[Float[Array, ""]]):
     """A learned input range, one number; a digital parameter."""
 
 
-class FixedInputRange(nnx.Variable[jax.Array]):
+class FixedInputRange(nnx.Variable[Float[Array, ""]]):
     """An input range that is not learned."""
 
 
-class InputRangeCount(nnx.Variable[jax.Array]):
+class InputRangeCount(nnx.Variable[Int[Array, ""]]):
     """Number of batches that have initialised an input range."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
+from jaxtyping import Float64, Int64
 
 from aihwjax.errors import DataError
 from aihwjax.experiments.metrics import EpochMetrics
@@ -32,13 +32,13 @@ class LearningCurve:
 
     name: str
     """What the run is called."""
-    epochs: NDArray[np.int64]
+    epochs: Int64[np.ndarray, " epochs"]
     """Number of each epoch, from 1: how many passes lie behind its metrics."""
-    accuracy: NDArray[np.float64]
+    accuracy: Float64[np.ndarray, " epochs"]
     """Correct fraction of the validation set, 0 to 1."""
-    train_loss: NDArray[np.float64]
+    train_loss: Float64[np.ndarray, " epochs"]
     """Mean loss over the training set, while the weights change."""
-    valid_loss: NDArray[np.float64]
+    valid_loss: Float64[np.ndarray, " epochs"]
     """Mean loss over the validation set after the epoch."""
 
 

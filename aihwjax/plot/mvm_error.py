@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from numpy.typing import NDArray
+from jaxtyping import Float32, Float64, Int64
 
 from aihwjax import random, tile
 from aihwjax.devices.floating_point import FloatingPointDevice
@@ -32,6 +32,8 @@ SIZES = (16, 64, 256, 1024)
 """Numbers of inputs at which the error is measured by default."""
 _DRAWN_POINTS = 4000
 
+_Products: TypeAlias = Float32[np.ndarray, "scales vectors out"]
+
 
 @dataclass(frozen=True)
 class MvmError:
@@ -43,17 +45,17 @@ class MvmError:
 
     name: str
     """What was measured."""
-    exact: NDArray[np.float32]
+    exact: Float32[np.ndarray, "vectors out"]
     """Exact products at scale 1, ``(vectors, out)``."""
-    analog: NDArray[np.float32]
+    analog: Float32[np.ndarray, "vectors out"]
     """Analog products of the same vectors, ``(vectors, out)``."""
-    scales: NDArray[np.float64]
+    scales: Float64[np.ndarray, " scales"]
     """Factors on the input."""
-    scale_errors: NDArray[np.float64]
+    scale_errors: Float64[np.ndarray, " scales"]
     """Relative error at each scale."""
-    sizes: NDArray[np.int64]
+    sizes: Int64[np.ndarray, " sizes"]
     """Numbers of inputs."""
-    size_errors: NDArray[np.float64]
+    size_errors: Float64[np.ndarray, " sizes"]
     """Relative error at each number of inputs, with inputs of scale 1."""
 
 
@@ -99,7 +101,7 @@ def compute_mvm_error(
         config, name = _looked_up(subject)
     source = key_of(key)
 
-    def products(size: int, factors: Sequence[float]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def products(size: int, factors: Sequence[float]) -> tuple[_Products, _Products]:
         values = jnp.asarray(factors, jnp.float32)
         exact, analog = _products(config, values, weight_spread, source, size, out_size, vectors)
         return np.asarray(exact), np.asarray(analog)
@@ -126,7 +128,7 @@ def _named(name: str, values: Sequence[float]) -> list[tuple[str, float]]:
     return [(f"{name}[{place}]", value) for place, value in enumerate(values)]
 
 
-def _relative(exact: NDArray[np.float32], analog: NDArray[np.float32]) -> NDArray[np.float64]:
+def _relative(exact: _Products, analog: _Products) -> Float64[np.ndarray, " scales"]:
     """Return the relative error of each scale, ``(scales,)``."""
     wrong = np.mean((analog - exact).astype(np.float64) ** 2, axis=(1, 2))
     return np.sqrt(wrong / np.maximum(np.mean(exact.astype(np.float64) ** 2, axis=(1, 2)), 1e-300))

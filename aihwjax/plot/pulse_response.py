@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from numpy.typing import NDArray
+from jaxtyping import Float, Float32, Int, Int8
 
 from aihwjax import tile
 from aihwjax.errors import ConfigError
@@ -42,11 +42,11 @@ class PulseResponse:
 
     name: str
     """What was pulsed."""
-    weights: NDArray[np.float32]
+    weights: Float32[np.ndarray, "readings crosspoints"]
     """Visible weights before the first and after each pulse, ``(pulses + 1, crosspoints)``."""
-    persistent: NDArray[np.float32]
+    persistent: Float32[np.ndarray, "readings crosspoints"]
     """The same without write noise; equal to ``weights`` if there is none."""
-    signs: NDArray[np.int8]
+    signs: Int8[np.ndarray, " pulses"]
     """Direction of each pulse, 1 up or -1 down, ``(pulses,)``."""
 
 
@@ -83,7 +83,12 @@ def compute_pulse_response(
     return apply_pulses(subject, signs, np.full(crosspoints, start), key)
 
 
-def apply_pulses(subject: Subject, signs: NDArray[np.int_], start: NDArray[np.float64], key: Seed = 0) -> PulseResponse:
+def apply_pulses(
+    subject: Subject,
+    signs: Int[np.ndarray, " pulses"],
+    start: Float[np.ndarray, " crosspoints"],
+    key: Seed = 0,
+) -> PulseResponse:
     """Apply a sequence of certain pulses to crosspoints that start at given weights.
 
     Args:

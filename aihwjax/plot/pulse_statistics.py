@@ -10,7 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from numpy.typing import ArrayLike, NDArray
+from jaxtyping import Float64, Int64
+from numpy.typing import ArrayLike
 
 from aihwjax import tile
 from aihwjax.devices.base import PulsedDevice
@@ -51,21 +52,21 @@ class PulseStatistics:
 
     name: str
     """What was pulsed."""
-    weights: NDArray[np.float64]
+    weights: Float64[np.ndarray, " weights"]
     """Weights at which pulses were applied."""
-    up_mean: NDArray[np.float64]
+    up_mean: Float64[np.ndarray, " weights"]
     """Mean change by an up pulse."""
-    up_std: NDArray[np.float64]
+    up_std: Float64[np.ndarray, " weights"]
     """Its standard deviation, over crosspoints and from pulse to pulse."""
-    down_mean: NDArray[np.float64]
+    down_mean: Float64[np.ndarray, " weights"]
     """Mean change by a down pulse, negative."""
-    down_std: NDArray[np.float64]
+    down_std: Float64[np.ndarray, " weights"]
     """Its standard deviation."""
-    counts: NDArray[np.int64]
+    counts: Int64[np.ndarray, " weights"]
     """Crosspoints that can hold the weight."""
-    theory_up: NDArray[np.float64] | None = None
+    theory_up: Float64[np.ndarray, " weights"] | None = None
     """Change by an up pulse of the device without spread and noise; ``None`` for a compound."""
-    theory_down: NDArray[np.float64] | None = None
+    theory_down: Float64[np.ndarray, " weights"] | None = None
     """Change by a down pulse of that device."""
 
 
@@ -143,7 +144,7 @@ def _measure(
 
 def theoretical_steps(
     subject: Subject, weights: ArrayLike
-) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+) -> tuple[Float64[np.ndarray, " weights"], Float64[np.ndarray, " weights"]] | None:
     """Return the change by an up and by a down pulse of the device without spread and noise.
 
     Args:

@@ -16,7 +16,7 @@ from aihwjax.pulses import PulseType, UpdateMode, UpdateParameters
 from aihwjax.random import derive
 from aihwjax.tile.config import SingleRPUConfig, TileConfig
 from aihwjax.tile.lifecycle import working_device
-from aihwjax.typing import Key
+from aihwjax.typing import Key, Weights
 
 Subject: TypeAlias = Device | TileConfig | str
 """A device, a tile configuration, or the name of a preset such as ``"EcRamPresetDevice"``."""
@@ -128,7 +128,7 @@ def estimate_n_steps(subject: Subject) -> int:
     return int(np.clip(round((high - low) / pulse_size(config)), _FEWEST_PULSES, _MOST_PULSES))
 
 
-def persistent(config: TileConfig, state: tile.TileState) -> jax.Array:
+def persistent(config: TileConfig, state: tile.TileState) -> Weights:
     """Return the weights on which pulses act: those without write noise."""
     device = working_device(config)
     if isinstance(device, PulsedDevice):

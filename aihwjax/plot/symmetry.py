@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from numpy.typing import NDArray
+from jaxtyping import Float32, Float64
 
 from aihwjax.devices.base import DeviceState, PulsedDevice
 from aihwjax.errors import ConfigError
@@ -43,11 +43,11 @@ class SymmetryPoints:
 
     name: str
     """What was pulsed."""
-    traces: NDArray[np.float32]
+    traces: Float32[np.ndarray, "pairs crosspoints"]
     """Weights (without write noise), mean of before and after an up pulse, ``(pairs, crosspoints)``."""
-    measured: NDArray[np.float64]
+    measured: Float64[np.ndarray, " crosspoints"]
     """Mean of each crosspoint over the last quarter of the pairs, ``(crosspoints,)``."""
-    theory: NDArray[np.float64] | None
+    theory: Float64[np.ndarray, " crosspoints"] | None
     """Weight at which up and down step of each crosspoint are equal, ``(crosspoints,)``.
 
     A bound where one step is larger everywhere, NaN where they are equal everywhere; ``None`` if

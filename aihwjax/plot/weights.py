@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from numpy.typing import NDArray
+from jaxtyping import Float32, Int64
 
 from aihwjax import random, tile
 from aihwjax.errors import ConfigError, ShapeError
@@ -36,13 +36,13 @@ class WeightTraces:
 
     name: str
     """What the weights belong to."""
-    steps: NDArray[np.int64]
+    steps: Int64[np.ndarray, " readings"]
     """Number of updates before each reading, ``(readings,)``."""
-    parts: dict[str, NDArray[np.float32]]
+    parts: dict[str, Float32[np.ndarray, "readings crosspoints"]]
     """``"weights"`` and the hidden parameters that change and differ, each ``(readings, crosspoints)``."""
     crosspoints: tuple[tuple[int, int], ...]
     """Row and column of each crosspoint."""
-    target: NDArray[np.float32] | None = None
+    target: Float32[np.ndarray, " crosspoints"] | None = None
     """Weights that training aims at, ``(crosspoints,)``, if known."""
 
 
@@ -81,7 +81,9 @@ def compute_weight_traces(
     return WeightTraces(name_of(subject), np.arange(updates + 1), parts, places, np.asarray(target))
 
 
-def _distinct(parts: dict[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
+def _distinct(
+    parts: dict[str, Float32[np.ndarray, "readings crosspoints"]],
+) -> dict[str, Float32[np.ndarray, "readings crosspoints"]]:
     """Leave out the hidden weights that are the visible ones."""
     visible = parts["weights"]
     return {name: part for name, part in parts.items() if name == "weights" or not np.array_equal(part, visible)}

@@ -20,7 +20,7 @@ from aihwjax.tile.modified_copy import follow
 from aihwjax.tile.product import mvm
 from aihwjax.tile.product.io import IOParameters, NoiseManagementType
 from aihwjax.tile.state import TileState
-from aihwjax.typing import Number
+from aihwjax.typing import Crosspoints, Number, Weights
 
 _INITIAL_RANGE = 0.1
 
@@ -87,7 +87,7 @@ def _averages(io: IOParameters) -> bool:
     return io.noise_management is NoiseManagementType.AVERAGE_ABS_MAX and not io.is_perfect
 
 
-def set_weights(config: TileConfig, state: TileState, weights: jax.Array, key: Noise) -> TileState:
+def set_weights(config: TileConfig, state: TileState, weights: Weights, key: Noise) -> TileState:
     """Write analog weights ``(out, in)``; they are clipped to the bounds of each crosspoint.
 
     With write noise the apparent weights are noisy, unless ``apply_write_noise_on_set`` is off.
@@ -108,12 +108,12 @@ def set_weights(config: TileConfig, state: TileState, weights: jax.Array, key: N
     return follow(config, state, dataclasses.replace(state, device=device, weights=apparent), key)
 
 
-def get_weights(config: TileConfig, state: TileState) -> jax.Array:
+def get_weights(config: TileConfig, state: TileState) -> Weights:
     """Return the apparent analog weights ``(out, in)``, exactly."""
     return state.weights
 
 
-def hidden_parameters(config: TileConfig, state: TileState) -> dict[str, jax.Array]:
+def hidden_parameters(config: TileConfig, state: TileState) -> dict[str, Crosspoints]:
     """Return the per-crosspoint parameters, each ``(out, in)``, under the reference's names.
 
     Empty for devices without pulses and under pulse type ``NONE`` (spec: devices, section 5).

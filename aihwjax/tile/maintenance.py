@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Int
 
 from aihwjax import random
 from aihwjax.devices.device import DeviceState
@@ -20,9 +21,9 @@ from aihwjax.tile.lifecycle import working_device
 from aihwjax.tile.modified_copy import follow, modify
 from aihwjax.tile.state import TileState
 from aihwjax.tile.upkeep import clipping, remapping
-from aihwjax.typing import Number
+from aihwjax.typing import Number, Weights
 
-_Action = Callable[[DeviceState, jax.Array, Stream], tuple[DeviceState, jax.Array]]
+_Action = Callable[[DeviceState, Weights, Stream], tuple[DeviceState, Weights]]
 
 
 def _apply(config: TileConfig, state: TileState, key: Noise, action: _Action) -> TileState:
@@ -51,8 +52,8 @@ def drift(config: TileConfig, state: TileState, delta_t: Number, key: Noise) -> 
 def reset(
     config: TileConfig,
     state: TileState,
-    first_column: int | jax.Array = 0,
-    columns: int | jax.Array = -1,
+    first_column: int | Int[Array, ""] = 0,
+    columns: int | Int[Array, ""] = -1,
     probability: Number = 1.0,
     key: Noise | None = None,
 ) -> TileState:
@@ -74,7 +75,7 @@ def reset(
     device = working_device(config)
     in_size = state.weights.shape[1]
 
-    def action(parts: DeviceState, weights: jax.Array, stream: Stream) -> tuple[DeviceState, jax.Array]:
+    def action(parts: DeviceState, weights: Weights, stream: Stream) -> tuple[DeviceState, Weights]:
         offset = (jnp.arange(in_size) - first_column) % in_size
         chosen = (offset < columns) | (jnp.asarray(columns) < 0)
         new_parts, new_weights = device.reset_columns(parts, weights, chosen[None, :], probability, stream)

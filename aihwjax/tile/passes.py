@@ -6,6 +6,7 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
 
 from aihwjax import random
 from aihwjax.errors import ShapeError
@@ -41,8 +42,8 @@ def _read_weights(config: TileConfig, state: TileState, training: bool) -> jax.A
 
 
 def forward_with_mask(
-    config: TileConfig, state: TileState, x: jax.Array, key: Noise, *, training: bool = False
-) -> tuple[jax.Array, jax.Array | None]:
+    config: TileConfig, state: TileState, x: Float[Array, "*batch in"], key: Noise, *, training: bool = False
+) -> tuple[Float[Array, "*batch out"], Bool[Array, "*batch out"] | None]:
     """Like :func:`forward`, and also return which outputs were clipped, ``(..., out)`` bool.
 
     The gradient of a clipped output does not pass backward. ``None`` if no output can be clipped.
@@ -64,7 +65,9 @@ def forward_with_mask(
     return y.reshape(shape), None if clipped is None else clipped.reshape(shape)
 
 
-def forward(config: TileConfig, state: TileState, x: jax.Array, key: Noise, *, training: bool = False) -> jax.Array:
+def forward(
+    config: TileConfig, state: TileState, x: Float[Array, "*batch in"], key: Noise, *, training: bool = False
+) -> Float[Array, "*batch out"]:
     """Multiply inputs by the weights as the analog tile does.
 
     Args:
@@ -84,7 +87,9 @@ def forward(config: TileConfig, state: TileState, x: jax.Array, key: Noise, *, t
     return forward_with_mask(config, state, x, key, training=training)[0]
 
 
-def backward(config: TileConfig, state: TileState, d: jax.Array, key: Noise, *, training: bool = True) -> jax.Array:
+def backward(
+    config: TileConfig, state: TileState, d: Float[Array, "*batch out"], key: Noise, *, training: bool = True
+) -> Float[Array, "*batch in"]:
     """Multiply output gradients by the transposed weights; there is no bound management.
 
     Args:
@@ -118,7 +123,9 @@ def backward(config: TileConfig, state: TileState, d: jax.Array, key: Noise, *, 
     return g.reshape((*jnp.shape(d)[:-1], in_size))
 
 
-def observe(config: TileConfig, state: TileState, x: jax.Array, backward: bool = False) -> TileState:
+def observe(
+    config: TileConfig, state: TileState, x: Float[Array, "*batch size"], backward: bool = False
+) -> TileState:
     """Advance the running noise-management value by the vectors ``x``; a no-op unless ``AVERAGE_ABS_MAX``.
 
     Args:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import jax
+from jaxtyping import Array, Float
 
 from aihwjax.devices.device import DeviceState
+from aihwjax.typing import Weights
 
 
 @jax.tree_util.register_dataclass
@@ -17,15 +19,15 @@ class FrozenIO:
     ``rows`` are the outputs of that direction. A field is ``None`` where its feature is off.
     """
 
-    v_offset: jax.Array | None = None
+    v_offset: Float[Array, " rows"] | None = None
     """Voltage offset of each row."""
-    out_nonlinearity: jax.Array | None = None
+    out_nonlinearity: Float[Array, " rows"] | None = None
     """Strength of the compression of each row."""
-    out_nonlinearity_factor: jax.Array | None = None
+    out_nonlinearity_factor: Float[Array, ""] | None = None
     """Slope factor of the calibrated compression, one number."""
-    w_asymmetry: jax.Array | None = None
+    w_asymmetry: Float[Array, "rows columns"] | None = None
     """Read-polarity factor of each crosspoint, shaped like the weights of that direction."""
-    out_noise_values: jax.Array | None = None
+    out_noise_values: Float[Array, " rows"] | None = None
     """Standard deviation of the output noise of each row."""
 
 
@@ -34,7 +36,7 @@ class FrozenIO:
 class TileState:
     """Everything a tile remembers. All arrays are float32; weights are ``(out, in)``."""
 
-    weights: jax.Array
+    weights: Weights
     """Apparent weights, which products see."""
     device: DeviceState
     """Per-crosspoint parameters and hidden state of the device."""
@@ -42,11 +44,11 @@ class TileState:
     """Frozen draws of the forward product."""
     backward: FrozenIO
     """Frozen draws of the backward product."""
-    running_abs_max: jax.Array | None = None
+    running_abs_max: Float[Array, " 2"] | None = None
     """Running noise-management values (forward, backward), below 0 while unset; ``AVERAGE_ABS_MAX`` only."""
-    mapping_scales: jax.Array | None = None
+    mapping_scales: Float[Array, " 1"] | Float[Array, " out"] | None = None
     """Digital scale on the outputs, ``(1,)`` or ``(out,)``; ``None`` means 1."""
-    modified: jax.Array | None = None
+    modified: Weights | None = None
     """Weights that products of training read; ``None`` without a weight modifier: then they read ``weights``."""
 
     @property

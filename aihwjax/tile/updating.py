@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
-import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from aihwjax import random
 from aihwjax.errors import ConfigError, ShapeError
@@ -22,8 +22,8 @@ from aihwjax.typing import Number
 def update(
     config: TileConfig,
     state: TileState,
-    x: jax.Array,
-    d: jax.Array,
+    x: Float[Array, "*batch in"],
+    d: Float[Array, "*batch out"],
     learning_rate: Number,
     key: Noise,
 ) -> TileState:

@@ -14,6 +14,7 @@ from aihwjax.plot.pulse_statistics import without_spread
 from aihwjax.plot.subject import certain_pulses, pulse_size, tile_config, weight_range
 from tests.helpers import PULSED_DEVICES
 from tests.marks import some
+from tests.shapes.checking import unfitting
 
 N = 400
 QUIET = {"dw_min_dtod": 0.0, "dw_min_std": 0.0, "up_down_dtod": 0.0, "w_max_dtod": 0.0, "w_min_dtod": 0.0}
@@ -24,6 +25,7 @@ def test_every_pulse_is_certain_and_one() -> None:
     response = plot.compute_pulse_response(device, pulses=30, cycles=2, crosspoints=5)
     steps = np.diff(response.weights, axis=0)
     assert response.weights.shape == (121, 5)
+    assert unfitting(response) == []
     assert response.signs.tolist() == ([1] * 30 + [-1] * 30) * 2
     np.testing.assert_allclose(steps, 0.01 * response.signs[:, None] * np.ones(5), atol=1e-6)
 
@@ -80,6 +82,7 @@ def test_step_noise_is_relative_to_the_step() -> None:
 def test_weights_that_no_crosspoint_holds_are_not_a_number() -> None:
     s = plot.compute_pulse_statistics(aj.ConstantStepDevice(**QUIET), weights=[0.0, 0.7], crosspoints=8)
     assert s.counts.tolist() == [8, 0]
+    assert unfitting(s) == []
     assert np.isnan([s.up_mean[1], s.down_std[1], s.theory_up[1]]).all()  # type: ignore[index]
 
 
@@ -112,6 +115,7 @@ def test_without_balance_the_symmetry_point_is_a_bound_or_undefined() -> None:
     np.testing.assert_allclose(points.measured, 0.6, atol=0.01)
     even = plot.compute_symmetry_points(aj.ConstantStepDevice(dw_min=0.01, **QUIET), pairs=10, crosspoints=4)
     assert np.isnan(even.theory).all()  # type: ignore[arg-type]
+    assert unfitting(even) == []
 
 
 CONSTANT = aj.ConstantStepDevice(dw_min=0.01, **QUIET)
@@ -136,6 +140,7 @@ def test_a_compound_has_no_theory_and_its_hidden_weights_are_traced() -> None:
     assert plot.theoretical_steps(compound, [0.0]) is None
     traces = plot.compute_weight_traces(compound, updates=20)
     assert list(traces.parts) == ["weights", "hidden_weights_0"], "the slow device is what is visible"
+    assert unfitting(traces) == []
     assert np.ptp(traces.parts["hidden_weights_0"], axis=0).max() > 0.01
 
 
@@ -181,6 +186,7 @@ def test_mvm_error_of_output_noise_alone() -> None:
 
 def test_perfect_product_has_no_error() -> None:
     error = plot.compute_mvm_error(aj.IOParameters(is_perfect=True), in_size=16, vectors=4, scales=[1], sizes=[8])
+    assert unfitting(error) == []
     assert error.scale_errors.max() < 1e-5
     assert error.size_errors.max() < 1e-5
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
+from jaxtyping import Num
 from numpy.typing import ArrayLike
 
 from aihwjax.errors import DataError
@@ -27,10 +28,10 @@ class ArraySource:
 
 
 def from_arrays(
-    train_x: ArrayLike,
-    train_y: ArrayLike,
-    valid_x: ArrayLike,
-    valid_y: ArrayLike,
+    train_x: Num[ArrayLike, " train *example"],
+    train_y: Num[ArrayLike, " train *answer"],
+    valid_x: Num[ArrayLike, " valid *example"],
+    valid_y: Num[ArrayLike, " valid *answer"],
     *,
     classes: int | None = None,
     name: str = "arrays",

@@ -9,6 +9,7 @@ import os
 from typing import NamedTuple, Protocol, TypeAlias
 
 import numpy as np
+from jaxtyping import Num
 
 from aihwjax.errors import DataError
 
@@ -19,13 +20,13 @@ PathLike: TypeAlias = str | os.PathLike[str]
 class Splits(NamedTuple):
     """The two splits of a data set, as NumPy arrays (and so a pytree of four leaves)."""
 
-    train_x: np.ndarray
+    train_x: Num[np.ndarray, " train *example"]
     """Training inputs, float32 ``(N, channels, height, width)``, or ``(N, ...)`` for arrays of the user's own."""
-    train_y: np.ndarray
+    train_y: Num[np.ndarray, " train *answer"]
     """Training labels, int32 ``(N,)``, or float32 targets ``(N, ...)``."""
-    valid_x: np.ndarray
+    valid_x: Num[np.ndarray, " valid *example"]
     """Validation inputs, shaped like the training inputs but for their number."""
-    valid_y: np.ndarray
+    valid_y: Num[np.ndarray, " valid *answer"]
     """Validation labels or targets."""
 
 

@@ -14,7 +14,7 @@ from aihwjax.devices.base import DeviceState, PulsedDevice
 from aihwjax.pulses import PulseType
 from aihwjax.random import Stream
 from aihwjax.tile.pulsed_update.bit_lines import Route
-from aihwjax.tile.pulsed_update.planning import coarseness
+from aihwjax.tile.pulsed_update.planning import coarseness, pulses_strays
 from aihwjax.tile.pulsed_update.pulse_pass import first_order, reached
 from aihwjax.tile.pulsed_update.sequential import Weights, one_pulse, restore
 from aihwjax.tile.pulsed_update.span import Span
@@ -106,6 +106,6 @@ def update(
     busiest = jnp.max(up + down).astype(jnp.float32)
     longest = jnp.max(trains.length).astype(jnp.float32)
     fine = coarseness(device, state, n).is_fine(busiest, longest)
-    order = device.needs_order(state, start[0])
-    fine = fine if order is None else fine & ~order
+    if device.strays():
+        fine = fine & ~pulses_strays(device, state, start[0], trains, span)
     return restore(state, *lax.cond(fine, together, by_pulse))

@@ -163,10 +163,25 @@ def plan(
 
     # the number of pulse rows bounds the number of pulses: usually that settles it
     decision = lax.cond(pulse.is_fine(rows, longest), easy, careful)
-    order = device.needs_order(state if span is None else span.cut(state), stored)
-    if order is None:
+    if not device.strays():
         return decision
+    order = pulses_strays(device, state, stored, trains, span)
     return decision._replace(fine=decision.fine & ~order, chunk=jnp.where(order, 0, decision.chunk))
+
+
+def pulses_strays(
+    device: PulsedDevice, state: DeviceState, stored: jax.Array, trains: Trains, span: Span | None
+) -> jax.Array:
+    """Return whether a weight outside its bounds may get a pulse: what follows depends on its first one."""
+    state = state if span is None else span.cut(state)
+    assert state.max_bound is not None and state.min_bound is not None
+    v, live = device.internal(state, stored), (trains.length > 0)[:, None]
+    columns, rows = (jnp.any((lines > 0) & live, axis=0) for lines in (trains.columns, trains.rows))
+    if span is not None:
+        columns = span.narrow(columns, 0) if span.columns else columns
+        rows = rows if span.columns else span.narrow(rows, 0)
+    outside = (v > state.max_bound) | (v < state.min_bound)
+    return jnp.any(outside & rows[:, None] & columns[None, :])
 
 
 def _burst(trains: Trains, both: jax.Array, rows: jax.Array) -> jax.Array:

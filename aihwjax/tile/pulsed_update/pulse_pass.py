@@ -73,24 +73,13 @@ def reached(device: PulsedDevice, state: DeviceState, pulsed: jax.Array) -> jax.
 def _begun(
     device: PulsedDevice, state: DeviceState, weights: jax.Array, up: jax.Array, down: jax.Array
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Return the internal weights from which pulses act together, and how many up and down pulses act from there.
-
-    The first pulse brings a weight that lies outside its bounds to the bound, and the others act from there. Only a
-    pulse inward that is longer than the distance leads past the bound.
-    """
+    """Return the internal weights from which pulses act together, and how many up and down pulses act from there."""
     v = device.internal(state, weights)
     v, used = device.admit(state, v, up > 0, down > 0)
     n_up, n_down = up.astype(jnp.float32), down.astype(jnp.float32)
     if used is not None:
         n_up, n_down = n_up - used.up, n_down - used.down
-    if not device.strays():
-        return v, n_up, n_down
-    bound, steps = clip(state, v), device.steps(state, v)
-    above = v > bound
-    outward, inward = jnp.where(above, n_up, n_down), jnp.where(above, steps.down, steps.up)
-    passes = (outward == 0) & (inward > jnp.abs(v - bound))
-    spent = jnp.where((v == bound) | passes, 0.0, _inverse(jnp.maximum(n_up + n_down, 1.0)))
-    return jnp.where(passes, v, bound), n_up - spent * n_up, n_down - spent * n_down
+    return v, n_up, n_down
 
 
 def clip(state: DeviceState, v: jax.Array) -> jax.Array:
@@ -224,9 +213,7 @@ def many_pulses(
     change = drift + draws.normal * spread
     if draws.exponential is not None:
         lumps = jnp.minimum(burst * per_pulse, 1.0)
-        # a weight outside its bounds has no room, not less than none
-        near = clip(state, v) if device.strays() else v
-        change = _reflected(state, near, change, walk, lumps, draws.exponential)
+        change = _reflected(state, v, change, walk, lumps, draws.exponential)
     moved = device.external(state, clip(state, v + change))
     return jnp.where(reached(device, state, up + down > 0), moved, weights)
 
@@ -243,7 +230,7 @@ def _reflected(
 
     Args:
         state: Parameters of the device.
-        v: Internal weights at the start, within the bounds.
+        v: Internal weights at the start.
         change: Change without bounds.
         walk: Variance of the way.
         lumps: Part of the pulses that come together.

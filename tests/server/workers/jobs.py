@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import io
 import os
 import shutil
@@ -28,6 +27,7 @@ from aihwjax.server.errors import ServiceError
 from aihwjax.server.settings import ServerSettings
 from aihwjax.server.views import ExperimentView, Identity
 from aihwjax.tile.config import SingleRPUConfig
+from tests import programs
 from tests.server.helpers import eventually, put
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -74,20 +74,13 @@ def _timeless(entry: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in entry.items() if name != "time_epoch"}
 
 
-@functools.cache
-def compiled_dir() -> Path:
-    """Return the folder of compiled programs that the jobs of all tests share."""
-    folder = ROOT / ".cache" / "jax" / f"jobs-{os.environ.get('PYTEST_XDIST_WORKER', 'main')}"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
 def share_compiled(settings: ServerSettings) -> None:
     """Let the jobs of a composer use the programs that other tests compiled."""
     settings.prepare()
     if not settings.compiled_dir.is_symlink():
         shutil.rmtree(settings.compiled_dir)
-        settings.compiled_dir.symlink_to(compiled_dir())
+        programs.folder().mkdir(parents=True, exist_ok=True)
+        settings.compiled_dir.symlink_to(programs.folder())
 
 
 class WorkerProcess:

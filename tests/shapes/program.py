@@ -1,0 +1,167 @@
+"""Calls of what has shapes in its signature.
+
+Everything is traced only, so no program is compiled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+import aihwjax as aj
+from aihwjax import nn, random
+from aihwjax.nn.slots import Slot
+from aihwjax.optim import take_apart, training_step
+from tests.compounds.table import COMPOUNDS
+from tests.helpers import DEVICES
+from tests.nn.models import exact, network, noisy, ranged
+from tests.shapes.checking import unfitting
+
+OUT, IN, N = 3, 4, 5
+KEY = jax.random.key(0)
+
+
+def live(config: aj.TileConfig, key: jax.Array) -> None:
+    """Do all that can be done with a tile."""
+    tile, x, d = aj.tile, jnp.ones((N, IN)), jnp.ones((N, OUT))
+    state = tile.init(config, key, (OUT, IN))
+    state = tile.set_weights(config, state, jnp.ones((OUT, IN)), key)
+    state = tile.observe(config, tile.observe(config, state, x), d, backward=True)
+    tile.forward_with_mask(config, state, x, key)
+    for rows in (x, x[0], x[None]):
+        tile.forward(config, state, rows, key)
+    tile.backward(config, state, d, key)
+    for mode in aj.UpdateMode:
+        state = tile.update(config.replace(update_mode=mode), state, x, d, 0.1, key)
+    state = tile.drift(config, tile.diffuse(config, tile.decay(config, state, 1.0, key), key), 1.0, key)
+    state = tile.clip(config, tile.end_of_batch(config, state, key), key, 0.5)
+    state = tile.modify(config, tile.remap(config, state, key), key)
+    if not isinstance(config.device, aj.FloatingPointDevice):
+        state = tile.reset(config, state, 1, 2, 0.5, key)
+    state = tile.set_hidden_update_index(config, state, 0)
+    tile.get_weights(config, state)
+    tile.hidden_parameters(config, state)
+    fits(state)
+
+
+def fits(record: Any) -> None:
+    """Refuse a record whose fields do not have the shapes that its class says."""
+    wrong = unfitting(record)
+    if wrong:
+        raise TypeError(f"{type(record).__name__}: {', '.join(wrong)}")
+
+
+def learn(config: aj.TileConfig, x: jax.Array, key: jax.Array) -> None:
+    """Make a network, train it for a step and write its weights again."""
+    model, optimizer = network(config), aj.analog_sgd(0.1)
+
+    def loss(model: nnx.Module, x: jax.Array, key: jax.Array) -> jax.Array:
+        return nn.losses.MSELoss()(model(x, key=key), jnp.ones((*x.shape[:-1], OUT)))
+
+    _, gradients = nn.value_and_grad(loss)(model, x, key)
+    for pair in gradients.analog.values():
+        fits(Slot(*pair))
+    fits(optimizer.update(model, gradients, optimizer.init(model), key))
+    model.set_weights(model.get_weights(), key=key)
+    for layer in nn.analog_layers(model).values():
+        layer.remap_weights(0.5, key=key)
+    for tile in nn.analog_tiles(model).values():
+        tile.hidden_parameters()
+        tile.end_of_batch(key)
+        fits(tile.state.get_value())
+    parts = take_apart(model)
+    training_step(loss, optimizer, parts)(parts.moving, optimizer.init(model), parts.fixed, key, x)
+
+
+def numbers(key: jax.Array) -> None:
+    """Draw what can be drawn."""
+    for engine in random.NoiseEngine:
+        stream = random.stream(random.derive(key, "a"), engine).child("b").child(jnp.asarray(1))
+        for draw in (stream.normal, stream.uniform, stream.exponential, stream.exact_normal, stream.bits):
+            draw((2, 3))
+    place = random.spread(random.index((2, 3)))
+    stream = random.stream(jax.random.PRNGKey(0), random.NoiseEngine.COUNTER)
+    stream.bits((2, 3), place)
+    stream.normal_at(random.index((2, 3)))
+    random.derive(stream, jnp.asarray(1))
+    random.normals(key, ["a"], (2, 3))
+    random.uniforms(key, ["a"], (2, 3))
+    random.uniform(key, (2, 3), -1, 1)
+    random.fold(key, "a")
+
+
+def losses(_: jax.Array) -> None:
+    """Call each loss with each kind of targets."""
+    values, targets, labels = jnp.ones((N, 3)), jnp.ones((N, 3)), jnp.zeros(N, int)
+    for loss in (nn.losses.NLLLoss(), nn.losses.CrossEntropyLoss()):
+        loss(values, labels)
+    for loss in (nn.losses.CrossEntropyLoss(), nn.losses.MSELoss(), nn.losses.BCELoss()):
+        loss(values, targets)
+    nn.losses.MSELoss()(jnp.ones((N, 2, 3)), jnp.ones((N, 2, 3)))
+
+
+def activations(_: jax.Array) -> None:
+    """Call each activation."""
+    kinds = [nn.GELU, nn.Identity, nn.LeakyReLU, nn.LogSigmoid, nn.LogSoftmax, nn.ReLU, nn.Sigmoid, nn.Softmax, nn.Tanh]
+    model = nn.AnalogSequential(*(kind() for kind in kinds), nn.Function(jnp.sin), nn.Flatten())
+    model(jnp.ones((N, 2, 3)))
+    nn.Flatten()(jnp.ones(N))
+
+
+def wrong(_: jax.Array) -> None:
+    """Call a function whose annotation is wrong."""
+    from tests.shapes.wrong import first_column
+
+    first_column(jnp.ones((OUT, IN)))
+
+
+MANAGED = aj.IOParameters(noise_management="AVERAGE_ABS_MAX", v_offset_std=0.1, w_read_asymmetry_dtod=0.1)
+FROZEN = aj.IOParameters(out_nonlinearity=0.1, out_nonlinearity_std=0.1, slope_calibration=0.5, out_noise_std=0.3)
+REMAPPED = aj.InferenceRPUConfig(
+    remap=aj.WeightRemapParameter(type="CHANNELWISE_SYMMETRIC"),
+    clip=aj.WeightClipParameter(type="FIXED_VALUE", fixed_value=0.5),
+    modifier=aj.WeightModifierParameter(type="ADD_NORMAL", std_dev=0.1),
+)
+DRIFTING = aj.SoftBoundsDevice(drift=aj.DriftParameter(nu=0.1), lifetime=10.0, diffusion=0.1, corrupt_devices_prob=0.1)
+TILES: dict[str, aj.TileConfig] = {
+    **{name: aj.TileConfig(device=device) for name, device in {**DEVICES, **COMPOUNDS}.items()},
+    "drifting": aj.TileConfig(device=DRIFTING),
+    "managed": aj.SingleRPUConfig(forward=MANAGED, backward=MANAGED),
+    "frozen": aj.SingleRPUConfig(forward=FROZEN, backward=FROZEN),
+    "remapped": REMAPPED,
+    "quirks": aj.TileConfig(device=DRIFTING, reference_quirks=True),
+    "torch": aj.TorchInferenceRPUConfig(modifier=REMAPPED.modifier),
+}
+TRAINED: dict[str, tuple[aj.TileConfig, tuple[int, ...]]] = {
+    "network": (noisy(), (N, 4)),
+    "arrays": (exact(max_input_size=2, max_output_size=2), (2, N, 4)),
+    "analog bias": (exact(digital_bias=False, learn_out_scaling=True), (N, 4)),
+    "scales": (exact(weight_scaling_omega=0.6, weight_scaling_columnwise=True), (N, 4)),
+    "ranges": (ranged(init_from_data=3, out_bound=1.0, manage_output_clipping=True), (N, 4)),
+    "managed": (TILES["managed"], (N, 4)),
+}
+CALLS: dict[str, Callable[[jax.Array], None]] = {
+    **{f"tile: {name}": partial(live, config) for name, config in TILES.items()},
+    "many tiles": lambda key: jax.vmap(lambda key: live(REMAPPED, key))(jax.random.split(key, 2)),
+    **{f"training: {name}": partial(learn, config, jnp.ones(shape)) for name, (config, shape) in TRAINED.items()},
+    "numbers": numbers,
+    "losses": losses,
+    "activations": activations,
+    "wrong": wrong,
+}
+"""What is called, by name, with a key."""
+
+
+def problem(call: Callable[[jax.Array], None]) -> str | None:
+    """Return what goes wrong in a call."""
+    try:
+        jax.eval_shape(call, KEY)
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    return None
+
