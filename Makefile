@@ -43,10 +43,15 @@ format: $(STAMP)  ## Repair style and layout
 types: $(STAMP)  ## Check types
 	$(BIN)/mypy
 
-notebooks: $(STAMP)  ## Execute the notebooks
-	JAX_PLATFORMS=cpu $(BIN)/jupyter execute --timeout=900 notebooks/*.ipynb
+notebooks: $(STAMP)  ## Execute the notebooks, with their results in build/notebooks/
+	@mkdir -p build/notebooks
+	JAX_PLATFORMS=cpu $(BIN)/jupyter execute --timeout=900 --output=../build/notebooks/{notebook_name} notebooks/*.ipynb
 
-docs: $(STAMP)  ## Build the documentation site in site/
+build/notebooks/%.ipynb: notebooks/%.ipynb $(STAMP)
+	@mkdir -p build/notebooks
+	JAX_PLATFORMS=cpu $(BIN)/jupyter execute --timeout=900 --output=../build/notebooks/$* $<
+
+docs: $(STAMP) $(patsubst %,build/%,$(wildcard notebooks/*.ipynb))  ## Build the site in site/, after new or changed notebooks
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 bench: $(STAMP)  ## Measure speed
@@ -60,4 +65,4 @@ lock: $(STAMP)  ## Write the installed versions to constraints.txt
 	@touch $(STAMP)
 
 clean:  ## Remove .venv, caches and outputs
-	rm -rf $(VENV) .cache .mypy_cache .pytest_cache .ruff_cache site outputs
+	rm -rf $(VENV) .cache .mypy_cache .pytest_cache .ruff_cache build site outputs
