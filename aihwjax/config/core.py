@@ -13,7 +13,7 @@ from typing import Any, Self, TypeVar, dataclass_transform
 import jax
 import numpy as np
 
-from aihwjax import catalogue
+from aihwjax import catalogue, showing
 from aihwjax.errors import ConfigError, nearest
 
 _T = TypeVar("_T", bound=type)
@@ -114,7 +114,7 @@ def part(factory: Callable[[], Any]) -> Any:
 
 
 # ----------------------------------------------------------------------------- base
-class Config:
+class Config(showing.Shown):
     """Base of all configurations; see :func:`configclass`."""
 
     def present(self, name: str) -> bool:
@@ -138,6 +138,9 @@ class Config:
 
     def validate(self) -> None:
         """Check relations between fields; called when a configuration is built."""
+
+    def __treescope_repr__(self, path: str | None, subtree_renderer: showing.Renderer) -> showing.Rendering:
+        return showing.settings(self, path, subtree_renderer)
 
     def __eq__(self, other: object) -> bool:
         if type(self) is not type(other):

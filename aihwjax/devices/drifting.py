@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from aihwjax import showing
 from aihwjax.config import LARGEST
 from aihwjax.devices.drift import DriftParameter
 from aihwjax.random import Stream
@@ -16,7 +17,7 @@ from aihwjax.typing import Crosspoints, Number, Shape, Weights
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
-class DriftState:
+class DriftState(showing.Record):
     """What drift remembers of each crosspoint, and the tile's clock."""
 
     exponents: Crosspoints
