@@ -69,7 +69,7 @@ def run(
             raise ConfigError(f"{name}={count!r} is not allowed: give at least 1")
     cases = load(folder, families, pattern)
     tasks = [(case, mode) for case in cases for mode in (modes if has_update(case) else (None,))]
-    groups = _groups(tasks)
+    groups = grouped(tasks)
     jobs = min(jobs or _processors(), len(groups))
     done: dict[tuple[str, str | None], Record] = {}
     results = _serial(groups, repeats, keep) if jobs == 1 else _parallel(groups, repeats, keep, jobs)
@@ -184,8 +184,8 @@ def _processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _groups(tasks: Sequence[_Task]) -> list[list[_Task]]:
-    """Gather tasks that share a compile, the longest first."""
+def grouped(tasks: Sequence[tuple[Case, str | None]]) -> list[list[tuple[Case, str | None]]]:
+    """Gather cases and their update modes that share a compiled program, the longest first."""
     groups: dict[object, list[_Task]] = {}
     for case, mode in tasks:
         groups.setdefault(_structure(case, mode), []).append((case, mode))

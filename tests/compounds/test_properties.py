@@ -72,10 +72,13 @@ def test_a_sweep_is_a_loop(name: str) -> None:
     config = aj.TileConfig(device=COMPOUNDS[name])
     first = "device.device.dw_min" if "mixed" in name else "device.unit_cell_devices.0.dw_min"
     steps = jnp.array([0.01, 0.03])
-    together = jax.jit(jax.vmap(lambda step: trained(aj.config.replace(config, {first: step}), 0.2, 0.1)))(steps)
-    for row, step in zip(together, steps, strict=True):
-        alone = jax.jit(lambda step: trained(aj.config.replace(config, {first: step}), 0.2, 0.1))(step)
-        np.testing.assert_allclose(row, alone, atol=1e-5)
+
+    @jax.jit
+    def alone(step: jax.Array) -> jax.Array:
+        return trained(aj.config.replace(config, {first: step}), 0.2, 0.1)
+
+    for row, step in zip(jax.jit(jax.vmap(alone))(steps), steps, strict=True):
+        np.testing.assert_allclose(row, alone(step), atol=1e-5)
 
 
 @pytest.mark.parametrize("name", SOME)

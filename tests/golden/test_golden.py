@@ -8,13 +8,17 @@ workers and cases that share a compile are not.
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
-from aihwjax.fidelity import MODES, Case, evaluate, families_in, has_update, load
+from aihwjax.fidelity import MODES, Case, evaluate, families_in, has_update, load, sampling
+from aihwjax.fidelity.cases import TileCase
+from aihwjax.fidelity.running import grouped
+from aihwjax.reference import from_reference
 from tests.golden import data
 
 FAMILIES = (
@@ -79,16 +83,17 @@ def cases(family: str, pattern: str | None = None) -> list[Case]:
 def golden(
     family: str, pattern: str | None = None, modes: Iterable[str | None] = ("aggregated",)
 ) -> pytest.MarkDecorator:
-    """Return the mark that runs a class once for each case and update mode; all but the quick ones are slow."""
+    """Return the mark that runs a class once for each case and update mode; all but the quick ones are slow.
+
+    Cases that differ in numbers only follow each other, so that a worker compiles their program once.
+    """
     modes, parameters = tuple(modes), []
-    for mode in modes:
-        for case in cases(family, pattern):
-            if mode != modes[0] and not has_update(case):
-                continue
-            quick = case.name in QUICK and mode != "sequential"
-            marks = () if quick else (pytest.mark.slow,)
-            name = case.name if len(modes) == 1 else f"{case.name}-{mode}"
-            parameters.append(pytest.param(case, mode, id=name, marks=marks))
+    tasks = [(c, m) for m in modes for c in cases(family, pattern) if m == modes[0] or has_update(c)]
+    for case, mode in itertools.chain.from_iterable(grouped(tasks)):
+        quick = case.name in QUICK and mode != "sequential"
+        marks = () if quick else (pytest.mark.slow,)
+        name = case.name if len(modes) == 1 else f"{case.name}-{mode}"
+        parameters.append(pytest.param(case, mode, id=name, marks=marks))
     return pytest.mark.parametrize(("case", "mode"), parameters)
 
 
@@ -193,6 +198,18 @@ class TestOnePulse(Agreement):
 @golden("directed", "directed/cells/*", modes=MODES)
 class TestCells(Agreement):
     """What unit cells read, choose and write."""
+
+
+def test_a_case_that_differs_in_numbers_only_compiles_nothing() -> None:
+    groups = grouped([(case, None) for case in cases("mvm")])
+    assert sum(map(len, groups)) == len(cases("mvm")) > len(groups)
+    first, second = (case for case, _ in groups[0][:2])
+    assert isinstance(first, TileCase) and isinstance(second, TileCase)
+    assert first.config != second.config
+    sampling.sample(first, from_reference(first.config), tiles=4)
+    programs = sampling._simulate._cache_size()
+    sampling.sample(second, from_reference(second.config), tiles=4)
+    assert sampling._simulate._cache_size() == programs > 0
 
 
 def test_the_copy_in_the_repository_is_complete() -> None:

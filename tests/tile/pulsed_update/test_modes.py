@@ -7,8 +7,6 @@ the floors of the golden statistics (2 % of the spread, 1 % of the row's spread)
 
 from __future__ import annotations
 
-from functools import partial
-
 import jax
 import numpy as np
 import pytest
@@ -33,7 +31,7 @@ SETTINGS = {
 }
 
 
-@partial(jax.jit, static_argnames="times")
+@jax.jit  # the number of mini-batches is an argument too: settings of equal batches share a program
 def final_weights(config: aj.TileConfig, x: jax.Array, d: jax.Array, rate: float, times: int) -> jax.Array:
     start = 0.3 * jax.random.uniform(jax.random.key(1), SHAPE, minval=-1, maxval=1)
 
