@@ -41,7 +41,12 @@ CHOPPED: Fields = {
 CELLS: dict[str, list[Fields]] = {
     "VectorUnitCell": [{"gamma_vec": (0.5, 0.5)}],
     "ReferenceUnitCell": [{}],
-    "OneSidedUnitCell": [{"refresh_every": 1, "refresh_upper_thres": 0.05, "refresh_lower_thres": 0.01}],
+    "OneSidedUnitCell": [
+        {
+            "unit_cell_devices": (aj.ConstantStepDevice(),),
+            "refresh_every": 1, "refresh_upper_thres": 0.05, "refresh_lower_thres": 0.01,
+        }
+    ],
     "TransferCompound": [{"gamma": 0.5, "with_reset_prob": 0.5}, VECTORS],
     "BufferedTransferCompound": [{"gamma": 0.5}, {"forget_buffer": False}],
     "ChoppedTransferCompound": [CHOPPED, {"forget_buffer": False, "transfer_every": -1.0}],

@@ -86,8 +86,17 @@ _STEPS = {
 }
 _X = jax.random.normal(jax.random.key(1), (3, SHAPE[1]))
 _D = 0.3 * jax.random.normal(jax.random.key(2), (3, SHAPE[0]))
-_ORDER = ("forward", "backward", "update", "update", "end_of_batch", "decay", "diffuse", "drift", "drift", "reset",
-          "end_of_batch", "set_weights", "update", "forward", "backward")  # fmt: skip
+_ALL = ("forward", "backward", "update", "update", "end_of_batch", "decay", "diffuse", "drift", "drift", "reset",
+        "end_of_batch", "set_weights", "update", "forward", "backward")  # fmt: skip
+_LIVES = {
+    "IOParameters": ("forward", "backward"),
+    "UpdateParameters": ("update", "update", "set_weights", "update"),
+    **dict.fromkeys(
+        ("WeightModifierParameter", "WeightClipParameter", "WeightRemapParameter"),
+        ("end_of_batch", "forward", "backward", "end_of_batch", "forward"),
+    ),
+}
+"""What happens to a tile, where the numbers of a class act on a part of it only."""
 
 
 @partial(jax.jit, static_argnums=0)
@@ -95,13 +104,13 @@ def _step(name: str, *arguments: Any) -> Any:
     return jax.vmap(_STEPS[name], in_axes=(0,) * (len(arguments) - 1) + (None,))(*arguments)
 
 
-def faults(configs: list[aj.TileConfig]) -> dict[str, np.ndarray]:
+def faults(configs: list[aj.TileConfig], life: tuple[str, ...]) -> dict[str, np.ndarray]:
     """Return where an operation leaves NaN anywhere, or infinite weights or outputs, ``(len(configs),)`` each."""
     batch = jax.tree.map(lambda *leaves: jnp.asarray(np.stack([np.float32(leaf) for leaf in leaves])), *configs)
-    keys = jax.random.split(jax.random.key(3), len(_ORDER) + 1)
+    keys = jax.random.split(jax.random.key(3), len(life) + 1)
     state = _step("init", batch, keys[0])
     found = {"init": _wrong(state)}
-    for place, (name, key) in enumerate(zip(_ORDER, keys[1:], strict=True)):
+    for place, (name, key) in enumerate(zip(life, keys[1:], strict=True)):
         if name == "reset" and isinstance(configs[0].device, aj.FloatingPointDevice):
             continue  # it has none
         result = _step(name, batch, state, key)
@@ -145,7 +154,7 @@ def test_accepted_numbers_give_numbers(name: str) -> None:
                     if jax.tree.structure(config) == structure:  # else the feature is off
                         tried.append({field: new})
                         configs.append(config)
-        for operation, wrong in faults(configs).items():
+        for operation, wrong in faults(configs, _LIVES.get(name, _ALL)).items():
             assert not wrong.any(), f"{name} after {operation}: {[tried[i] for i in np.flatnonzero(wrong)]}"
 
 

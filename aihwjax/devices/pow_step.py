@@ -87,13 +87,13 @@ class PowStepDevice(WriteNoiseDevice):
     steeper. Spec: devices, section 3.7.
     """
 
-    pow_gamma: Number = number(1.0)
+    pow_gamma: Number = number(1.0, minimum=-1e6, maximum=1e6)
     """Mean exponent."""
-    pow_gamma_dtod: Number = number(0.1, minimum=0)
+    pow_gamma_dtod: Number = number(0.1, minimum=0, maximum=1e6)
     """Relative spread of the exponent over crosspoints."""
-    pow_up_down: Number = number(0.0)
+    pow_up_down: Number = number(0.0, minimum=-1e6, maximum=1e6)
     """Relative asymmetry of the exponents."""
-    pow_up_down_dtod: Number = number(0.0, minimum=0)
+    pow_up_down_dtod: Number = number(0.0, minimum=0, maximum=1e6)
     """Relative spread of that asymmetry over crosspoints."""
 
     step_law: ClassVar[StepLaw] = "nonlinear"

@@ -26,13 +26,13 @@ class PowStepReferenceDevice(PulsedDevice):
     It has no write noise. Spec: devices, section 3.8.
     """
 
-    pow_gamma: Number = number(1.0)
+    pow_gamma: Number = number(1.0, minimum=-1e6, maximum=1e6)
     """Mean exponent."""
-    pow_gamma_dtod: Number = number(0.1, minimum=0)
+    pow_gamma_dtod: Number = number(0.1, minimum=0, maximum=1e6)
     """Relative spread of the exponent over crosspoints."""
-    pow_up_down: Number = number(0.0)
+    pow_up_down: Number = number(0.0, minimum=-1e6, maximum=1e6)
     """Relative asymmetry of the exponents."""
-    pow_up_down_dtod: Number = number(0.0, minimum=0)
+    pow_up_down_dtod: Number = number(0.0, minimum=0, maximum=1e6)
     """Relative spread of that asymmetry over crosspoints."""
     reference_mean: Number = number(0.0)
     """Mean of the reference, in weight units."""
@@ -80,7 +80,10 @@ class PowStepReferenceDevice(PulsedDevice):
         def pair(i: jax.Array, point: jax.Array) -> jax.Array:
             down = step_down * ((point - bottom) / span) ** state.model["gamma_down"]
             up = step_up * ((top - point) / span) ** state.model["gamma_up"]
-            return jnp.where(regular & (i < count), point - down + up, point)
+            moved = point - down + up
+            if not self.reference_quirks:  # pulses larger than the range leave it, where a power is not defined
+                moved = jnp.clip(moved, bottom, top)
+            return jnp.where(regular & (i < count), moved, point)
 
         most = jnp.max(jnp.where(regular, count, 0))
         return lax.fori_loop(0, most, pair, jnp.zeros_like(top))

@@ -108,7 +108,7 @@ class IOParameters(Config):
     """Weight of the implicit reference device."""
     r_series: Number = number(0.0, off=not_positive)
     """Series resistance, per unit output."""
-    w_read_asymmetry_dtod: Number = number(0.0, off=not_positive)
+    w_read_asymmetry_dtod: Number = number(0.0, maximum=1e6, off=not_positive)
     """Spread of the read-polarity factor over crosspoints, frozen; acts in two-pass modes."""
     max_bm_factor: Number = number(1000, integer=True)
     """Largest factor by which bound management divides the input; below 1 it never does."""
