@@ -15,6 +15,7 @@ PINS := constraints/python$(shell $(firstword $(wildcard $(BIN)/python) $(PYTHON
 
 # One thread a test worker, so that the workers share the cores instead of fighting for them.
 TEST_ENV := JAX_PLATFORMS=cpu NPROC=1 OMP_NUM_THREADS=1
+EXECUTED := $(patsubst %,build/%,$(wildcard notebooks/*.ipynb))
 PYTEST := $(TEST_ENV) $(BIN)/python -m pytest -n $(WORKERS)
 
 .PHONY: help setup demo test test-slow lint format types notebooks docs bench fidelity lock clean
@@ -48,11 +49,16 @@ format: $(STAMP)  ## Repair style and layout
 types: $(STAMP)  ## Check types
 	$(BIN)/mypy
 
-notebooks: $(STAMP)  ## Execute the notebooks, in parallel
-	JAX_COMPILATION_CACHE_DIR=$$($(BIN)/python -m tests.programs) JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0 $(TEST_ENV) \
-		sh -c 'ls notebooks/*.ipynb | xargs -n 1 -P $$(getconf _NPROCESSORS_ONLN) $(BIN)/jupyter execute --timeout=900'
+notebooks: $(STAMP)  ## Execute the notebooks, in parallel, with their results in build/notebooks/
+	rm -f $(EXECUTED)
+	$(MAKE) --jobs $$(getconf _NPROCESSORS_ONLN) $(EXECUTED)
 
-docs: $(STAMP)  ## Build the documentation site in site/
+build/notebooks/%.ipynb: notebooks/%.ipynb $(STAMP)
+	@mkdir -p build/notebooks
+	JAX_COMPILATION_CACHE_DIR=$$($(BIN)/python -m tests.programs) JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0 $(TEST_ENV) \
+		$(BIN)/jupyter execute --timeout=900 --output=../build/notebooks/$* $<
+
+docs: $(STAMP) $(EXECUTED)  ## Build the site in site/, after new or changed notebooks
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 bench: $(STAMP)  ## Measure speed
@@ -66,4 +72,4 @@ lock: $(STAMP)  ## Write the installed versions to constraints/
 	@touch $(STAMP)
 
 clean:  ## Remove .venv, caches and outputs
-	rm -rf .venv* .cache .mypy_cache .pytest_cache .ruff_cache site outputs
+	rm -rf .venv* .cache .mypy_cache .pytest_cache .ruff_cache build site outputs

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
@@ -15,6 +14,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from aihwjax import random
+from aihwjax.config import LARGEST
 from aihwjax.errors import ConfigError, ModuleError, nearest
 from aihwjax.nn.gradients import Gradients, value_and_grad
 from aihwjax.nn.paths import analog_tiles, noise_engine
@@ -138,9 +138,12 @@ def analog_sgd(learning_rate: LearningRate, digital: optax.GradientTransformatio
     """
     if not callable(learning_rate) and not isinstance(learning_rate, jax.core.Tracer):
         value = np.asarray(learning_rate)
-        fits = value.shape == () and value.dtype.kind in "fiu" and math.isfinite(value) and value >= 0
+        fits = value.shape == () and value.dtype.kind in "fiu" and 0 <= value <= LARGEST
         if not fits:
-            raise ConfigError(f"learning_rate={learning_rate!r} is not allowed: give a finite number of at least 0")
+            raise ConfigError(
+                f"learning_rate={learning_rate!r} is not allowed: "
+                f"give a finite number of at least 0 and at most {LARGEST:g}"
+            )
     if digital is not None and not (hasattr(digital, "init") and hasattr(digital, "update")):
         raise ConfigError(f"digital={digital!r} is not allowed: give an optax transformation")
     return AnalogSGD(learning_rate, digital)

@@ -89,6 +89,8 @@ _PRESETS |= {
 }
 """Tile presets for training (spec: presets, section 5): a device and nothing that is not in the dictionary."""
 
+_OWN = {"reference_quirks", "torch_tile", "discarded_decays", "discarded_diffuses"}
+"""Fields that the reference has not."""
 _NO_PART = {"runtime", "noise_model", "drift_compensation", "tile_class", "tile_array_class"}
 """Groups of a tile configuration that play no part in the physics of one tile."""
 
@@ -146,7 +148,7 @@ def _nested(flat: Mapping[str, Value]) -> _Tree:
 def _fields(cls: type[Config], tree: _Tree, path: str) -> dict[str, Any]:
     """Return the keyword arguments of ``cls`` that a group describes."""
     hints = typing.get_type_hints(cls)
-    known = {field.name for field in dataclasses.fields(cls)} - {"reference_quirks", "torch_tile"}  # type: ignore[arg-type]
+    known = {field.name for field in dataclasses.fields(cls)} - _OWN  # type: ignore[arg-type]
     values: dict[str, Any] = {}
     for name, value in tree.items():
         where = f"{path}.{name}" if path else name
@@ -183,6 +185,9 @@ def _group(tree: _Tree, hint: object, path: str) -> Config:
     values = _fields(cls, {name: value for name, value in tree.items() if name != _TAG}, path)
     if tag in {**PRESET_DEVICES, **PRESET_PARTS, **_WEB_PARTS}:
         _check_complete(str(tag), cls, values, path)
+    if issubclass(cls, Device):
+        # some of what a device refuses is allowed under the quirks, so they are on from the start
+        values["reference_quirks"] = True
     return cls(**values)
 
 

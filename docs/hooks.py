@@ -1,4 +1,4 @@
-"""Hooks of the site: API pages from the package's folders, the HTTP interface, and formulas as MathML."""
+"""Hooks of the site: API pages from the package's folders, the HTTP interface, notebooks, and formulas as MathML."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import re
 import tempfile
 from pathlib import Path
 
+import notebook_pages  # beside this file
 from latex2mathml.converter import convert
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
@@ -40,25 +41,29 @@ def http_interface() -> str:
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Add the API pages to the navigation."""
+    """Add the notebooks and the API pages to the navigation."""
     assert config.nav is not None
+    behind_the_guide = 1 + next(n for n, entry in enumerate(config.nav) if "Guide" in entry)
+    config.nav.insert(behind_the_guide, {"Notebooks": notebook_pages.navigation()})
     config.nav.append({"API": [{page: f"api/{page}.md"} for page in api_pages()]})
     return config
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the API pages to the site."""
+    """Add the API pages and the notebooks to the site."""
     for page, modules in api_pages().items():
         content = f"# {page}\n\n" + "\n".join(f"::: {module}\n" for module in modules)
         files.append(File.generated(config, f"api/{page}.md", content=content))
+    for file in notebook_pages.files(config):
+        files.append(file)
     files.append(File.generated(config, "openapi.json", content=http_interface()))
     return files
 
 
 def on_page_content(content: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Replace the formulas of a page by MathML."""
+    """Replace the formulas of a page by MathML, and put the outputs of a notebook into it."""
 
     def formula(match: re.Match[str]) -> str:
         return convert(html.unescape(match[2]), display="block" if match[1] == "div" else "inline")
 
-    return _FORMULA.sub(formula, content)
+    return notebook_pages.with_outputs(_FORMULA.sub(formula, content), page.file.src_uri)

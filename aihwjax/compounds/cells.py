@@ -13,10 +13,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Shaped
 
 from aihwjax import random
@@ -266,6 +268,42 @@ class UnitCell(Device):
     def buffers(self, state: CellState) -> dict[str, Crosspoints]:
         """Return the cell's digital buffers, each ``(out, in)``, under the reference's names."""
         return {}
+
+
+@configclass
+class CopyingCell(UnitCell):
+    """Base of cells that make some of their devices like another one and discard what is given for them."""
+
+    discarded_decays: bool = False
+    """Set by the cell: whether a discarded configuration decays. The reference asks what was given (quirks)."""
+    discarded_diffuses: bool = False
+    """Set by the cell: whether a discarded configuration diffuses."""
+
+    def use(self, devices: tuple[Device, ...]) -> None:
+        """Put ``devices`` in the place of those given, and note what upkeep the discarded ones ask for."""
+        devices = tuple(with_quirks(device, self.reference_quirks) for device in devices)
+        pairs = zip_longest(self.unit_cell_devices, devices)
+        discarded = [given for given, used in pairs if given and not (used and _alike(given, used))]
+        object.__setattr__(self, "unit_cell_devices", devices)
+        if discarded:
+            object.__setattr__(self, "discarded_decays", any(device.decays() for device in discarded))
+            object.__setattr__(self, "discarded_diffuses", any(device.diffuses() for device in discarded))
+
+    def decays(self) -> bool:
+        return super().decays() or (self.reference_quirks and self.discarded_decays)
+
+    def diffuses(self) -> bool:
+        return super().diffuses() or (self.reference_quirks and self.discarded_diffuses)
+
+
+def _alike(first: Device, second: Device) -> bool:
+    """Whether two configurations hold the same, as far as their numbers are known yet."""
+    mine, tree = jax.tree.flatten(first)
+    theirs, other = jax.tree.flatten(second)
+    if tree != other:  # type: ignore[operator]
+        return False
+    traced = any(isinstance(leaf, jax.core.Tracer) for leaf in (*mine, *theirs))
+    return all(a is b or (not traced and np.array_equal(a, b)) for a, b in zip(mine, theirs, strict=True))
 
 
 def with_quirks(device: Device, quirks: bool) -> Device:

@@ -35,8 +35,8 @@ class ChoppedBase(TransferBase):
     across (±1), ``sweeps`` done, running maxima ``x_max`` and ``d_max``.
     """
 
-    transfer_every: Number = number(1.0, off=negative)
-    """Time between reads, in vectors or mini-batches; below 0 it is set from the number of states of the device."""
+    transfer_every: Number = number(1.0, off=negative, infinite=True)
+    """Time between reads, in vectors or mini-batches; infinity: never; below 0 it is set from the device's states."""
     units_in_mbatch: bool = False
     """Whether ``transfer_every`` counts mini-batches, else vectors."""
     scale_fast_lr: bool = False
@@ -73,11 +73,13 @@ class ChoppedBase(TransferBase):
         name = type(self).__name__
         if len(self.unit_cell_devices) != 2:
             raise ConfigError(f"{name}.unit_cell_devices has {len(self.unit_cell_devices)} entries: give two")
-        for field, allowed in (("n_reads_per_transfer", 1), ("random_selection", False)):
-            value = getattr(self, field)
-            if value != allowed:
-                raise ConfigError(f"{name}.{field}={value!r} is not allowed: give {allowed!r}")
-        if self.present("with_reset_prob") and not self.reference_quirks:
+        if self.n_reads_per_transfer != 1:
+            raise ConfigError(f"{name}.n_reads_per_transfer={self.n_reads_per_transfer!r} is not allowed: give 1")
+        if self.reference_quirks:  # spec: compounds, bug 20: the reference ignores the one and does the other
+            return
+        if self.random_selection:
+            raise ConfigError(f"{name}.random_selection=True is not allowed: give False")
+        if self.present("with_reset_prob"):
             raise ConfigError(f"{name}.with_reset_prob={self.with_reset_prob!r} is not allowed: give 0")
 
     def start(self, shape: Shape) -> Memory:

@@ -35,10 +35,10 @@ class DynamicTransferCompound(ChoppedBase):
     """Whether choppers flip at random, else regularly."""
     experimental_correct_accumulation: bool = False
     """Whether a read is divided by the number of reads since the last regular flip."""
-    buffer_cap: Number = number(0.0, off=not_positive)
-    """Largest content of the buffer, in units of the steps of a write; only without ``forget_buffer``; 0: off."""
-    tail_weightening: Number = number(5.0, minimum=0)
-    """Weight of the latest reads of a period in the running mean."""
+    buffer_cap: Number = number(0.0, off=not_positive, infinite=True)
+    """Most in the buffer, in units of the steps of a write; only without ``forget_buffer``; 0 or infinity: no limit."""
+    tail_weightening: Number = number(5.0, minimum=0, infinite=True)
+    """Weight of the latest reads of a period in the running mean; infinity: it is the last read."""
 
     def start(self, shape: Shape) -> Memory:
         slices, _ = slice_count((shape[0], shape[1]), self.transfer_columns)

@@ -16,6 +16,7 @@ from aihwjax import random
 from aihwjax.compounds import writing
 from aihwjax.compounds.blocks import Slices, drawn_slice
 from aihwjax.compounds.cells import CellState, UnitCell, with_quirks
+from aihwjax.compounds.schedule import NEVER
 from aihwjax.config import configclass, not_positive, number, part
 from aihwjax.devices.base import Device, DeviceState, PulsedDevice
 from aihwjax.devices.constant_step import ConstantStepDevice
@@ -52,8 +53,8 @@ class MixedPrecisionCompound(Device):
 
     device: Device = part(ConstantStepDevice)
     """The device that is written: a pulsed device or a unit cell."""
-    transfer_every: Number = number(1, minimum=1, integer=True)
-    """Mini-batches between transfers."""
+    transfer_every: Number = number(1, integer=True, off=not_positive)
+    """Mini-batches between transfers; 0 or below: never."""
     n_rows_per_transfer: int = -1
     """Rows of a transfer; below 0: all, 0: never."""
     random_row: bool = False
@@ -63,9 +64,9 @@ class MixedPrecisionCompound(Device):
     transfer_lr: Number = number(1.0)
     """Factor on the written steps; not multiplied by the optimizer's learning rate."""
     n_x_bins: int = 0
-    """Levels of the inputs; 0: not quantised."""
+    """Levels of the inputs; 0 or below: not quantised."""
     n_d_bins: int = 0
-    """Levels of the gradients; 0: not quantised."""
+    """Levels of the gradients; 0 or below: not quantised."""
     stoc_round_x: bool = True
     """Whether inputs are rounded stochastically."""
     stoc_round_d: bool = True
@@ -82,7 +83,7 @@ class MixedPrecisionCompound(Device):
             )
         for field in ("n_x_bins", "n_d_bins"):
             value = getattr(self, field)
-            if value < 0 or value == 1:
+            if value == 1:
                 raise ConfigError(f"MixedPrecisionCompound.{field}={value} is not allowed: give 0 or at least 2")
         object.__setattr__(self, "device", with_quirks(device, self.reference_quirks))
 
@@ -116,8 +117,9 @@ class MixedPrecisionCompound(Device):
         x = _quantised(x, self.n_x_bins, self.stoc_round_x, stream.child("x"))
         d = _quantised(d, self.n_d_bins, self.stoc_round_d, stream.child("d"))
         if self.reference_quirks and (self.n_x_bins > 0) != (self.n_d_bins > 0):
-            d = jnp.zeros_like(d)  # spec: compounds, bug 8: one quantised side loses the gradients
-        every = jnp.asarray(self.transfer_every, jnp.int32) * batch
+            d = _misplaced(d, x.shape[1])
+        wanted = jnp.asarray(self.transfer_every, jnp.int32)
+        every = jnp.clip(wanted, 1, NEVER // batch) * batch
         done = (memory["vectors"] % every.astype(jnp.uint32)).astype(jnp.int32)
         if self.reference_quirks:  # spec: compounds, bug 11: one vector late
             first = jnp.where(memory["vectors"] == 0, every, (every - done) % every)
@@ -133,7 +135,8 @@ class MixedPrecisionCompound(Device):
             chi = turn.chi + learning_rate * outer(jnp.where(chosen[:, None], d, 0.0), x)
             turn = turn._replace(vector=end, chi=chi)
             own = stream.child("transfer").child(end)
-            transfers = (due <= number) & (jnp.asarray(self.transfer_lr) != 0) & (self.n_rows_per_transfer != 0)
+            transfers = (due <= number) & (wanted > 0)
+            transfers &= (jnp.asarray(self.transfer_lr) != 0) & (self.n_rows_per_transfer != 0)
             return lax.cond(transfers, lambda t: self._transfer(t, parameters, mode, own), lambda t: t, turn)
 
         zero = jnp.zeros((), jnp.int32)
@@ -235,9 +238,19 @@ def _empty(shape: Shape) -> dict[str, jax.Array]:
     }
 
 
+def _misplaced(d: jax.Array, inputs: int) -> jax.Array:
+    """Return the gradients as the reference multiplies them if one side alone is quantised.
+
+    All go, one after the other, to the place of the last input, and the last of them stays there; if
+    there is no such place it is lost (spec: compounds, bug 8).
+    """
+    place = lax.iota(jnp.int32, d.shape[1])
+    return jnp.where(place == inputs - 1, d[:, -1:], 0.0)
+
+
 def _quantised(z: jax.Array, bins: int, stochastic: bool, stream: Stream) -> jax.Array:
     """Round each vector to ``bins`` levels of its own range (spec: compounds, section 10)."""
-    if bins == 0:
+    if bins <= 0:
         return z
     levels = bins // 2
     width = jnp.max(jnp.abs(z), axis=1, keepdims=True) / levels

@@ -12,8 +12,9 @@ from jax import lax
 from aihwjax import random
 from aihwjax.compounds import reading, writing
 from aihwjax.compounds.blocks import Slices
-from aihwjax.compounds.cells import CellState, UnitCell, lead
-from aihwjax.config import configclass, number, part, zero
+from aihwjax.compounds.cells import CellState, CopyingCell, UnitCell, lead
+from aihwjax.compounds.schedule import NEVER
+from aihwjax.config import configclass, not_positive, number, part
 from aihwjax.devices.base import DeviceState, PulsedDevice
 from aihwjax.errors import ConfigError
 from aihwjax.loops import repeat_while
@@ -39,7 +40,7 @@ class _Turn(NamedTuple):
 
 
 @configclass
-class OneSidedUnitCell(UnitCell):
+class OneSidedUnitCell(CopyingCell):
     """Two devices of which one is raised to lower the weight and the other to raise it.
 
     When to use: for devices that can only be pulsed in one direction, such as phase change memory.
@@ -49,14 +50,14 @@ class OneSidedUnitCell(UnitCell):
     One device in the list serves as both. Memory: ``vectors`` counted, ``refreshed`` crosspoints.
     """
 
-    refresh_every: Number = number(0, minimum=0, integer=True, off=zero)
-    """Time between refreshes, in mini-batches or vectors; 0: never."""
+    refresh_every: Number = number(0, integer=True, off=not_positive)
+    """Time between refreshes, in mini-batches or vectors; 0 or below: never."""
     units_in_mbatch: bool = True
     """Whether that time counts mini-batches, else vectors."""
-    refresh_upper_thres: Number = number(0.75)
-    """A pair is refreshed if one device is above this fraction of ``w_max`` …"""
-    refresh_lower_thres: Number = number(0.25)
-    """… and the other above this one."""
+    refresh_upper_thres: Number = number(0.75, infinite=True)
+    """A pair is refreshed if one device is above this fraction of ``w_max`` (infinity: none is) …"""
+    refresh_lower_thres: Number = number(0.25, infinite=True)
+    """… and the other above this one (infinity: none is)."""
     refresh_forward: IOParameters = part(IOParameters)
     """Periphery of the reads of a refresh."""
     refresh_update: UpdateParameters = part(UpdateParameters)
@@ -87,7 +88,7 @@ class OneSidedUnitCell(UnitCell):
             second = first.inverted()  # type: ignore[attr-defined]
         elif self.copy_inverted or self.reference_quirks:
             second = first  # spec: compounds, bug 6: the second configuration is replaced by the first
-        object.__setattr__(self, "unit_cell_devices", (first, second))
+        self.use((first, second))
 
     # ------------------------------------------------------------ construction
     def fresh(self, state: CellState, key: Noise, shape: Shape) -> CellState:
@@ -125,7 +126,9 @@ class OneSidedUnitCell(UnitCell):
         if not self.present("refresh_every"):
             devices, arrays = self._pulse(state.devices, state.weights, pulses, active, learning_rate, batch, stream)
             return self.shown(dataclasses.replace(state, memory=memory), devices, arrays)
-        every = jnp.asarray(self.refresh_every, jnp.int32) * (batch if self.units_in_mbatch else 1)
+        every = jnp.asarray(self.refresh_every, jnp.int32)
+        if self.units_in_mbatch:
+            every = jnp.minimum(every, NEVER // batch) * batch
         safe = jnp.maximum(every, 1)
         place = jnp.cumsum(active.astype(jnp.int32)) - 1
         before = (state.memory["vectors"] % safe.astype(jnp.uint32)).astype(jnp.int32)

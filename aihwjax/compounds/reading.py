@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from aihwjax.compounds.blocks import Slices, slice_count
 from aihwjax.random import Noise, Stream
 from aihwjax.tile.product import mvm
+from aihwjax.tile.product.converters import single
 from aihwjax.tile.product.frozen import reads_asymmetrically
 from aihwjax.tile.product.io import BoundManagementType, IOParameters, NoiseManagementType
 from aihwjax.tile.state import FrozenIO
@@ -48,6 +49,8 @@ def read(
         What is read, a line for each slice.
     """
     lines = slices.turned(block)
+    # reads have a running value of their own, and the largest input of each of them is 1
+    running = single(1.0)
     managed = slices.columns and io.bound_management is not BoundManagementType.NONE
     if io.is_perfect:
         values = lines * jnp.asarray(io.out_scale, jnp.float32)
@@ -62,16 +65,17 @@ def read(
             one_hot,
             stream,
             bound_managed=managed,
+            running=running,
             quirks=quirks,
             transposed=not slices.columns,
         )
     else:
         # the other inputs are exactly zero and add nothing: a product with a single input each
         def one(line: jax.Array, number: jax.Array) -> jax.Array:
-            single = jnp.ones((1, 1), jnp.float32)
+            one_input = jnp.ones((1, 1), jnp.float32)
             own = stream.child(number)
             result, _ = mvm.analog_product(
-                io, frozen, line[:, None], single, own, bound_managed=managed, quirks=quirks
+                io, frozen, line[:, None], one_input, own, bound_managed=managed, running=running, quirks=quirks
             )
             return result[0]
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from aihwjax.compounds.vector import ParallelCell, VectorUnitCellUpdatePolicy
-from aihwjax.config import configclass
+from aihwjax.compounds.cells import CopyingCell
+from aihwjax.compounds.vector import VectorUnitCell, VectorUnitCellUpdatePolicy
+from aihwjax.config import configclass, numbers
 from aihwjax.errors import ConfigError
 from aihwjax.typing import Number
 
 
 @configclass
-class ReferenceUnitCell(ParallelCell):
+class ReferenceUnitCell(VectorUnitCell, CopyingCell):
     """Two devices: the first is trained, the second is subtracted as a reference.
 
     When to use: to move a device's symmetry point to zero by a programmable reference. Program the
@@ -20,16 +21,14 @@ class ReferenceUnitCell(ParallelCell):
     One device in the list serves as both.
     """
 
+    update_policy: VectorUnitCellUpdatePolicy = VectorUnitCellUpdatePolicy.SINGLE_FIXED
+    """Which devices a vector pulses; with another policy the reference does not stay fixed."""
+    gamma_vec: tuple[Number, ...] = numbers((1.0, -1.0))
+    """Weight of each device in the sum; if empty, one half each."""
+
     def validate(self) -> None:
-        count = len(self.unit_cell_devices)
-        if count == 1:
-            object.__setattr__(self, "unit_cell_devices", self.unit_cell_devices * 2)
-        if count > 2:
-            raise ConfigError(f"ReferenceUnitCell.unit_cell_devices has {count} entries: give one or two")
+        devices = self.unit_cell_devices
+        if len(devices) > 2 and not self.reference_quirks:
+            raise ConfigError(f"ReferenceUnitCell.unit_cell_devices has {len(devices)} entries: give one or two")
+        self.use((devices * 2)[:2])  # the reference leaves out what is more than two
         super().validate()
-
-    def weighting(self) -> tuple[Number, ...]:
-        return 1.0, -1.0
-
-    def policy(self) -> VectorUnitCellUpdatePolicy:
-        return VectorUnitCellUpdatePolicy.SINGLE_FIXED

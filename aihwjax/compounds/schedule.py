@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 
 _INT = jnp.int32
+NEVER = 2**30
+"""Longest time between two events, in vectors: a number that counters do not reach, and that can be added to one."""
 
 
 class Schedule(NamedTuple):

@@ -14,9 +14,9 @@ from jax import lax
 from aihwjax import random
 from aihwjax.compounds import reading
 from aihwjax.compounds.blocks import slice_count
-from aihwjax.compounds.cells import CellState, UnitCell
+from aihwjax.compounds.cells import CellState, CopyingCell
 from aihwjax.compounds.moves import Memory, Reads
-from aihwjax.compounds.schedule import Schedule
+from aihwjax.compounds.schedule import NEVER, Schedule
 from aihwjax.compounds.transferring import Transfers
 from aihwjax.config import configclass, number, numbers, part, zero
 from aihwjax.devices.device import DeviceState
@@ -29,7 +29,7 @@ from aihwjax.typing import Number, Shape
 
 
 @configclass
-class TransferBase(UnitCell):
+class TransferBase(CopyingCell):
     """Base of the transfer compounds: fields, learning rates, schedule and visible weight.
 
     The first device is updated by the mini-batches; device k is read slice by slice and written to
@@ -42,12 +42,12 @@ class TransferBase(UnitCell):
     """Weight of the hidden devices in the visible weight: device k counts ``gamma^(n - 1 - k)``; 0: hidden."""
     gamma_vec: tuple[Number, ...] = numbers(())
     """Weight of each device in the visible weight, instead of ``gamma``."""
-    transfer_every: Number = number(1.0)
-    """Time between transfers of the first device, in vectors or mini-batches; 0: never."""
+    transfer_every: Number = number(1.0, infinite=True)
+    """Time between transfers of the first device, in vectors or mini-batches; 0 or infinity: never."""
     units_in_mbatch: bool = True
     """Whether that time counts mini-batches, else vectors."""
-    transfer_every_vec: tuple[Number, ...] = numbers(())
-    """Time between transfers of each device; if empty, each takes a full sweep of the one before."""
+    transfer_every_vec: tuple[Number, ...] = numbers((), infinite=True)
+    """Time between transfers of each device; if empty, a full sweep of the one before; 0 or infinity: never."""
     no_self_transfer: bool = True
     """Whether the last device has no transfer of its own."""
     n_reads_per_transfer: int = 1
@@ -79,8 +79,7 @@ class TransferBase(UnitCell):
         if count < 2:
             raise ConfigError(f"{name}.unit_cell_devices has 1 entry: give at least two, the fast and the slow device")
         # the devices behind the first one are all made like the second (spec: compounds, section 6)
-        devices = self.unit_cell_devices[:2] + (self.unit_cell_devices[1],) * (count - 2)
-        object.__setattr__(self, "unit_cell_devices", devices)
+        self.use(self.unit_cell_devices[:2] + (self.unit_cell_devices[1],) * (count - 2))
         for field in ("gamma_vec", "transfer_every_vec", "transfer_lr_vec"):
             value = getattr(self, field)
             if value and len(value) != count:
@@ -247,7 +246,7 @@ class TransferBase(UnitCell):
             counts = [jnp.ceil(time * jnp.float32(batch)) for time in times]
         else:
             counts = [jnp.floor(time + 0.5) for time in times]
-        return tuple(jnp.clip(count, 0, 2.0**30).astype(jnp.int32) for count in counts)
+        return tuple(jnp.clip(count, 0, float(NEVER)).astype(jnp.int32) for count in counts)
 
     def slower(self) -> tuple[tuple[int, int, int], ...]:
         """Return index, source and target of the transfers besides that of the first device."""

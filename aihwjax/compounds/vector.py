@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import enum
 
 import jax
 import jax.numpy as jnp
 
+from aihwjax import random
 from aihwjax.compounds.cells import CellState, UnitCell, lead
 from aihwjax.config import configclass, numbers
 from aihwjax.devices.device import DeviceState
 from aihwjax.errors import ConfigError
-from aihwjax.random import Noise, Stream
+from aihwjax.random import Noise, NoiseEngine, Stream
 from aihwjax.tile.pulsed_update.pulsing import Pulses
 from aihwjax.typing import Number, Shape
 
@@ -26,19 +28,52 @@ class VectorUnitCellUpdatePolicy(enum.Enum):
 
 
 @configclass
-class ParallelCell(UnitCell):
-    """Base of cells whose devices are pulsed and summed; memory: ``index`` in turn, ``vectors`` counted."""
+class VectorUnitCell(UnitCell):
+    """Devices in parallel: the visible weight is their weighted sum.
 
-    def policy(self) -> VectorUnitCellUpdatePolicy:
-        """Return which devices a vector pulses."""
-        raise AssertionError
+    When to use: to average over device variation, or to spread pulses over several devices.
+    A policy other than ``ALL`` pulses one device a vector, which divides the effective learning
+    rate by the number of devices. Spec: compounds, section 3.
 
-    def first_index(self) -> int:
-        """Return the index of the device in turn at the start."""
-        return 0
+    Memory: ``index`` in turn, ``vectors`` counted.
+    """
+
+    update_policy: VectorUnitCellUpdatePolicy = VectorUnitCellUpdatePolicy.ALL
+    """Which devices a vector pulses."""
+    first_update_idx: int = 0
+    """Index of the device in turn after construction and after setting weights."""
+    gamma_vec: tuple[Number, ...] = numbers(())
+    """Weight of each device in the sum; if empty, one over their number each."""
+
+    def validate(self) -> None:
+        super().validate()
+        name, count = type(self).__name__, len(self.unit_cell_devices)
+        if self.gamma_vec and len(self.gamma_vec) != count:
+            raise ConfigError(f"{name}.gamma_vec={self.gamma_vec!r} is not allowed: give {count} numbers")
+        if not 0 <= self.first_update_idx < count:
+            raise ConfigError(f"{name}.first_update_idx={self.first_update_idx} is not allowed: give 0 to {count - 1}")
+
+    def weighting(self) -> tuple[Number, ...]:
+        count = len(self.unit_cell_devices)
+        return self.gamma_vec or (1 / count,) * count
 
     def fresh(self, state: CellState, key: Noise, shape: Shape) -> CellState:
-        return state.remember(index=jnp.asarray(self.first_index(), jnp.int32), vectors=jnp.zeros((), jnp.uint32))
+        if self.reference_quirks and self.update_policy is VectorUnitCellUpdatePolicy.SINGLE_FIXED:
+            state = self._written(state, random.stream(key, NoiseEngine.COUNTER))
+        return state.remember(index=jnp.asarray(self.first_update_idx, jnp.int32), vectors=jnp.zeros((), jnp.uint32))
+
+    def _written(self, state: CellState, stream: Stream) -> CellState:
+        """Write zeros to all devices, as the reference does once more than needed while it builds a tile.
+
+        What setting weights leaves alone so has one layer of write noise more (spec: compounds, section 4).
+        """
+        written = [
+            device.set_weights(state.devices[k], state.weights[k], stream.child(f"device {k}"))
+            for k, device in enumerate(self.unit_cell_devices)
+        ]
+        return dataclasses.replace(
+            state, devices=tuple(parts for parts, _ in written), weights=tuple(array for _, array in written)
+        )
 
     def receive(
         self,
@@ -50,7 +85,7 @@ class ParallelCell(UnitCell):
         batch: int,
         stream: Stream,
     ) -> tuple[CellState, jax.Array]:
-        policy, count = self.policy(), len(self.unit_cell_devices)
+        policy, count = self.update_policy, len(self.unit_cell_devices)
         index = state.memory["index"]
         turn = jnp.broadcast_to(index, active.shape)
         if policy is VectorUnitCellUpdatePolicy.SINGLE_SEQUENTIAL:
@@ -77,16 +112,20 @@ class ParallelCell(UnitCell):
     def set_weights(  # type: ignore[override]
         self, state: CellState, weights: jax.Array, stream: Stream
     ) -> tuple[CellState, jax.Array]:
-        fixed = self.policy() is VectorUnitCellUpdatePolicy.SINGLE_FIXED
+        fixed = self.update_policy is VectorUnitCellUpdatePolicy.SINGLE_FIXED
         index = state.memory["index"]
         devices: list[DeviceState] = []
         arrays: list[jax.Array] = []
         for k, device in enumerate(self.unit_cell_devices):
-            target = jnp.where(index == k, weights, state.weights[k]) if fixed else weights
-            parts, array = device.set_weights(state.devices[k], target, stream.child(f"device {k}"))
-            devices.append(parts)
-            arrays.append(array)
-        first = jnp.asarray(self.first_index(), jnp.int32)
+            chosen, before = index == k, (state.devices[k], state.weights[k])
+            target = jnp.where(chosen, weights, before[1]) if fixed else weights
+            after = device.set_weights(before[0], target, stream.child(f"device {k}"))
+            if fixed and not self.reference_quirks:
+                # spec: compounds, section 4: the reference writes the other devices' weights to them once more
+                after = jax.tree.map(lambda new, old, chosen=chosen: jnp.where(chosen, new, old), after, before)
+            devices.append(after[0])
+            arrays.append(after[1])
+        first = jnp.asarray(self.first_update_idx, jnp.int32)
         state = state.remember(index=index if fixed else first, vectors=jnp.zeros((), jnp.uint32))
         return self.shown(state, tuple(devices), tuple(arrays))
 
@@ -95,40 +134,3 @@ class ParallelCell(UnitCell):
         if isinstance(index, int) and not 0 <= index < count:
             raise ConfigError(f"index={index} is not allowed: give 0 to {count - 1}, one of the cell's devices")
         return state.remember(index=jnp.asarray(index, jnp.int32))
-
-
-@configclass
-class VectorUnitCell(ParallelCell):
-    """Devices in parallel: the visible weight is their weighted sum.
-
-    When to use: to average over device variation, or to spread pulses over several devices.
-    A policy other than ``ALL`` pulses one device a vector, which divides the effective learning
-    rate by the number of devices. Spec: compounds, section 3.
-    """
-
-    update_policy: VectorUnitCellUpdatePolicy = VectorUnitCellUpdatePolicy.ALL
-    """Which devices a vector pulses."""
-    first_update_idx: int = 0
-    """Index of the device in turn after construction and after setting weights."""
-    gamma_vec: tuple[Number, ...] = numbers(())
-    """Weight of each device in the sum; if empty, one over their number each."""
-
-    def validate(self) -> None:
-        super().validate()
-        count = len(self.unit_cell_devices)
-        if self.gamma_vec and len(self.gamma_vec) != count:
-            raise ConfigError(f"VectorUnitCell.gamma_vec={self.gamma_vec!r} is not allowed: give {count} numbers")
-        if not 0 <= self.first_update_idx < count:
-            raise ConfigError(
-                f"VectorUnitCell.first_update_idx={self.first_update_idx} is not allowed: give 0 to {count - 1}"
-            )
-
-    def weighting(self) -> tuple[Number, ...]:
-        count = len(self.unit_cell_devices)
-        return self.gamma_vec or (1 / count,) * count
-
-    def policy(self) -> VectorUnitCellUpdatePolicy:
-        return self.update_policy
-
-    def first_index(self) -> int:
-        return self.first_update_idx

@@ -12,7 +12,20 @@ asks :meth:`Config.present` and never branches on a traced number. A number give
 an array (a sweep) is always present.
 """
 
-from aihwjax.config.core import Config, configclass, not_positive, number, numbers, part, registered, replace, zero
+from aihwjax.config.core import (
+    LARGEST,
+    SMALLEST,
+    Config,
+    configclass,
+    known,
+    not_positive,
+    number,
+    numbers,
+    part,
+    registered,
+    replace,
+    zero,
+)
 from aihwjax.config.documents import (
     default_dict,
     defaults,
@@ -28,6 +41,8 @@ from aihwjax.config.documents import (
 )
 
 __all__ = [
+    "LARGEST",
+    "SMALLEST",
     "Config",
     "configclass",
     "default_dict",
@@ -37,6 +52,7 @@ __all__ = [
     "from_json",
     "from_reference",
     "from_toml",
+    "known",
     "not_positive",
     "number",
     "numbers",

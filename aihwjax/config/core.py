@@ -13,11 +13,16 @@ from typing import Any, Self, TypeVar, dataclass_transform
 import jax
 import numpy as np
 
-from aihwjax import catalogue
+from aihwjax import catalogue, showing
 from aihwjax.errors import ConfigError, nearest
 
 _T = TypeVar("_T", bound=type)
 _REGISTRY: dict[str, type[Config]] = {}
+
+LARGEST, SMALLEST = 1e18, 1e-18
+"""Limits of the magnitude of a number: beyond them its square leaves the range of single precision."""
+LARGEST_WHOLE = 2**24
+"""Largest whole number: single precision has all up to here."""
 
 
 # --------------------------------------------------------------------------- fields
@@ -31,6 +36,7 @@ class _NumberInfo:
     integer: bool
     optional: bool
     off: Callable[[float], bool] | None
+    infinite: bool = False
     sequence: bool = False
 
     def problem(self, value: Any) -> str | None:
@@ -40,14 +46,22 @@ class _NumberInfo:
             return "a whole number" if self.integer else "a number"
         if np.isnan(array).any():
             return "a number that is not NaN"
-        if self.integer and np.issubdtype(array.dtype, np.floating) and (array % 1 != 0).any():
+        if (array == -np.inf).any() or (not self.infinite and (array == np.inf).any()):
+            return "a number above -infinity" if self.infinite else "a finite number"
+        finite = array[np.isfinite(array)]
+        if self.integer and np.issubdtype(array.dtype, np.floating) and (finite % 1 != 0).any():
             return "a whole number"
         if self.minimum is not None and (array < self.minimum).any():
             return f"at least {self.minimum:g}"
         if self.above is not None and (array <= self.above).any():
             return f"greater than {self.above:g}"
+        if self.above == 0 and (array < SMALLEST).any():
+            return f"at least {SMALLEST:g}"
         if self.maximum is not None and (array > self.maximum).any():
             return f"at most {self.maximum:g}"
+        largest = LARGEST_WHOLE if self.integer else LARGEST
+        if (np.abs(finite) > largest).any():
+            return f"at most {largest:.8g} in magnitude" + (" or infinity" if self.infinite else "")
         return None
 
 
@@ -70,6 +84,7 @@ def number(
     integer: bool = False,
     optional: bool = False,
     off: Callable[[float], bool] | None = None,
+    infinite: bool = False,
 ) -> Any:
     """Declare a numeric field: a pytree leaf.
 
@@ -81,14 +96,15 @@ def number(
         integer: Whether only whole numbers are allowed.
         optional: Whether ``None`` is allowed.
         off: Condition under which a plain Python number leaves the tree (see the module docstring).
+        infinite: Whether infinity is allowed; the field's docstring says what it means.
     """
-    info = _NumberInfo(minimum, maximum, above, integer, optional, off)
+    info = _NumberInfo(minimum, maximum, above, integer, optional, off, infinite)
     return dataclasses.field(default=default, metadata={"number": info})
 
 
-def numbers(default: tuple[float, ...], *, minimum: float | None = None) -> Any:
-    """Declare a field that is a tuple of numbers, each of them a pytree leaf."""
-    info = _NumberInfo(minimum, None, None, False, False, None, sequence=True)
+def numbers(default: tuple[float, ...], *, minimum: float | None = None, infinite: bool = False) -> Any:
+    """Declare a field that is a tuple of numbers, each of them a pytree leaf; see :func:`number`."""
+    info = _NumberInfo(minimum, None, None, False, False, None, infinite, sequence=True)
     return dataclasses.field(default=tuple(default), metadata={"number": info})
 
 
@@ -98,7 +114,7 @@ def part(factory: Callable[[], Any]) -> Any:
 
 
 # ----------------------------------------------------------------------------- base
-class Config:
+class Config(showing.Shown):
     """Base of all configurations; see :func:`configclass`."""
 
     def present(self, name: str) -> bool:
@@ -122,6 +138,9 @@ class Config:
 
     def validate(self) -> None:
         """Check relations between fields; called when a configuration is built."""
+
+    def __treescope_repr__(self, path: str | None, subtree_renderer: showing.Renderer) -> showing.Rendering:
+        return showing.settings(self, path, subtree_renderer)
 
     def __eq__(self, other: object) -> bool:
         if type(self) is not type(other):
@@ -219,6 +238,11 @@ def _element(hint: Any) -> type[Config] | None:
         return None
     kind = typing.get_args(hint)[0]
     return kind if isinstance(kind, type) and issubclass(kind, Config) else None
+
+
+def known(value: Any) -> np.ndarray:
+    """Return the values of a number or an array for a check; none where they are traced."""
+    return np.zeros(0) if isinstance(value, jax.core.Tracer) or value is None else np.asarray(value, np.float64)
 
 
 def known_fields(cls: type) -> dict[str, dataclasses.Field[Any]]:

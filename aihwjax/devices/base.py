@@ -21,14 +21,16 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from aihwjax.config import configclass, not_positive, number, part, zero
+from aihwjax.config import configclass, known, not_positive, number, part, zero
 from aihwjax.devices.device import Device, DeviceState, Steps
 from aihwjax.devices.drift import DriftParameter
 from aihwjax.devices.drifting import DriftState, drift_step
+from aihwjax.errors import ConfigError
 from aihwjax.random import Noise, Stream, normals, uniforms
 from aihwjax.typing import Crosspoints, Marks, Number, Shape, Weights
 
 StepLaw = Literal["constant", "affine", "nonlinear"]
+_WIDEST_LOG_NORMAL = 10.0
 
 
 @configclass
@@ -71,8 +73,8 @@ class PulsedDevice(Device):
     """Standard deviation of the diffusion per mini-batch, in weight units."""
     diffusion_dtod: Number = number(0.0, minimum=0)
     """Relative spread of the diffusion over crosspoints."""
-    lifetime: Number = number(0.0, off=not_positive)
-    """Decay time, in mini-batches; 0 or below: no decay."""
+    lifetime: Number = number(0.0, off=not_positive, infinite=True)
+    """Decay time, in mini-batches; 0 or below, or infinity: no decay."""
     lifetime_dtod: Number = number(0.0, minimum=0)
     """Relative spread of the decay time over crosspoints."""
     reset: Number = number(0.0)
@@ -91,6 +93,15 @@ class PulsedDevice(Device):
     """How the step size depends on the weight."""
     additive: ClassVar[bool] = False
     """Whether the pulse noise never depends on the weight."""
+
+    def validate(self) -> None:
+        """Refuse a log-normal spread so wide that a step could be infinite."""
+        super().validate()
+        if self.dw_min_dtod_log_normal and (known(self.dw_min_dtod) > _WIDEST_LOG_NORMAL).any():
+            raise ConfigError(
+                f"{type(self).__name__}.dw_min_dtod={self.dw_min_dtod!r} is not allowed with "
+                f"dw_min_dtod_log_normal=True: give at most {_WIDEST_LOG_NORMAL:g}"
+            )
 
     # ------------------------------------------------------------ construction
     def init(self, key: Noise, shape: Shape) -> DeviceState:
@@ -137,7 +148,8 @@ class PulsedDevice(Device):
         if self.decays():
             life = self.lifetime * (1 + self.lifetime_dtod * normal["lifetime"])
             decay = jnp.where(life > 1, 1 - 1 / life, 0.0)
-            decay = jnp.where(jnp.asarray(self.lifetime) > 0, decay, 1.0)
+            lasting = (jnp.asarray(self.lifetime) <= 0) | jnp.isinf(jnp.asarray(self.lifetime))
+            decay = jnp.where(lasting, 1.0, decay)
         bias = jnp.asarray(self.reset) + self.reset_dtod * normal["reset"]
         if drifts:
             exponents = jnp.asarray(self.drift.nu) * (1 + self.drift.nu_dtod * normal["drift_nu"])

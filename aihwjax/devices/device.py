@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 import jax
 from jaxtyping import Array, Bool, Float
 
+from aihwjax import showing
 from aihwjax.config import Config, configclass
 from aihwjax.devices.drifting import DriftState
 from aihwjax.random import Noise, Stream
@@ -27,7 +28,7 @@ class Steps(NamedTuple):
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
-class DeviceState:
+class DeviceState(showing.Record):
     """Per-crosspoint parameters and hidden state of a device; every array is ``(out, in)``.
 
     A field is ``None`` where the configuration switches the feature off.

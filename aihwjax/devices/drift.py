@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from aihwjax.config import Config, configclass, not_positive, number, zero
+import numpy as np
+
+from aihwjax.config import SMALLEST, Config, configclass, known, not_positive, number, zero
+from aihwjax.errors import ConfigError
 from aihwjax.typing import Number
 
 
@@ -32,6 +35,14 @@ class DriftParameter(Config):
     """Logarithm of the conductance at which the drift exponent is ``nu``."""
     w_noise_std: Number = number(0.0, minimum=0, off=zero)
     """Read noise added at each drift call, in weight units; it does not accumulate."""
+
+    def validate(self) -> None:
+        """Refuse a conductance that would be a division by zero."""
+        if self.present("nu_k") and (np.abs(known(self.wg_ratio)) < SMALLEST).any():
+            raise ConfigError(
+                f"DriftParameter.wg_ratio={self.wg_ratio!r} is not allowed with nu_k, "
+                f"which divides by it: give at least {SMALLEST:g} in magnitude"
+            )
 
 
 SimpleDriftParameter = DriftParameter

@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from aihwjax import showing
+from aihwjax.config import LARGEST
 from aihwjax.devices.drift import DriftParameter
 from aihwjax.random import Stream
 from aihwjax.typing import Crosspoints, Number, Shape, Weights
@@ -15,7 +17,7 @@ from aihwjax.typing import Crosspoints, Number, Shape, Weights
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
-class DriftState:
+class DriftState(showing.Record):
     """What drift remembers of each crosspoint, and the tile's clock."""
 
     exponents: Crosspoints
@@ -77,6 +79,8 @@ def drift_step(
             conductance = jnp.maximum(jnp.abs(conductance), 1e-12)
         exponents = exponents - config.nu_k * (jnp.log(conductance) - config.log_g0)
     factor = jnp.maximum(clock - state.stamp, 1.0) ** (-exponents)
+    if not quirks:  # in the reference it may be infinite, and the clip ends that at a bound
+        factor = jnp.minimum(factor, LARGEST)
     drifted = start * factor + offset * (factor - 1)
 
     result = jnp.where(rewritten, weights, drifted)

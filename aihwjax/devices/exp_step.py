@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Self
 
+import jax
 import jax.numpy as jnp
 
 from aihwjax.config import configclass, number, zero
@@ -48,11 +49,11 @@ class ExpStepDevice(WriteNoiseDevice):
 
     def weight_granularity(self) -> Number:
         down = 1 - jnp.maximum(self.up_down, 0.0)
-        down = down * jnp.maximum(1 - self.A_down * jnp.exp(-self.gamma_down * self.b), 0.0)
+        down = down * jnp.maximum(1 - self.A_down * _growth(-self.gamma_down * self.b), 0.0)
         mean = down
         if not self.reference_quirks:  # spec: devices, bug 2: the reference averages the down step with itself
             up = 1 + jnp.minimum(self.up_down, 0.0)
-            up = up * jnp.maximum(1 - self.A_up * jnp.exp(self.gamma_up * self.b), 0.0)
+            up = up * jnp.maximum(1 - self.A_up * _growth(self.gamma_up * self.b), 0.0)
             mean = (up + down) / 2
         return jnp.where(mean > 0, self.dw_min * mean, self.dw_min)
 
@@ -76,8 +77,8 @@ class ExpStepDevice(WriteNoiseDevice):
         assert state.dwmin_up is not None and state.dwmin_down is not None
         live = top > bottom
         z = 2 * self.a * weights / jnp.where(live, top - bottom, 1.0) + self.b
-        up = jnp.maximum(1 - self.A_up * jnp.exp(self.gamma_up * z), 0.0)
-        down = jnp.maximum(1 - self.A_down * jnp.exp(-self.gamma_down * z), 0.0)
+        up = jnp.maximum(1 - self.A_up * _growth(self.gamma_up * z), 0.0)
+        down = jnp.maximum(1 - self.A_down * _growth(-self.gamma_down * z), 0.0)
         return Steps(jnp.where(live, up * state.dwmin_up, 0.0), jnp.where(live, down * state.dwmin_down, 0.0))
 
     def pulse_noise(self, state: DeviceState, weights: Weights, steps: Steps) -> Steps:
@@ -88,3 +89,8 @@ class ExpStepDevice(WriteNoiseDevice):
         extra = self.dw_min_std_add + self.dw_min_std_slope * jnp.abs(weights)
         up, down = jnp.abs(steps.up) + extra, jnp.abs(steps.down) + extra
         return Steps(jnp.where(live, self.dw_min_std * up, 0.0), jnp.where(live, self.dw_min_std * down, 0.0))
+
+
+def _growth(exponent: Number | jax.Array) -> jax.Array:
+    """Return the exponential, which stops growing where a step has long become zero, before it is infinite."""
+    return jnp.exp(jnp.minimum(exponent, 40.0))

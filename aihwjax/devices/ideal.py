@@ -27,8 +27,8 @@ class ExactDevice(Device):
 
     diffusion: Number = number(0.0, minimum=0, off=zero)
     """Standard deviation of the diffusion per mini-batch, in weight units."""
-    lifetime: Number = number(0.0, off=not_positive)
-    """Decay time, in mini-batches; 0 or below: no decay."""
+    lifetime: Number = number(0.0, off=not_positive, infinite=True)
+    """Decay time, in mini-batches; 0 or below, or infinity: no decay."""
     reset_std: Number = number(0.01, minimum=0)
     """Standard deviation of the weight after a reset, in weight units."""
     drift: DriftParameter = part(DriftParameter)

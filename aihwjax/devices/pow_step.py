@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from typing import ClassVar, Protocol
 
+import jax
 import jax.numpy as jnp
 
-from aihwjax.config import configclass, number
+from aihwjax.config import LARGEST, configclass, number
 from aihwjax.devices.base import DeviceState, StepLaw, Steps, WriteNoiseDevice, with_model
 from aihwjax.random import Noise, normals
 from aihwjax.typing import Crosspoints, Marks, Number, Shape, Weights
@@ -68,9 +69,14 @@ def power_steps(state: DeviceState, weights: Weights) -> Steps:
     span = top - bottom
     live = span != 0
     safe = jnp.where(live, span, 1.0)
-    up = ((top - weights) / safe) ** state.model["gamma_up"]
-    down = ((weights - bottom) / safe) ** state.model["gamma_down"]
+    up = _finite(((top - weights) / safe) ** state.model["gamma_up"])
+    down = _finite(((weights - bottom) / safe) ** state.model["gamma_down"])
     return Steps(jnp.where(live, state.dwmin_up * up, 0.0), jnp.where(live, state.dwmin_down * down, 0.0))
+
+
+def _finite(power: jax.Array) -> jax.Array:
+    """Return a power that may be infinite (a large or a negative exponent) as a number that exceeds every range."""
+    return jnp.where(power > LARGEST, LARGEST, power)
 
 
 @configclass

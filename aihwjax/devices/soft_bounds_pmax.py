@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 
-from aihwjax.config import configclass, number
+from aihwjax.config import configclass, known, number
 from aihwjax.devices.base import Device, shared_fields
 from aihwjax.devices.soft_bounds import SoftBoundsDevice
 from aihwjax.errors import ConfigError
@@ -34,8 +35,8 @@ class SoftBoundsPmaxDevice(SoftBoundsDevice):
     """Computed."""
     w_min: Number | None = number(None, optional=True)  # type: ignore[assignment]
     """Computed."""
-    p_max: Number = number(1000.0, above=0)
-    """Number of pulses from ``range_min`` to ``range_max``."""
+    p_max: Number = number(1000.0, above=0, infinite=True)
+    """Number of pulses from ``range_min`` to ``range_max``; infinity: it is only approached."""
     alpha: Number = number(0.0005, above=0)
     """Rate at which the step fades, per pulse."""
     range_min: Number = number(-1.0)
@@ -45,22 +46,35 @@ class SoftBoundsPmaxDevice(SoftBoundsDevice):
 
     def validate(self) -> None:
         super().validate()
-        low, high = self.range_min, self.range_max
-        if isinstance(low, int | float) and isinstance(high, int | float) and low >= high:
+        given = (self.range_min, self.range_max, self.p_max, self.alpha)
+        if any(isinstance(value, jax.core.Tracer) for value in given):
+            return
+        if (known(self.range_min) >= known(self.range_max)).any():
             raise ConfigError(
-                f"SoftBoundsPmaxDevice.range_min={low!r} is not allowed: give less than range_max={high!r}"
+                f"SoftBoundsPmaxDevice.range_min={self.range_min!r} is not allowed: "
+                f"give less than range_max={self.range_max!r}"
+            )
+        bottom, top = (known(bound) for bound in self._bounds())
+        if (bottom > 0).any() or (top < 0).any():
+            raise ConfigError(
+                f"SoftBoundsPmaxDevice.range_min={self.range_min!r} and range_max={self.range_max!r} are not allowed: "
+                f"they make bounds from {bottom.max():.4g} to {top.min():.4g}, which have to contain 0"
             )
 
+    def _bounds(self) -> tuple[Number | jax.Array, Number | jax.Array]:
+        """Return the lower and the upper bound: where endless pulses down and up lead."""
+        span = (self.range_max - self.range_min) / -jnp.expm1(-self.p_max * self.alpha)
+        return self.range_min if self.reference_quirks else self.range_max - span, self.range_min + span
+
     def resolved(self) -> Device:
-        span = (self.range_max - self.range_min) / (1 - jnp.exp(-self.p_max * self.alpha))
-        w_max = self.range_min + span
+        w_min, w_max = self._bounds()
         computed: dict[str, Any]
         if self.reference_quirks:
-            up_down = 1 + 2 * self.range_min / span
-            computed = {"w_max": w_max, "w_min": self.range_min, "dw_min": span * self.alpha, "up_down": up_down}
+            span = w_max - w_min
+            up_down = 1 + 2 * w_min / span
+            computed = {"w_max": w_max, "w_min": w_min, "dw_min": span * self.alpha, "up_down": up_down}
         else:
             # steps alpha (w_max - w) and alpha (w - w_min); the larger of the two sets dw_min
-            w_min = self.range_max - span
             largest = jnp.maximum(w_max, -w_min)
             up_down = (w_max + w_min) / largest
             computed = {"w_max": w_max, "w_min": w_min, "dw_min": self.alpha * largest, "up_down": up_down}

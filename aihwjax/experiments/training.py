@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from typing import TYPE_CHECKING, Any, Self
 
 import jax
 import numpy as np
 from flax import nnx
 
+from aihwjax.config import LARGEST
 from aihwjax.errors import ConfigError, ModuleError, nearest
 from aihwjax.experiments.data import Dataset, as_dataset
 from aihwjax.experiments.losses import LossFunction, check_loss, loss_name
@@ -98,8 +98,10 @@ def check_learning_rate(value: Number | optax.Schedule) -> None:
         return
     array = np.asarray(value)
     number = np.issubdtype(array.dtype, np.number) and not isinstance(value, bool) and array.size == 1
-    if not number or not math.isfinite(float(array.reshape(()))) or float(array.reshape(())) < 0:
-        raise ConfigError(f"learning_rate={value!r} is not allowed: give a finite number of at least 0")
+    if not number or not 0 <= float(array.reshape(())) <= LARGEST:
+        raise ConfigError(
+            f"learning_rate={value!r} is not allowed: give a finite number of at least 0 and at most {LARGEST:g}"
+        )
 
 
 def _whole(name: str, value: object, minimum: int) -> None:

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from flax import nnx
 
+from aihwjax import showing
+
 _FLAX_FIELDS = ("in_features", "out_features", "num_features", "kernel_size", "rate", "use_bias")
 
 
-class Readable(nnx.Module):
-    """A module whose text is one line, or one line for each member, instead of all of its arrays."""
+class Readable(showing.Shown, nnx.Module):
+    """A module whose text is one line, or one line for each member, instead of all of its arrays.
+
+    In a notebook it is a tree that can be unfolded down to the arrays.
+    """
 
     def describe(self) -> str:
         """Return the text."""
@@ -19,6 +24,9 @@ class Readable(nnx.Module):
 
     def __str__(self) -> str:
         return self.describe()
+
+    def __treescope_repr__(self, path: str | None, subtree_renderer: showing.Renderer) -> showing.Rendering:
+        return nnx.Module.__treescope_repr__(self, path, subtree_renderer)
 
 
 def module_text(module: nnx.Module) -> str:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from aihwjax import tile
+from aihwjax import showing, tile
 from aihwjax.errors import ConfigError, ModuleError
 from aihwjax.nn import slots
 from aihwjax.nn.mapping import is_scaled, scale_down
@@ -202,6 +202,21 @@ class AnalogTile(Readable):
     def hidden_parameters(self) -> dict[str, Crosspoints]:
         """Return the parameters of each crosspoint by the reference's names."""
         return tile.hidden_parameters(self.config.get_value(), self.state.get_value())
+
+    def __treescope_repr__(self, path: str | None, subtree_renderer: showing.Renderer) -> showing.Rendering:
+        weights = self.state.get_value().weights
+        config = self.config.get_value()
+        digital = {"out_scaling": self.out_scaling, "input_range": self.input_range}
+        return showing.tree(
+            type(self),
+            {"weights": weights} | {name: value for name, value in digital.items() if value is not None},
+            {"config": self.config, "state": self.state},
+            path,
+            subtree_renderer,
+            comment=f"{showing.size(weights)}, {device_name(config)}",
+            folded_as="more: config, state",
+            pictures=showing.pictures(weights),
+        )
 
     def describe(self) -> str:
         """Return the text."""

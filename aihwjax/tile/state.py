@@ -7,13 +7,14 @@ from dataclasses import dataclass
 import jax
 from jaxtyping import Array, Float
 
+from aihwjax import showing
 from aihwjax.devices.device import DeviceState
 from aihwjax.typing import Weights
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
-class FrozenIO:
+class FrozenIO(showing.Record):
     """Draws of one direction of the product that stay for the life of a tile (spec: forward, section 13).
 
     ``rows`` are the outputs of that direction. A field is ``None`` where its feature is off.
@@ -33,7 +34,7 @@ class FrozenIO:
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
-class TileState:
+class TileState(showing.Shown):
     """Everything a tile remembers. All arrays are float32; weights are ``(out, in)``."""
 
     weights: Weights
@@ -55,3 +56,16 @@ class TileState:
     def shape(self) -> tuple[int, int]:
         """The tile's size ``(out, in)``."""
         return self.weights.shape  # type: ignore[return-value]
+
+    def __treescope_repr__(self, path: str | None, subtree_renderer: showing.Renderer) -> showing.Rendering:
+        values = {name: getattr(self, name) for name in ("weights", "mapping_scales", "modified", "running_abs_max")}
+        return showing.tree(
+            type(self),
+            {name: value for name, value in values.items() if value is not None},
+            {"device": self.device, "forward": self.forward, "backward": self.backward},
+            path,
+            subtree_renderer,
+            comment=showing.size(self.weights),
+            folded_as="more: device, forward, backward",
+            pictures=showing.pictures(self.weights),
+        )

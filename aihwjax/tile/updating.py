@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from aihwjax import random
+from aihwjax.config import LARGEST
 from aihwjax.errors import ConfigError, ShapeError
 from aihwjax.random import Noise
 from aihwjax.tile.checks import require_finite
@@ -43,8 +44,8 @@ def update(
         NonFiniteError: If x or d has NaN or infinity (not checked inside a traced function).
     """
     out_size, in_size = state.shape
-    if isinstance(learning_rate, int | float) and not learning_rate >= 0:
-        raise ConfigError(f"learning_rate={learning_rate!r} is not allowed: give at least 0")
+    if isinstance(learning_rate, int | float) and not 0 <= learning_rate <= LARGEST:
+        raise ConfigError(f"learning_rate={learning_rate!r} is not allowed: give at least 0 and at most {LARGEST:g}")
     if jnp.ndim(x) < 1 or jnp.shape(x)[-1] != in_size:
         raise ShapeError(f"x has shape {jnp.shape(x)}: give (n, {in_size}), the tile's number of inputs")
     if jnp.ndim(d) < 1 or jnp.shape(d) != (*jnp.shape(x)[:-1], out_size):

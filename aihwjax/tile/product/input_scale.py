@@ -69,7 +69,9 @@ def worst_case_scale(io: IOParameters, x: jax.Array, dac: Converter, adc: Conver
     if adc.bound is not None:
         product = product / jnp.where(jnp.isfinite(adc.bound), adc.bound, 1)
     if dac.step is not None:
-        product = jnp.where(dac.step > 0, jnp.minimum(product, largest * (single(io.max_bm_res) / dac.step)), product)
+        # without any input there is no sum either, whatever the limit
+        limit = jnp.where(largest > 0, largest * (single(io.max_bm_res) / dac.step), 0)
+        product = jnp.where(dac.step > 0, jnp.minimum(product, limit), product)
     return jnp.maximum(largest, product)
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import enum
 
-from aihwjax.config import Config, configclass, not_positive, number, zero
+import numpy as np
+
+from aihwjax.config import Config, configclass, known, not_positive, number, zero
 from aihwjax.errors import ConfigError
 from aihwjax.typing import Number
 
@@ -58,24 +60,24 @@ class IOParameters(Config):
     """Exact product; of all other fields only ``out_scale`` acts."""
     mv_type: AnalogMVType = AnalogMVType.ONE_PASS
     """One pass, or one for each sign of the input."""
-    inp_bound: Number = number(1.0, off=not_positive)
-    """Range of the DAC, plus and minus."""
-    inp_noise: Number = number(0.0, minimum=0, off=zero)
+    inp_bound: Number = number(1.0, off=not_positive, infinite=True)
+    """Range of the DAC, plus and minus; infinity: no bound, as at 0 and below."""
+    inp_noise: Number = number(0.0, minimum=0, maximum=1e6, off=zero)
     """Standard deviation of the input noise, in units of the DAC range."""
-    inp_res: Number = number(1 / 126, off=not_positive)
-    """Resolution of the DAC."""
+    inp_res: Number = number(1 / 126, off=not_positive, infinite=True)
+    """Resolution of the DAC; infinity: endlessly many steps, as without quantisation."""
     inp_sto_round: bool = False
     """Stochastic rounding in the DAC."""
-    inp_asymmetry: Number = number(0.0, off=zero)
+    inp_asymmetry: Number = number(0.0, minimum=-1e6, maximum=1e6, off=zero)
     """Relative loss of negative inputs."""
-    out_bound: Number = number(12.0, off=not_positive)
-    """Range of the ADC, plus and minus."""
+    out_bound: Number = number(12.0, off=not_positive, infinite=True)
+    """Range of the ADC, plus and minus; infinity: no bound, as at 0 and below."""
     out_noise: Number = number(0.06, minimum=0, off=zero)
     """Standard deviation of the output noise, in output units after input scaling."""
     out_noise_std: Number = number(0.0, minimum=0, off=zero)
     """Relative spread of the output noise over outputs, frozen at construction."""
-    out_res: Number = number(1 / 510, off=not_positive)
-    """Resolution of the ADC."""
+    out_res: Number = number(1 / 510, off=not_positive, infinite=True)
+    """Resolution of the ADC; infinity: endlessly many steps, as without quantisation."""
     out_sto_round: bool = False
     """Stochastic rounding in the ADC."""
     out_scale: Number = number(1.0)
@@ -92,8 +94,8 @@ class IOParameters(Config):
     """Kind of the weight read noise."""
     ir_drop: Number = number(0.0, off=not_positive)
     """Scale of the static IR drop; 1 is physical."""
-    ir_drop_g_ratio: Number = number(1 / 0.35 / 5e-6, above=0)
-    """Wire conductance between crosspoints over the largest conductance."""
+    ir_drop_g_ratio: Number = number(1 / 0.35 / 5e-6, minimum=1e-6, infinite=True)
+    """Wire conductance between crosspoints over the largest conductance; infinity: wires without resistance."""
     out_nonlinearity: Number = number(0.0, off=not_positive)
     """Strength of the S-shaped compression at full output range."""
     out_nonlinearity_std: Number = number(0.0, off=not_positive)
@@ -108,21 +110,27 @@ class IOParameters(Config):
     """Series resistance, per unit output."""
     w_read_asymmetry_dtod: Number = number(0.0, off=not_positive)
     """Spread of the read-polarity factor over crosspoints, frozen; acts in two-pass modes."""
-    max_bm_factor: Number = number(1000, minimum=0, integer=True)
-    """Largest factor by which bound management divides the input."""
-    max_bm_res: Number = number(0.25, minimum=0)
-    """Bound management stops when the input has this fraction of a DAC step left."""
+    max_bm_factor: Number = number(1000, integer=True)
+    """Largest factor by which bound management divides the input; below 1 it never does."""
+    max_bm_res: Number = number(0.25, infinite=True)
+    """Bound management stops when the input has this fraction of a DAC step left; infinity: no such limit."""
     bm_test_negative_bound: bool = True
     """Whether clipping at the negative bound counts."""
-    nm_thres: Number = number(0.0, off=not_positive)
-    """Upper limit of the input scale (``ABS_MAX``, ``MAX``) or its value (``CONSTANT``)."""
+    nm_thres: Number = number(0.0, off=not_positive, infinite=True)
+    """Upper limit of the input scale (``ABS_MAX``, ``MAX``) or its value (``CONSTANT``); infinity: no limit."""
 
     def validate(self) -> None:
-        """Refuse a scaled DAC range under noise management."""
+        """Refuse what noise management cannot do: a scaled DAC range, an infinite scale."""
         managed = self.noise_management is not NoiseManagementType.NONE
         plain = isinstance(self.inp_bound, int | float)
         if managed and not self.is_perfect and plain and self.inp_bound != 1:
             raise ConfigError(
                 f"IOParameters.inp_bound={self.inp_bound!r} is not allowed with noise_management="
                 f"{self.noise_management.name}: give 1.0, or noise_management=NONE"
+            )
+        constant = self.noise_management is NoiseManagementType.CONSTANT and not self.is_perfect
+        if constant and np.isinf(known(self.nm_thres)).any():
+            raise ConfigError(
+                f"IOParameters.nm_thres={self.nm_thres!r} is not allowed with noise_management=CONSTANT, "
+                "which divides by it: give a finite number"
             )

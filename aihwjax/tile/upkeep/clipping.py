@@ -35,8 +35,8 @@ class WeightClipParameter(Config):
 
     type: WeightClipType = WeightClipType.NONE
     """Where the weights are clipped."""
-    fixed_value: Number = number(-1.0)
-    """The clip value, and an upper limit of that of the other types; at zero or below there is none."""
+    fixed_value: Number = number(-1.0, infinite=True)
+    """The clip value, and an upper limit of that of the other types; at 0 or below, or at infinity, there is none."""
     sigma: Number = number(2.5, minimum=0)
     """Number of standard deviations of ``LAYER_GAUSSIAN``."""
 
