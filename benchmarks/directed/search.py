@@ -95,8 +95,7 @@ def compare(reference: Reference, case: Directed, first: str = MODES[0]) -> Find
         record = evaluate(measured, mode)
         if not record.passed:
             if more is None:
-                again = reference.samples(case, _AGAIN * case.repeats)
-                more = golden.tile_case(case, config, again)
+                more = golden.tile_case(case, config, reference.samples(case, _AGAIN * case.repeats))
             record = evaluate(more, mode, seed=1)
         worst[mode or "any"] = record.worst
         if not record.passed:
