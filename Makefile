@@ -47,7 +47,7 @@ notebooks: $(STAMP)  ## Execute the notebooks, with their results in build/noteb
 	@mkdir -p build/notebooks
 	JAX_PLATFORMS=cpu $(BIN)/jupyter execute --timeout=900 --output=../build/notebooks/{notebook_name} notebooks/*.ipynb
 
-build/notebooks/%.ipynb: notebooks/%.ipynb $(STAMP)
+build/notebooks/%.ipynb: notebooks/%.ipynb | $(STAMP)
 	@mkdir -p build/notebooks
 	JAX_PLATFORMS=cpu $(BIN)/jupyter execute --timeout=900 --output=../build/notebooks/$* $<
 
