@@ -53,7 +53,7 @@ notebooks: $(STAMP)  ## Execute the notebooks, in parallel, with their results i
 	rm -f $(EXECUTED)
 	$(MAKE) --jobs $$(getconf _NPROCESSORS_ONLN) $(EXECUTED)
 
-build/notebooks/%.ipynb: notebooks/%.ipynb $(STAMP)
+build/notebooks/%.ipynb: notebooks/%.ipynb | $(STAMP)
 	@mkdir -p build/notebooks
 	JAX_COMPILATION_CACHE_DIR=$$($(BIN)/python -m tests.programs) JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0 $(TEST_ENV) \
 		$(BIN)/jupyter execute --timeout=900 --output=../build/notebooks/$* $<

@@ -67,7 +67,7 @@ def page(notebook: NotebookNode, name: str, executed: bool) -> NotebookPage:
     exporter = MarkdownExporter(config=settings, raw_template=_TEMPLATE)
     text, resources = exporter.from_notebook_node(notebook)
     title, _, rest = text.strip().partition("\n")
-    about = f"[Download this notebook]({name}.ipynb){{ download }} to run it yourself"
+    about = f"[Download this notebook]({name}.ipynb){{ download='{name}.ipynb' }} to run it yourself"
     about += " (`pip install 'aihwjax[notebook]'`)."
     if not executed:
         about += "\n\n!!! note\n    Without results: this copy of the site was built before `make notebooks` was run."

@@ -68,7 +68,7 @@ ODD: dict[str, Callable[[], Any]] = {
 }
 
 
-@pytest.mark.filterwarnings("error")
+@pytest.mark.filterwarnings("error::UserWarning", "error::RuntimeWarning")
 @pytest.mark.parametrize("name", ODD)
 def test_everything_can_be_shown(name: str) -> None:
     value = ODD[name]()
@@ -76,7 +76,7 @@ def test_everything_can_be_shown(name: str) -> None:
     assert 1000 < len(page) < 400_000
 
 
-@pytest.mark.filterwarnings("error")
+@pytest.mark.filterwarnings("error::UserWarning", "error::RuntimeWarning")
 def test_traced_values_can_be_shown() -> None:
     seen: list[str] = []
 

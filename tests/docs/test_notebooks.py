@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from pathlib import Path
 
 import nbformat
@@ -102,5 +103,16 @@ def test_the_pictures_of_an_executed_notebook_are_on_its_page(source: Path) -> N
     assert page.markdown.count("data-place") == trees == sum("text/html" in k and "image/png" not in k for k in kinds)
     assert page.markdown.count(".notebook-text") == len(kinds) - pictures - trees
     assert pictures == 0 or min(map(len, page.images.values())) > 1000
-    if "plot" in "".join(cell.source for cell in notebook.cells if cell.cell_type == "code"):
-        assert pictures
+    assert len(set(page.images.values())) == pictures, "the same picture twice"
+
+
+DRAWS = re.compile(r"plt\.subplots|plot\.plot_")
+
+
+@pytest.mark.parametrize("source", notebook_pages.SOURCES, ids=lambda path: path.stem)
+def test_every_cell_that_draws_shows_a_picture(source: Path) -> None:
+    notebook, executed = notebook_pages.read(source)
+    if not executed:
+        pytest.skip("not executed: run `make notebooks`")
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code" and DRAWS.search(cell.source)]
+    assert all(any("image/png" in output.get("data", {}) for output in cell.outputs) for cell in cells)
