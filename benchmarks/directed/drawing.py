@@ -30,7 +30,9 @@ def draw(seed: int, kind: str | None = None) -> Directed:
     shape = (dice.one_of(1, 2, 3, 5), dice.one_of(1, 2, 4, 7))
     if kind == "product":
         return _product(dice, seed)
-    parts = {"update": pulses(dice, floating=kind != "mixed")}
+    if dice.chance(0.15):
+        shape = dice.one_of((20, 3), (2, 33), (12, 18))
+    parts = {"update": pulses(dice)}
     config, finest = _config(dice, kind, shape, parts)
     inputs, steps = _steps(dice, kind, shape, finest)
     return Directed(f"{kind}/{seed}", config, shape, inputs, steps, 800)
@@ -58,7 +60,7 @@ def _steps(
     dice: Dice, kind: str, shape: tuple[int, int], finest: float
 ) -> tuple[dict[str, np.ndarray], list[list[Any]]]:
     """Draw inputs and steps: mini-batches, maintenance and what is recorded."""
-    batch = dice.one_of(1, 2, 5, 13)
+    batch = dice.one_of(40, 100) if dice.chance(0.12) else dice.one_of(1, 2, 5, 13)
     top = dice.one_of(0.1, 0.6, 1.0)
     w0 = dice.generator.uniform(-top, top, shape).round(3)
     if dice.chance(0.2):

@@ -10,6 +10,8 @@ from benchmarks.directed.dice import Dice
 from benchmarks.directed.drawn_devices import device
 from benchmarks.directed.drawn_parts import pulses, slice_read
 
+_POLICY = "VectorUnitCellUpdatePolicy."
+
 
 def unit_cell(dice: Dice, name: str | None = None) -> dict[str, Any]:
     """Draw a vector, reference or one-sided cell."""
@@ -23,7 +25,7 @@ def unit_cell(dice: Dice, name: str | None = None) -> dict[str, Any]:
                 "refresh_upper_thres": lambda: dice.between(0.1, 0.6),
                 "refresh_lower_thres": lambda: dice.between(0.0, 0.2),
                 "refresh_forward": lambda: slice_read(dice),
-                "refresh_update": lambda: pulses(dice, floating=False),
+                "refresh_update": lambda: pulses(dice),
                 "copy_inverted": lambda: True,
             },
         )
@@ -34,13 +36,28 @@ def unit_cell(dice: Dice, name: str | None = None) -> dict[str, Any]:
             devices.append(device(dice, kind, write_noise="refresh_every" not in fields))
         return group("OneSidedUnitCell", unit_cell_devices=devices, **fields)
     if name == "Reference":
-        return group("ReferenceUnitCell", unit_cell_devices=[device(dice), device(dice)])
+        policy = dice.some(0.3, {"update_policy": lambda: _POLICY + dice.one_of("ALL", "SINGLE_SEQUENTIAL")})
+        policy |= dice.some(
+            0.3, {"first_update_idx": lambda: 1, "gamma_vec": lambda: [0.7, dice.between(-1, 1) or 0.1]}
+        )
+        return group("ReferenceUnitCell", unit_cell_devices=[device(dice), device(dice)], **policy)
     count = dice.one_of(1, 2, 3)
     policy = dice.one_of("ALL", "SINGLE_FIXED", "SINGLE_SEQUENTIAL", "SINGLE_RANDOM")
-    fields = {"update_policy": f"VectorUnitCellUpdatePolicy.{policy}"}
+    fields = {"update_policy": _POLICY + policy}
     fields |= dice.some(0.4, {"first_update_idx": lambda: int(dice.generator.integers(count))})
     fields |= dice.some(0.5, {"gamma_vec": lambda: [dice.between(-1, 1) or 0.1 for _ in range(count)]})
-    return group("VectorUnitCell", unit_cell_devices=[device(dice) for _ in range(count)], **fields)
+    return group("VectorUnitCell", unit_cell_devices=[part(dice) for _ in range(count)], **fields)
+
+
+def part(dice: Dice) -> dict[str, Any]:
+    """Draw what a cell is made of: a device, or now and then a small cell."""
+    if not dice.chance(0.12):
+        return device(dice)
+    # spec: compounds, bug 12: a cell that refreshes inside another overwrites weights
+    inner = [device(dice), device(dice)]
+    if dice.chance(0.3):
+        return group("OneSidedUnitCell", unit_cell_devices=inner[:1])
+    return group("VectorUnitCell", unit_cell_devices=inner, **dice.some(0.5, {"gamma_vec": lambda: [0.8, 0.3]}))
 
 
 def transfer(dice: Dice, shape: tuple[int, int]) -> dict[str, Any]:
@@ -102,11 +119,11 @@ def transfer(dice: Dice, shape: tuple[int, int]) -> dict[str, Any]:
                 "momentum": lambda: dice.one_of(0.0, 0.5),
                 "forget_buffer": lambda: False,
             }
-    draws["transfer_update"] = lambda: pulses(dice, floating=False)
+    draws["transfer_update"] = lambda: pulses(dice)
     fields |= dice.some(0.25, draws)
     if not fields.get("transfer_columns", True):
         fields.pop("with_reset_prob", None)
-    devices = [device(dice), device(dice)]
+    devices = [part(dice), part(dice)]
     devices += devices[1:] * (count - 2)
     return group(f"{name}TransferCompound", unit_cell_devices=devices, **fields)
 

@@ -308,10 +308,10 @@ def test_sizes_beyond_the_file_are_refused_before_anything_is_written(good, plac
 def test_a_million_members_are_refused_at_once(good, place):
     one = tarfile.TarInfo("parameters/x").tobuf(tarfile.USTAR_FORMAT)
     many = b"".join(tarfile.TarInfo(f"parameters/{number}").tobuf(tarfile.USTAR_FORMAT) for number in range(1500))
-    start = time.monotonic()
+    start = time.process_time()  # not the clock's: other processes may keep this one waiting
     assert "too many members" in str(survives(place / "in" / "a.tar", many + good, place))
     assert "twice" in str(survives(place / "in" / "a.tar", one * 1_000_000, place))
-    assert time.monotonic() - start < 20
+    assert time.process_time() - start < 20
 
 
 def test_limits_hold(good, place):
