@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import re
 from typing import Any
 
 import pytest
@@ -31,7 +32,11 @@ def entry(config: object, path: str) -> Any:
     return f"{type(config).__name__}.{config.name}" if isinstance(config, enum.Enum) else config
 
 
-@pytest.mark.parametrize("name", CASES)
+DISCARDED = re.compile("-(second|third)-")
+"""Cases in which the reference replaces one of the devices that it was given, and so do we."""
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if not DISCARDED.search(name)])
 def test_every_recorded_value_arrives(name: str) -> None:
     flat = CASES[name].config
     config = from_reference(flat)

@@ -113,8 +113,8 @@ def test_a_key_must_be_one(key):
 
 
 def test_a_configuration_that_is_not_finite_cannot_travel():
-    config = aj.SingleRPUConfig(device=aj.ConstantStepDevice(w_max=math.inf))
-    with pytest.raises(aj.ConfigError, match=r"model.*w_max is NaN or infinite"):
+    config = aj.SingleRPUConfig(device=aj.ConstantStepDevice(lifetime=math.inf))
+    with pytest.raises(aj.ConfigError, match=r"model.*lifetime is NaN or infinite"):
         document.to_document(networks.experiment(config))
 
 
