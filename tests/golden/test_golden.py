@@ -63,6 +63,22 @@ QUICK = {
 """Cases that run on every test run; one of each family, and of kinds that are quick."""
 
 
+DIRECTED = {
+    "outside": ("soft-additive-once", "soft-additive-turn", "soft-additive-batch", "soft-multiplicative-once", "soft-additive-one_burst")
+    + ("soft-multiplicative-one_burst", "pow-once", "pow-turn", "Transfer"),
+    "stuck": ("PowStepReference-stuck-1", "PowStepReference-stuck-10", "SoftBoundsReference-stuck-1")
+    + ("ExpStep-stuck-write_noise", "PowStep-frozen-write_noise"),
+    "reset": ("Vector", "OneSided", "Transfer-three-certain", "Chopped-random"),
+    "choppers": ("out", "out-rows", "out-idle", "dynamic-random"),
+    "cells": ("OneSided-average_abs_max", "Reference-all", "Reference-write_noise"),
+    "written": ("OneSided-second-decays", "Transfer-third-decays"),
+    "floating": ("hidden",),
+    "mixed": ("x_bins-1x1", "never-1x1"),
+    "one_pulse": ("ConstantStep", "Transfer", "default"),
+}
+"""Rows of the directed cases that are tests, a few of each group; `aihwjax fidelity` takes all."""
+
+
 def folder() -> Path:
     """Return where the golden files are."""
     chosen = os.environ.get("AIHWJAX_GOLDEN")
@@ -77,7 +93,11 @@ def cases(family: str, pattern: str | None = None) -> list[Case]:
     place = data.FOLDER if family in OWN else folder()
     if family not in families_in(place):
         return []
-    return load(place, [family], pattern)
+    found = load(place, [family], pattern)
+    if family != "directed":
+        return found
+    chosen = {f"directed/{group}/{name}" for group, names in DIRECTED.items() for name in names}
+    return [case for case in found if case.name in chosen]
 
 
 def golden(
@@ -175,29 +195,9 @@ class TestTrainingInSmallBatches(Agreement):
     """Networks trained with mini-batches of 8."""
 
 
-@golden("directed", "directed/outside/*", modes=MODES)
-class TestBeyondTheBounds(Agreement):
-    """Weights that a device cannot hold."""
-
-
-@golden("directed", "directed/choppers/*", modes=MODES)
-class TestChoppers(Agreement):
-    """Fast devices just before and after a sweep ends."""
-
-
-@golden("directed", "directed/[!oc]*", modes=MODES)
+@golden("directed", modes=MODES)
 class TestDirected(Agreement):
-    """Stuck devices, resets, writing, floating point updates, mixed precision."""
-
-
-@golden("directed", "directed/one_pulse/*", modes=MODES)
-class TestOnePulse(Agreement):
-    """One certain pulse at each crosspoint."""
-
-
-@golden("directed", "directed/cells/*", modes=MODES)
-class TestCells(Agreement):
-    """What unit cells read, choose and write."""
+    """Places where implementations easily differ, measured by the project itself."""
 
 
 def test_a_case_that_differs_in_numbers_only_compiles_nothing() -> None:
