@@ -64,17 +64,17 @@ QUICK = {
 
 
 DIRECTED = {
-    "outside": ("soft-additive-once", "soft-additive-turn", "soft-additive-batch", "soft-multiplicative-once", "soft-additive-one_burst")
-    + ("soft-multiplicative-one_burst", "pow-once", "pow-turn", "Transfer"),
-    "stuck": ("PowStepReference-stuck-1", "PowStepReference-stuck-10", "SoftBoundsReference-stuck-1")
-    + ("ExpStep-stuck-write_noise", "PowStep-frozen-write_noise"),
-    "reset": ("Vector", "OneSided", "Transfer-three-certain", "Chopped-random"),
-    "choppers": ("out", "out-rows", "out-idle", "dynamic-random"),
-    "cells": ("OneSided-average_abs_max", "Reference-all", "Reference-write_noise"),
-    "written": ("OneSided-second-decays", "Transfer-third-decays"),
-    "floating": ("hidden",),
-    "mixed": ("x_bins-1x1", "never-1x1"),
-    "one_pulse": ("ConstantStep", "Transfer", "default"),
+    "outside": {"soft-additive-once", "soft-additive-turn", "soft-additive-batch", "soft-additive-one_burst"}
+    | {"soft-multiplicative-once", "soft-multiplicative-one_burst", "pow-once", "pow-turn", "Transfer"},
+    "stuck": {"PowStepReference-stuck-1", "PowStepReference-stuck-10", "SoftBoundsReference-stuck-1"}
+    | {"ExpStep-stuck-write_noise", "PowStep-frozen-write_noise"},
+    "reset": {"Vector", "OneSided", "Transfer-three-certain", "Chopped-random"},
+    "choppers": {"out", "out-rows", "out-idle", "dynamic-random"},
+    "cells": {"OneSided-average_abs_max", "Reference-all", "Reference-write_noise"},
+    "written": {"OneSided-second-decays", "Transfer-third-decays"},
+    "floating": {"hidden"},
+    "mixed": {"x_bins-1x1", "never-1x1"},
+    "one_pulse": {"ConstantStep", "Transfer", "default"},
 }
 """Rows of the directed cases that are tests, a few of each group; `aihwjax fidelity` takes all."""
 
