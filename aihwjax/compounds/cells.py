@@ -297,13 +297,16 @@ class CopyingCell(UnitCell):
 
 
 def _alike(first: Device, second: Device) -> bool:
-    """Whether two configurations hold the same, as far as their numbers are known yet."""
+    """Whether two configurations hold the same, as far as it is known: traced numbers may be equal.
+
+    Features that are off are part of the structure, so that equal structures ask for the same upkeep.
+    """
     mine, tree = jax.tree.flatten(first)
     theirs, other = jax.tree.flatten(second)
     if tree != other:  # type: ignore[operator]
         return False
     traced = any(isinstance(leaf, jax.core.Tracer) for leaf in (*mine, *theirs))
-    return all(a is b or (not traced and np.array_equal(a, b)) for a, b in zip(mine, theirs, strict=True))
+    return traced or all(np.array_equal(a, b) for a, b in zip(mine, theirs, strict=True))
 
 
 def with_quirks(device: Device, quirks: bool) -> Device:
