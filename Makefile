@@ -33,8 +33,8 @@ setup: $(STAMP)  ## Build .venv with the package, its tests, docs and tools
 demo: $(STAMP)  ## Train the example network on analog tiles and print the table
 	$(BIN)/aihwjax train configs/mnist10k_mlp.toml
 
-test: $(STAMP)  ## Run the tests, in parallel
-	$(PYTEST) --dist loadscope -m 'not slow'
+test: $(STAMP)  ## Run the tests, in parallel; those of the folders TESTS, if given
+	$(PYTEST) --dist loadscope -m 'not slow' $(TESTS)
 
 test-slow: $(STAMP)  ## Run the long statistical tests, in parallel
 	$(PYTEST) --dist worksteal -m slow
