@@ -150,7 +150,8 @@ def read(key: jax.Array, config: aj.TileConfig, x: jax.Array, d: jax.Array) -> A
     tile, state = aj.tile, aj.tile.init(config, key, SHAPE)
     state = tile.observe(config, state, x, backward=False)
     forward, mask = tile.forward_with_mask(config, state, x, key)
-    return forward, mask.astype(jnp.float32), tile.backward(config, state, d, key), values(state)
+    clipped = [] if mask is None else [mask.astype(jnp.float32)]
+    return forward, clipped, tile.backward(config, state, d, key), values(state)
 
 
 PRODUCTS: dict[str, dict[str, Any]] = {

@@ -8,9 +8,10 @@ import math
 import jax
 import jax.numpy as jnp
 import pytest
+from flax import nnx
 
 import aihwjax as aj
-from aihwjax import cli
+from aihwjax import cli, nn
 from aihwjax.cloud import CloudJobStatus, CloudRunner, list_experiments
 from aihwjax.errors import (
     ApiResponseError,
@@ -121,7 +122,10 @@ def test_a_running_experiment_is_too_early_to_ask_and_can_be_cancelled():
 
 @pytest.mark.slow
 def test_a_diverged_experiment_comes_back_with_nan_or_a_reason():
-    sent = aj.run_cloud(networks.experiment(EXACT, learning_rate=1e38), max_elements_train=60)
+    rngs = nnx.Rngs(0)
+    layers = nn.AnalogLinear(784, 4, config=EXACT, rngs=rngs), nnx.Linear(4, 10, rngs=rngs)  # no tanh that bounds
+    model = nn.AnalogSequential(nn.Flatten(), *layers, nn.LogSoftmax(dim=1))
+    sent = aj.run_cloud(networks.experiment(model=model, learning_rate=1e18), max_elements_train=60)
     status = sent.wait(timeout=300)
     if status is CloudJobStatus.COMPLETED:
         assert not math.isfinite(sent.get_result()[-1]["train_loss"])

@@ -43,7 +43,8 @@ def final_weights(config: aj.TileConfig, x: jax.Array, d: jax.Array, rate: float
 
         return jax.lax.fori_loop(0, times, update, state).weights
 
-    return jax.vmap(one)(jax.random.split(jax.random.key(7), TILES))
+    # one tile after another: a tile whose pulses are applied in turn doesn't make all others do so
+    return jax.lax.map(one, jax.random.split(jax.random.key(7), TILES))
 
 
 def moments(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
