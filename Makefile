@@ -36,10 +36,9 @@ demo: $(STAMP)  ## Train the example network on analog tiles and print the table
 test: $(STAMP)  ## Run the tests, in parallel; those of the folders TESTS, if given
 	$(PYTEST) --dist loadscope -m 'not slow' $(TESTS)
 
-# Their time is XLA's: without its fusion emitters a program compiles in two thirds of the time. What users compile
-# with is in the quick tests.
 test-slow: $(STAMP)  ## Run the long statistical tests, in parallel
-	XLA_FLAGS="$$XLA_FLAGS --xla_cpu_use_fusion_emitters=false" $(PYTEST) --dist worksteal -m slow
+	$(PYTEST) --dist worksteal -m 'slow and not runs_long'
+	$(PYTEST) --dist worksteal -m 'slow and runs_long'
 
 lint: $(STAMP)  ## Check style
 	$(BIN)/ruff check

@@ -17,6 +17,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """Keep compiled programs between runs, and count them."""
     if not hasattr(config, "workerinput"):
         programs.keep_small()
+    if "not runs_long" in config.option.markexpr:
+        programs.compile_quickly()
     programs.keep()
     config.pluginmanager.register(programs.Counts())
 

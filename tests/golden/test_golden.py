@@ -185,11 +185,13 @@ class TestPresets(Agreement):
     """Presets of unit cells and compounds."""
 
 
+@pytest.mark.runs_long
 @golden("training", "*-b64")
 class TestTraining(Agreement):
     """Networks trained with mini-batches of 64."""
 
 
+@pytest.mark.runs_long
 @golden("training", "*-b8")
 class TestTrainingInSmallBatches(Agreement):
     """Networks trained with mini-batches of 8."""
