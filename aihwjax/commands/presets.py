@@ -21,6 +21,10 @@ from aihwjax.presets import registry
 from aihwjax.presets.facts import crosspoint, differing, facts, kind, sparse
 from aihwjax.presets.registry import Preset
 
+_COLUMNS = ("preset", "family", "device", "source")
+_PIPE = 500
+"""Width for a program that reads the table: nothing is cut."""
+
 
 def show(pattern: str | None, family: str | None, device: str | None, toml: bool) -> None:
     """Print the presets that fit, or the one with this name.
@@ -69,19 +73,30 @@ def _has_device(entry: Preset, text: str) -> bool:
 
 
 def _print_table(entries: list[Preset]) -> None:
-    table = Table(box=box.SIMPLE_HEAD)
-    table.add_column("preset", no_wrap=True)
-    for column in ("family", "device", "source"):
-        table.add_column(column, overflow="fold")
-    for entry in entries:
-        device = crosspoint(entry.build())
-        name = "" if device is None else type(device).__name__
-        table.add_row(entry.name, entry.family, name, escape(entry.short_citation))
-    Console().print(table)
+    """Print a line a preset: whole in a pipe, without the sources where the terminal is too narrow for them."""
+    console = _console()
+    for columns in (_COLUMNS, _COLUMNS[:-1]):
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+        for column in columns:
+            table.add_column(column, no_wrap=True)
+        for entry in entries:
+            device = crosspoint(entry.build())
+            name = "" if device is None else type(device).__name__
+            table.add_row(*(entry.name, entry.family, name, escape(entry.short_citation))[: len(columns)])
+        if console.measure(table, options=console.options.update(width=_PIPE)).maximum <= console.width:
+            break
+    console.print(table)
+    if columns != _COLUMNS:
+        console.print("A wider terminal has the sources, too; aihwjax presets NAME shows all of one.", style="dim")
+
+
+def _console() -> Console:
+    console = Console()
+    return console if console.is_terminal else Console(width=_PIPE)
 
 
 def _print_one(entry: Preset) -> None:
-    console, config = Console(), entry.build()
+    console, config = _console(), entry.build()
     console.print(Text(entry.name, style="bold"), Text(f"({entry.family})"))
     console.print()
     console.print(Text(entry.text))

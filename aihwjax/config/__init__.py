@@ -39,6 +39,7 @@ from aihwjax.config.documents import (
     to_json,
     to_toml,
 )
+from aihwjax.config.text import whole
 
 __all__ = [
     "LARGEST",
@@ -63,5 +64,6 @@ __all__ = [
     "to_dict",
     "to_json",
     "to_toml",
+    "whole",
     "zero",
 ]

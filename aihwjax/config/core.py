@@ -14,6 +14,7 @@ import jax
 import numpy as np
 
 from aihwjax import catalogue, showing
+from aihwjax.config import text
 from aihwjax.errors import ConfigError, nearest
 
 _T = TypeVar("_T", bound=type)
@@ -139,6 +140,9 @@ class Config(showing.Shown):
     def validate(self) -> None:
         """Check relations between fields; called when a configuration is built."""
 
+    def __repr__(self) -> str:
+        return text.short(self)
+
     def __treescope_repr__(self, path: str | None, subtree_renderer: showing.Renderer) -> showing.Rendering:
         return showing.settings(self, path, subtree_renderer)
 
@@ -165,7 +169,7 @@ def configclass(cls: _T) -> _T:
     JSON round trip.
     """
     cls.__post_init__ = _post_init  # type: ignore[attr-defined]
-    cls = dataclasses.dataclass(frozen=True, kw_only=True, eq=False)(cls)  # type: ignore[assignment]
+    cls = dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)(cls)  # type: ignore[assignment]
     fields = dataclasses.fields(cls)
     hints = typing.get_type_hints(cls)
     children = tuple(f.name for f in fields if _is_child(f, hints[f.name]))

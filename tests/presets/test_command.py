@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from aihwjax import cli, nn, presets
@@ -17,11 +19,6 @@ LAYERS = [
     {"class": "AnalogLinear", "in_features": 4, "out_features": 3},
     {"class": "LogSoftmax"},
 ]
-
-
-@pytest.fixture(autouse=True)
-def _wide(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "200")
 
 
 def printed(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
@@ -43,6 +40,17 @@ def test_all_are_listed_with_family_device_and_source(capsys) -> None:
     row = next(line for line in text.splitlines() if line.split()[:1] == ["TikiTakaEcRamPreset"])
     assert row.split()[1:3] == ["tiki-taka", "LinearStepDevice"]
     assert "Gokmen and Haensch, Frontiers in Neuroscience 2020" in row
+
+
+@pytest.mark.parametrize("columns", [80, 160])
+def test_names_are_whole_in_a_narrow_terminal(capsys, monkeypatch: pytest.MonkeyPatch, columns: int) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")  # rich takes the captured output for a terminal
+    monkeypatch.setenv("NO_COLOR", "1")
+    text = re.sub(r"\x1b\[\d*m", "", printed(capsys))
+    assert sorted(listed(text)) == sorted(EVERY)
+    assert max(map(len, text.splitlines())) <= columns
+    assert ("Gokmen and Haensch" in text) == (columns == 160)
 
 
 FILTERS = [
