@@ -76,7 +76,7 @@ def _print_table(entries: list[Preset]) -> None:
     """Print a line a preset: whole in a pipe, without the sources where the terminal is too narrow for them."""
     console = _console()
     for columns in (_COLUMNS, _COLUMNS[:-1]):
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
         for column in columns:
             table.add_column(column, no_wrap=True)
         for entry in entries:
