@@ -50,3 +50,13 @@ def test_examples_run(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setitem(sys.modules, "example", module)
     for number, block in enumerate(PAGES[page], 1):
         exec(compile(block, f"{page}, block {number}", "exec"), module.__dict__)
+
+
+@pytest.mark.slow
+def test_the_first_example_learns_what_it_says() -> None:
+    first: dict[str, object] = {}
+    exec(compile(PAGES["README.md"][0], "README.md, block 1", "exec"), first)
+    said = re.search(r"the accuracy goes from (\S+) over (\S+) to (\S+)\. ", (ROOT / "README.md").read_text("utf-8"))
+    assert said is not None
+    metrics: list[dict[str, float]] = first["metrics"]  # type: ignore[assignment]
+    assert [entry["accuracy"] for entry in metrics] == pytest.approx([float(value) for value in said.groups()], abs=0.03)
