@@ -59,4 +59,5 @@ def test_the_first_example_learns_what_it_says() -> None:
     said = re.search(r"the accuracy goes from (\S+) over (\S+) to (\S+)\. ", (ROOT / "README.md").read_text("utf-8"))
     assert said is not None
     metrics: list[dict[str, float]] = first["metrics"]  # type: ignore[assignment]
-    assert [entry["accuracy"] for entry in metrics] == pytest.approx([float(value) for value in said.groups()], abs=0.03)
+    expected = [float(value) for value in said.groups()]
+    assert [entry["accuracy"] for entry in metrics] == pytest.approx(expected, abs=0.03)
