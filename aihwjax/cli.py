@@ -17,13 +17,17 @@ from aihwjax.commands.cloud import app as cloud
 from aihwjax.commands.composer import app as composer
 from aihwjax.commands.plot import app as plot
 from aihwjax.commands.tables import print_metrics
-from aihwjax.errors import AihwjaxError
+from aihwjax.errors import AihwjaxError, DataError
 
 if TYPE_CHECKING:
     from aihwjax.experiments.files import ExperimentFile
     from aihwjax.experiments.metrics import EpochMetrics
 
-app = App(name="aihwjax", help="Simulate and train neural networks on analog in-memory computing hardware.")
+app = App(
+    name="aihwjax",
+    help="Simulate and train neural networks on analog in-memory computing hardware.",
+    suppress_keyboard_interrupt=False,  # what was interrupted is said below
+)
 app.command(plot)
 app.command(cloud)
 app.command(composer)
@@ -45,8 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         print(f"aihwjax: {error.filename or 'a file'}: {error.strerror or error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("aihwjax: interrupted", file=sys.stderr)
+    except KeyboardInterrupt as interruption:
+        print(f"aihwjax: interrupted{interruption}", file=sys.stderr)
         return 130
 
 
@@ -165,16 +169,26 @@ def _train(described: ExperimentFile, output: Path | None, data: Path | None, qu
         writable(output)
         if not holds_records(checkpoints):  # else it describes what is there until that is known to be the same
             write_text(output / "config.toml", resolved)
+    if data is not None and not data.is_dir():  # else a download would make a folder that was mistyped
+        raise DataError(f"--data={str(data)!r} is no folder: give the one of the data set's files")
     splits = load_data(experiment, data, described.max_elements_train)
     reports = [] if output is None else [MetricsFile(output / "metrics.jsonl")]
+    done = 0
     with Bar(not quiet, experiment.epochs, "compiling") as bar:
 
         def show(metrics: list[EpochMetrics]) -> None:
-            last = metrics[-1]
+            nonlocal done
+            last, done = metrics[-1], len(metrics)
             text = f"training loss {last['train_loss']:.4f}  accuracy {100 * last['accuracy']:.2f} %"
             bar.show(len(metrics), text)
 
-        model, metrics = fit(experiment, splits, described.key, reports=[*reports, show], checkpoint_dir=checkpoints)
+        try:
+            model, metrics = fit(
+                experiment, splits, described.key, reports=[*reports, show], checkpoint_dir=checkpoints
+            )
+        except KeyboardInterrupt:
+            kept = "nothing is kept without --output" if output is None else "the same command goes on from there"
+            raise KeyboardInterrupt(f" after {done} of {experiment.epochs} epochs: {kept}") from None
     if output is not None:
         write_text(output / "config.toml", resolved)
         save(output / "model", model)

@@ -74,6 +74,26 @@ def test_train_writes_metrics_configuration_checkpoints_and_model(experiment, tm
     np.testing.assert_array_equal(load(folder / "model")(x, key=key), load(again / "model")(x, key=key))
 
 
+@pytest.mark.parametrize(
+    ("words", "kept"), [([], "nothing is kept without --output"), (["--output"], "the same command goes on from there")]
+)
+def test_an_interrupted_run_says_where_it_stopped(experiment, tmp_path, capsys, monkeypatch, words, kept):
+    def interrupted(self, done, text):
+        if done == 1:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("aihwjax.progress.Bar.show", interrupted)
+    words = [*words, *[str(tmp_path / "out")][: len(words)]]
+    assert cli.main(["train", experiment, *words]) == 130
+    assert capsys.readouterr().err.endswith(f"aihwjax: interrupted after 1 of 2 epochs: {kept}\n")
+
+
+def test_a_folder_of_data_that_is_not_there_is_refused_and_not_made(experiment, tmp_path, capsys):
+    assert cli.main(["train", experiment, "--data", str(tmp_path / "typo")]) == 2
+    assert f"--data={str(tmp_path / 'typo')!r} is no folder" in capsys.readouterr().err
+    assert not (tmp_path / "typo").exists()
+
+
 def test_train_resumes(experiment, tmp_path):
     half, whole = tmp_path / "half", tmp_path / "whole"
     for folder, epochs in ((half, "1"), (half, "3"), (whole, "3")):

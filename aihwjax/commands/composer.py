@@ -153,7 +153,7 @@ def create(
         "max_seconds": None if max_hours is None else max_hours * 3600,
     }
     given = {name: value for name, value in limits.items() if value is not None}
-    composer = _composer(_settings(place))
+    composer = _composer(_existing(place))
     text = composer.create_token(user, scope, days, given)
     composer.close()
     print(json_module.dumps({"user": user, "scope": scope, "token": text}) if json else text)
@@ -167,7 +167,7 @@ def list_(*, place: Place = Place(), json: Annotated[bool, _PLAIN] = False) -> N
         place: Where the composer keeps its things.
         json: Print JSON.
     """
-    composer = _composer(_settings(place))
+    composer = _composer(_existing(place))
     found = composer.list_tokens()
     composer.close()
     rows = [
@@ -205,7 +205,7 @@ def revoke(start: str, /, *, place: Place = Place()) -> None:
         start: The token as it is listed.
         place: Where the composer keeps its things.
     """
-    composer = _composer(_settings(place))
+    composer = _composer(_existing(place))
     try:
         print(f"revoked {composer.revoke_token(start)}")
     finally:
@@ -232,6 +232,19 @@ def _settings(place: Place, work: Work | None = None, **more: object) -> ServerS
             "memory_bytes": int(work.memory * _GIB),
         }
     return ServerSettings(**fields, **more)  # type: ignore[arg-type]
+
+
+def _existing(place: Place) -> ServerSettings:
+    """Return the settings of a composer that has started before: a folder that was mistyped is not made."""
+    settings = _settings(place)
+    if place.database is None and not settings.data_dir.is_dir():
+        from aihwjax.errors import ConfigError
+
+        raise ConfigError(
+            f"--data-dir={str(settings.data_dir)!r} is no folder: give that of a composer, "
+            "which `aihwjax composer serve` makes"
+        )
+    return settings
 
 
 def _composer(settings: ServerSettings) -> Composer:

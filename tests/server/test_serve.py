@@ -81,6 +81,11 @@ def alive(pid: int) -> bool:
 
 def test_tokens_are_made_listed_and_revoked(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("AIHWJAX_COMPOSER_DATA_DIR", str(tmp_path / "composer"))
+    for command in (["create", "ada"], ["list"], ["revoke", "aihwjax_"]):
+        assert cli.main(["composer", "token", *command]) == 2
+        assert f"--data-dir={str(tmp_path / 'composer')!r} is no folder" in capsys.readouterr().err
+        assert list(tmp_path.iterdir()) == []
+    (tmp_path / "composer").mkdir()
     assert cli.main(["composer", "token", "create", "ada", "--days", "3", "--max-jobs", "2"]) == 0
     text = capsys.readouterr().out.strip()
     composer = Composer(ServerSettings(tmp_path / "composer"))
