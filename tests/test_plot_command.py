@@ -70,7 +70,15 @@ def test_a_preset_by_its_name(folder: Path) -> None:
     assert cli.main(["plot", "mvm-error", "StandardIOParameters", "-o", "b.png", "--vectors", "4"]) == 0
 
 
+def test_a_class_of_devices_by_its_name(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--pulses", "5", "--crosspoints", "8", "--set", "device.dw_min=0.01"]
+    assert cli.main(["plot", "pulse-response", "SoftBoundsDevice", "-o", "a.svg", *options]) == 0
+    assert "SoftBoundsDevice" in (folder / "a.svg").read_text()
+    assert capsys.readouterr().out == "wrote a.svg\n"
+
+
 BAD = [
+    (["step-size", "SoftBoundDevice", "-o", "a.png"], ["preset or device", "did you mean 'SoftBoundsDevice'?"]),
     (["device", "tile.toml"], ["--output"]),
     (["device", "tile.toml", "-o", "a.gif"], ["a.gif", ".png, .svg, .pdf"]),
     (["devise", "tile.toml", "-o", "a.png"], ['"devise"', 'Did you mean "device"?']),

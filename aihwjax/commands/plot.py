@@ -37,7 +37,7 @@ def device(preset: str, /, *, options: Options, pulses: int | None = None) -> No
     """Draw pulse response, step size and symmetry point together.
 
     Args:
-        preset: Name of a preset, or a TOML file with a section tile.
+        preset: Name of a preset or of a class of devices, or a TOML file with a section tile.
         options: Output, changes and key.
         pulses: Up pulses of a cycle; by default enough to cross the range.
     """
@@ -54,7 +54,7 @@ def pulse_response(
     """Draw the weights under up and down pulses.
 
     Args:
-        preset: Name of a preset, or a TOML file with a section tile.
+        preset: Name of a preset or of a class of devices, or a TOML file with a section tile.
         options: Output, changes and key.
         pulses: Up pulses of a cycle; by default enough to cross the range.
         cycles: How often up and down pulses are repeated.
@@ -72,7 +72,7 @@ def step_size(preset: str, /, *, options: Options, crosspoints: int = 512, burst
     """Draw the size of an up and a down step against the weight.
 
     Args:
-        preset: Name of a preset, or a TOML file with a section tile.
+        preset: Name of a preset or of a class of devices, or a TOML file with a section tile.
         options: Output, changes and key.
         crosspoints: How many crosspoints are pulsed.
         burst: Pulses between two readings, for compounds that move their visible weight now and then.
@@ -89,7 +89,7 @@ def symmetry_point(preset: str, /, *, options: Options, pairs: int | None = None
     """Draw how alternating pulses lead to the symmetry point, and its histogram.
 
     Args:
-        preset: Name of a preset, or a TOML file with a section tile.
+        preset: Name of a preset or of a class of devices, or a TOML file with a section tile.
         options: Output, changes and key.
         pairs: Pairs of an up and a down pulse; by default enough to cross the range twice.
         crosspoints: How many crosspoints are pulsed.
@@ -108,7 +108,7 @@ def weights(
     """Draw the visible and hidden weights of a tile that learns a random matrix.
 
     Args:
-        preset: Name of a preset, or a TOML file with a section tile.
+        preset: Name of a preset or of a class of devices, or a TOML file with a section tile.
         options: Output, changes and key.
         updates: Number of mini-batches.
         crosspoints: How many crosspoints are drawn, at most 8.
@@ -152,6 +152,7 @@ def learning_curve(*runs: Path, output: _Output) -> None:
     from aihwjax.plot import plot_learning_curves, save
 
     save(plot_learning_curves(runs), output)
+    print(f"wrote {output}")
 
 
 def _ready(output: Path) -> None:
@@ -176,14 +177,16 @@ def _prepared(preset: str, options: Options) -> TileConfig:
 
 
 def _tile_of_preset(name: str) -> Mapping[str, Any]:
-    """Return the section ``tile`` that puts a preset to use: of a tile, a device or a product."""
-    from aihwjax import presets
+    """Return the section ``tile`` for a preset of a tile, a device or a product, or for a class of devices."""
     from aihwjax.devices import Device
     from aihwjax.errors import ConfigError
+    from aihwjax.plot.subject import DEVICES, named
     from aihwjax.tile.config import TileConfig
     from aihwjax.tile.product.io import IOParameters
 
-    found = presets.by_name(name)()
+    found = named(name)
+    if name in DEVICES:
+        return {"device": {"class": name}}
     if isinstance(found, TileConfig):
         return {"preset": name}
     if isinstance(found, Device):
@@ -203,3 +206,4 @@ def _write(figure: Figure, preset: str, output: Path) -> None:
     else:
         figure.axes[0].set_title(name)
     save(figure, output)
+    print(f"wrote {output}")

@@ -8,10 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from aihwjax import tile
+from aihwjax import devices, tile
+from aihwjax.config import Config, registered
 from aihwjax.devices.base import Device, DeviceState, PulsedDevice
 from aihwjax.devices.ideal import ExactDevice
-from aihwjax.errors import ConfigError
+from aihwjax.errors import ConfigError, nearest
 from aihwjax.pulses import PulseType, UpdateMode, UpdateParameters
 from aihwjax.random import derive
 from aihwjax.tile.config import SingleRPUConfig, TileConfig
@@ -19,10 +20,14 @@ from aihwjax.tile.lifecycle import working_device
 from aihwjax.typing import Key, Weights
 
 Subject: TypeAlias = Device | TileConfig | str
-"""A device, a tile configuration, or the name of a preset such as ``"EcRamPresetDevice"``."""
+"""A device, a tile configuration, or a name: of a preset such as ``"EcRamPresetDevice"`` or a class of devices."""
 
 Seed: TypeAlias = Key | int
 """A PRNG key, or the number of one."""
+
+_BASES = ("Device", "PulsedDevice", "WriteNoiseDevice")
+DEVICES = tuple(name for name in devices.__all__ if name.endswith("Device") and name not in _BASES)
+"""Classes of devices that need no more than their name."""
 
 CROSSPOINTS = 512
 """Crosspoints that are simulated by default."""
@@ -35,16 +40,12 @@ def tile_config(subject: Subject) -> TileConfig:
     """Return the tile configuration that a subject stands for.
 
     Args:
-        subject: A device gets a tile with defaults, a name is looked up among the presets.
+        subject: A device gets a tile with defaults, a name is looked up among presets and classes of devices.
 
     Raises:
-        ConfigError: If there is no such preset (with the nearest name), or it is not of a device or tile.
+        ConfigError: If there is no such name (with the nearest one), or it is not of a device or tile.
     """
-    given: object = subject
-    if isinstance(subject, str):
-        from aihwjax import presets
-
-        given = presets.by_name(subject)()
+    given: object = named(subject) if isinstance(subject, str) else subject
     if isinstance(given, TileConfig):
         return given
     if isinstance(given, Device):
@@ -52,6 +53,24 @@ def tile_config(subject: Subject) -> TileConfig:
     raise ConfigError(
         f"subject={subject!r} is not allowed: give a device, a tile configuration, or the name of a preset of one"
     )
+
+
+def named(name: str) -> Config:
+    """Return the preset, or the device with its defaults, that has a name.
+
+    Args:
+        name: Of a preset or of a class of devices.
+
+    Raises:
+        ConfigError: If there is none; names the nearest.
+    """
+    from aihwjax import presets
+
+    if name in presets.names():
+        return presets.by_name(name)()
+    if name not in DEVICES:
+        raise ConfigError(f"there is no preset or device {name!r}{nearest(name, [*presets.names(), *DEVICES])}")
+    return registered(name)()
 
 
 def name_of(subject: Subject) -> str:
