@@ -68,7 +68,7 @@ def read_learning_curve(run: Run, name: str | None = None) -> LearningCurve:
         raise DataError(f"{source} holds no epoch: give the metrics of at least one")
     try:
         epochs = np.asarray([int(entry["epoch"]) + 1 for entry in entries])
-        losses = [np.asarray([float(entry[loss]) for entry in entries]) for loss in _LOSSES]
+        train, valid = [np.asarray([float(entry[loss]) for entry in entries]) for loss in _LOSSES]
         accuracy, *own = [
             np.asarray([float(entry.get(metric, np.nan)) for entry in entries])
             for metric in ("accuracy", *own_names(entries))
@@ -79,7 +79,7 @@ def read_learning_curve(run: Run, name: str | None = None) -> LearningCurve:
         ) from None
     classes = any("accuracy" in entry for entry in entries)
     metrics = dict(zip(own_names(entries), own, strict=True))
-    return LearningCurve(name or "run", epochs, accuracy if classes else None, *losses, metrics)
+    return LearningCurve(name or "run", epochs, accuracy if classes else None, train, valid, metrics)
 
 
 def _lines(path: Path) -> list[Mapping[str, Any]]:
