@@ -46,7 +46,7 @@ class Totals(NamedTuple):
     train_loss: jax.Array
     """Mean loss of each training step."""
     valid_loss: jax.Array
-    """Mean loss of each validation batch, times its number of examples."""
+    """Losses over the validation set, each a sum over examples: together the mean loss times their number."""
     correct: jax.Array
     """Correct validation examples, one number; 0 without classes."""
     predictions: jax.Array | None
@@ -183,8 +183,8 @@ def validate(
 ) -> tuple[jax.Array, jax.Array, jax.Array | None]:
     """Return losses, the number of correct examples and, if kept, outputs, as in :class:`Totals`.
 
-    Outputs are computed in batches of a size that suits the machine. A loss of whole batches is
-    then called on the validation set in batches as large as those of training, the last one shorter.
+    Outputs are computed in batches of a size that suits the machine, the last one filled up. A
+    user's loss is called on the outputs of true rows, one of whole batches in batches as large as those of training.
     """
     key = jax.random.fold_in(key, number)
     model = nnx.merge(program.graph, moving, fixed)
@@ -194,7 +194,7 @@ def validate(
     size = min(max(program.batch_size, _VALIDATION_ROWS), count)
     batches = -(-count // size)
     padded = batches * size > count
-    whole = isinstance(program.loss, WholeBatch)
+    own = isinstance(program.loss, OwnLoss)
     noise = stream(fold(key, "validate"), NoiseEngine.COUNTER)
 
     def batch(correct: jax.Array, number: jax.Array) -> tuple[jax.Array, tuple[jax.Array | None, jax.Array | None]]:
@@ -204,18 +204,21 @@ def validate(
         real = rows < count if padded else True
         if program.task is not None:
             correct = correct + (hit(program.task, prediction, y) & real).sum(dtype=jnp.int32)
-        losses = None if whole else jnp.where(real, program.loss(prediction, y), 0).sum()
-        return correct, (losses, prediction if whole or program.keep else None)
+        losses = None if own else jnp.where(real, program.loss(prediction, y), 0).sum()
+        return correct, (losses, prediction if own or program.keep else None)
 
     correct, (losses, kept) = lax.scan(batch, jnp.int32(0), jnp.arange(batches, dtype=jnp.uint32))
     predictions = None if kept is None else kept.reshape(batches * size, *kept.shape[2:])[:count]
-    if predictions is not None and whole:
-        losses = _batch_losses(program, Split(predictions, data.y))
+    if losses is None:
+        assert predictions is not None
+        losses = _own_losses(program, Split(predictions, data.y))
     return losses, correct, predictions if program.keep else None
 
 
-def _batch_losses(program: Program, data: Split) -> jax.Array:
-    """Return a loss of whole batches on outputs and targets, batch by batch, each times its number of rows."""
+def _own_losses(program: Program, data: Split) -> jax.Array:
+    """Return a user's loss on outputs and targets: of each example, or of each batch times its number of rows."""
+    if not isinstance(program.loss, WholeBatch):
+        return program.loss(*data)
     count, size = data.y.shape[0], program.batch_size
     full = count // size * size
     losses = []

@@ -196,11 +196,16 @@ def test_numbers_do_not_recompile():
     assert loop.train_epoch._cache_size() == programs + 1
 
 
-def test_a_users_loss_trains_like_the_librarys():
+@pytest.mark.parametrize("whole", [True, False], ids=["of the batch", "of each example"])
+def test_a_users_loss_trains_like_the_librarys(whole):
     def user(prediction, target):
         return -jnp.mean(prediction[jnp.arange(len(target)), target])
 
-    (one, first), (two, second) = fit(small.experiment()), fit(small.experiment(loss_function=user))
+    def each(prediction, target):
+        return -prediction[jnp.arange(len(target)), target]
+
+    given = user if whole else losses.per_example(each)
+    (one, first), (two, second) = fit(small.experiment()), fit(small.experiment(loss_function=given))
     for a, b in zip(first, second, strict=True):
         assert b["train_loss"] == pytest.approx(a["train_loss"], rel=1e-6)
         assert b["valid_loss"] == pytest.approx(a["valid_loss"], rel=1e-6)

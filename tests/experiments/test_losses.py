@@ -133,10 +133,14 @@ WHOLE = [
 def test_a_whole_set_is_the_mean_over_examples_of_the_losses_of_batches(loss, by_hand, kind, batch_size):
     prediction, target = (np.asarray(array) for array in _arguments(kind))
     program = loop.Program(None, resolved(loss), None, None, batch_size, False)
-    found = loop._batch_losses(program, loop.Split(jnp.asarray(prediction), jnp.asarray(target)))
+    found = loop._own_losses(program, loop.Split(jnp.asarray(prediction), jnp.asarray(target)))
     parts = [slice(start, start + batch_size) for start in range(0, 7, batch_size)]
     wanted = [len(target[part]) * by_hand(prediction[part], target[part]) for part in parts]
     np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6)
+    each = dataclasses.replace(program, loss=resolved(losses.per_example(losses.mse_loss)))
+    if kind == "targets":
+        found = loop._own_losses(each, loop.Split(jnp.asarray(prediction), jnp.asarray(target)))
+        np.testing.assert_allclose(found, ((prediction - target) ** 2).mean(axis=1), rtol=1e-5)
 
 
 def test_a_users_loss_trains_as_it_is_written_in_the_partial_batch_too():

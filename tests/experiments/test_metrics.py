@@ -105,7 +105,7 @@ def test_several_labels_and_metrics_of_the_whole_validation_set(tmp_path, capsys
     (entry,) = run_local(experiment, reports=reports, checkpoint_dir=tmp_path / "run")
     wanted = float(((prediction > 0.5) == data[3]).all(axis=1).mean())
     largest = float((prediction.argmax(1) == data[3].argmax(1)).mean())  # what several labels must not be taken for
-    assert entry["accuracy"] == pytest.approx(wanted) and wanted > largest + 0.2
+    assert entry["accuracy"] == pytest.approx(wanted) and wanted > largest + 0.1
     assert entry["f1"] == pytest.approx(f1(prediction, data[3]))
     assert entry["rows"] == 300
     assert entry["jax"] == pytest.approx(prediction.mean(), rel=1e-5)

@@ -151,9 +151,9 @@ class _Kept:
 
 def _epoch(data: dict[str, Any], position: int) -> Epoch:
     number = data.get("epoch", position)
-    values = (_number(data.get(name)) for name in STANDARD[1:])
+    accuracy, train, valid, time = (_number(data.get(name)) for name in STANDARD[1:])
     own = tuple((name, _number(value)) for name, value in data.items() if name not in STANDARD)
-    return Epoch(int(number), *values, classes="accuracy" in data, own=own)
+    return Epoch(int(number), accuracy, train, valid, time, "accuracy" in data, own)
 
 
 def _number(value: object) -> float | None:
