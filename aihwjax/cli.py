@@ -162,6 +162,7 @@ def _train(described: ExperimentFile, output: Path | None, data: Path | None, qu
     from aihwjax.experiments.metrics import MetricsFile, write_text
     from aihwjax.experiments.storage import holds_records, writable
     from aihwjax.progress import Bar
+    from aihwjax.scores import scores
 
     experiment, resolved = described.experiment, files.to_toml(described.resolved)
     checkpoints = None if output is None else output / "checkpoints"
@@ -179,8 +180,7 @@ def _train(described: ExperimentFile, output: Path | None, data: Path | None, qu
         def show(metrics: list[EpochMetrics]) -> None:
             nonlocal done
             last, done = metrics[-1], len(metrics)
-            text = f"training loss {last['train_loss']:.4f}  accuracy {100 * last['accuracy']:.2f} %"
-            bar.show(len(metrics), text)
+            bar.show(done, "  ".join((f"training loss {last['train_loss']:.4f}", *scores(last))))
 
         try:
             model, metrics = fit(

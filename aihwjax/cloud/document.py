@@ -41,6 +41,7 @@ from aihwjax.experiments.losses import check_loss
 from aihwjax.experiments.metrics import EpochMetrics
 from aihwjax.experiments.shapes import check_loss_fits, prediction
 from aihwjax.experiments.training import BasicTraining
+from aihwjax.scores import STANDARD
 from aihwjax.typing import Key
 
 FORMAT = "aihwjax experiment, version 1"
@@ -48,7 +49,7 @@ KIND = BasicTraining.__name__
 _ENTRIES = ("format", "kind", "experiment", "model", "parameters", "metrics")
 _MOST_DEPTH = 64
 _BOUNDS = {"batch_size": (1, 1_000_000), "epochs": (0, 2**31 - 1), "max_elements_train": (0, 2**31 - 1)}
-_METRICS: tuple[str, ...] = ("epoch", "accuracy", "train_loss", "valid_loss", "time_epoch")
+_METRICS = tuple(name for name in STANDARD if name != "accuracy")  # of a regression there is none
 
 
 class Described(NamedTuple):
@@ -86,7 +87,7 @@ def to_document(experiment: BasicTraining, key: Key | int = 0, max_elements_trai
         max_elements_train: If above 0, only so many examples of each split.
 
     Raises:
-        ConfigError: If the loss, learning rate or optimizer is a function, or the key is none.
+        ConfigError: If the loss, learning rate, optimizer or a metric is a function, or the key is none.
         DataError: If the data set has no name of its own.
         ModuleError: If a layer is not one of the library's, or has arguments that are no plain values.
     """
@@ -94,6 +95,12 @@ def to_document(experiment: BasicTraining, key: Key | int = 0, max_elements_trai
         raise ConfigError(f"experiment={type(experiment).__name__} is not allowed in the cloud: give a BasicTraining")
     if experiment.optimizer is not None:
         raise ConfigError("optimizer is not allowed in the cloud: give None, or train locally with aihwjax.fit")
+    if experiment.metrics:
+        names = ", ".join(map(repr, experiment.metrics))
+        raise ConfigError(
+            f"metrics ({names}) are functions of your own, which cannot travel to the cloud: leave them out, "
+            "or train locally with aihwjax.fit"
+        )
     document = {
         "format": FORMAT,
         "kind": KIND,
@@ -302,12 +309,13 @@ def _check_fit(model: nnx.Module, settings: Mapping[str, Any]) -> None:
 
 
 def _metrics(entry: Any, path: str) -> EpochMetrics:
-    if not isinstance(entry, Mapping) or not isinstance(entry.get("epoch"), int) or set(entry) != set(_METRICS):
-        raise ArchiveError(f"{path} is not allowed: give {', '.join(_METRICS)}", path)
+    known = isinstance(entry, Mapping) and isinstance(entry.get("epoch"), int) and set(entry) >= set(_METRICS)
+    if not known or not all(isinstance(name, str) and name for name in entry):
+        raise ArchiveError(f"{path} is not allowed: give {', '.join(STANDARD)}", path)
     for name, value in entry.items():
         if isinstance(value, bool) or not isinstance(value, int | float | None):
             raise ArchiveError(f"{path}.{name}={_short(value)} is not allowed: give a number or null", f"{path}.{name}")
-    numbers = {name: math.nan if entry[name] is None else float(entry[name]) for name in _METRICS[1:]}
+    numbers = {name: math.nan if value is None else float(value) for name, value in entry.items() if name != "epoch"}
     return EpochMetrics(epoch=entry["epoch"], **numbers)  # type: ignore[typeddict-item]
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from aihwjax.cloud.session import Session
 from aihwjax.errors import ExperimentStatusError, InvalidResponseFieldError, ResponseError
+from aihwjax.scores import STANDARD, own_names, scores
 
 if TYPE_CHECKING:
     from aihwjax.experiments.metrics import EpochMetrics
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 _SHORTEST_PAUSE = 0.2
 _LONGEST_PAUSE = 3.0
 _PATIENCE = 300.0
-_NUMBERS = ("accuracy", "train_loss", "valid_loss", "time_epoch")
 
 
 class CloudJobStatus(enum.Enum):
@@ -223,8 +223,7 @@ class CloudExperiment:
 
     def _told(self) -> str:
         """Return what the composer said last, for people."""
-        text, accuracy = str(self.answer.get("status")), (self.answer.get("metrics") or {}).get("accuracy")
-        return f"{text}  accuracy {100 * accuracy:.2f} %" if isinstance(accuracy, int | float) else text
+        return "  ".join((str(self.answer.get("status")), *scores(self.answer.get("metrics") or {})))
 
     def _last(self) -> CloudJobStatus:
         value = _field(self.answer, "status", str)
@@ -251,7 +250,9 @@ def _field(answer: Any, name: str, kind: type) -> Any:
 def _metrics(entry: Any) -> EpochMetrics:
     """Return metrics of an answer; ``null`` is a number that was not finite."""
     result: Any = {"epoch": _field(entry, "epoch", int)}
-    for name in _NUMBERS:
+    for name in (*STANDARD[1:-1], *own_names([entry]), STANDARD[-1]):
+        if name == "accuracy" and name not in entry:  # of a regression there is none
+            continue
         value = entry.get(name)
         if isinstance(value, bool) or not isinstance(value, int | float | None):
             raise InvalidResponseFieldError(f"the composer's answer has {name}={str(value)[:60]!r}: number expected")

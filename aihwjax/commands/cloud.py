@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import App, Parameter
 from cyclopts.types import PositiveFloat, PositiveInt
 
+from aihwjax.scores import accuracy_text, scores
+
 if TYPE_CHECKING:
     from aihwjax.cloud import CloudExperiment, CloudRunner
 
@@ -268,8 +270,7 @@ def _finite(value: object) -> object:
 
 def _line(answer: Mapping[str, Any]) -> str:
     words = [str(answer["id"])[:_SHORT], str(answer.get("status")), f"{_epochs(answer)} epochs"]
-    accuracy = _accuracy(answer)
-    return "  ".join([*words, *([f"accuracy {accuracy}"] if accuracy else []), str(answer.get("name"))])
+    return "  ".join([*words, *scores(answer.get("metrics") or {}), str(answer.get("name"))])
 
 
 def _epochs(answer: Mapping[str, Any]) -> str:
@@ -277,5 +278,4 @@ def _epochs(answer: Mapping[str, Any]) -> str:
 
 
 def _accuracy(answer: Mapping[str, Any]) -> str:
-    value = (answer.get("metrics") or {}).get("accuracy")
-    return f"{100 * value:.2f} %" if isinstance(value, int | float) else ""
+    return accuracy_text(answer.get("metrics") or {})

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from aihwjax.scores import accuracy_text, own_names
 
 if TYPE_CHECKING:
     from aihwjax.experiments.metrics import EpochMetrics
@@ -15,12 +18,21 @@ def print_metrics(metrics: list[EpochMetrics]) -> None:
         metrics: Of each epoch.
     """
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
-    table = Table("epoch", "training loss", "validation loss", "accuracy", "time")
+    entries: list[Mapping[str, Any]] = [*metrics]
+    own = own_names(entries)
+    classes = any("accuracy" in entry for entry in entries)
+    table = Table("epoch", "training loss", "validation loss", *(["accuracy"] if classes else []))
+    for name in own:
+        table.add_column(escape(name))
+    table.add_column("time")
     for column in table.columns:
         column.justify = "right"
-    for entry in metrics:
+    for entry in entries:
         losses = (f"{entry['train_loss']:.4f}", f"{entry['valid_loss']:.4f}")
-        table.add_row(str(entry["epoch"]), *losses, f"{100 * entry['accuracy']:.2f} %", f"{entry['time_epoch']:.2f} s")
+        accuracy = [accuracy_text(entry)] if classes else []
+        values = (f"{entry[name]:.4g}" if name in entry else "" for name in own)
+        table.add_row(str(entry["epoch"]), *losses, *accuracy, *values, f"{entry['time_epoch']:.2f} s")
     Console().print(table)

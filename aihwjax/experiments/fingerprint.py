@@ -37,6 +37,8 @@ def describe(experiment: BasicTraining, data: str, key: Key) -> Fingerprint:
         "optimizer": None if experiment.optimizer is None else _optimizer(experiment),
         "key": [str(jax.random.key_impl(key)), *jax.random.key_data(key).tolist()],
     }
+    if experiment.metrics:
+        result["metrics"] = sorted(experiment.metrics)
     result.update(_model(experiment.model))
     result["initial values"] = digest(to_arrays(nnx.state(experiment.model)))
     return result

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import operator
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any, cast
 
 import jax
 import numpy as np
@@ -19,10 +20,12 @@ from aihwjax.experiments.arrays import own_buffers
 from aihwjax.experiments.checkpoint import Checkpoints, Progress
 from aihwjax.experiments.data import Dataset, Splits, fingerprint, from_arrays
 from aihwjax.experiments.fingerprint import describe
-from aihwjax.experiments.losses import per_example
+from aihwjax.experiments.losses import OwnLoss, resolved
 from aihwjax.experiments.metrics import EpochMetrics, Printer, Report
+from aihwjax.experiments.own_metrics import Metric, measured
 from aihwjax.experiments.padding import inert
-from aihwjax.experiments.shapes import check_loss_fits, prediction
+from aihwjax.experiments.shapes import batch_sizes, check_loss_fits, prediction
+from aihwjax.experiments.tasks import task_of
 from aihwjax.experiments.training import BasicTraining, short
 from aihwjax.typing import Key
 
@@ -57,7 +60,7 @@ def fit(
     """
     splits = _splits(experiment if data is None else data)
     run_key = _key(key)
-    _check_fit(experiment, splits)
+    output = _check_fit(experiment, splits)
     model = nnx.clone(experiment.model)
     model.train()
     graph, moving, fixed = optim.take_apart(model)
@@ -73,13 +76,17 @@ def fit(
             _report(reports, progress.metrics)
     schedule = experiment.learning_rate if callable(experiment.learning_rate) else None
     rate = np.float32(0 if schedule else experiment.learning_rate)
+    loss = resolved(experiment.loss_function)
     program = loop.Program(
         graph,
-        per_example(experiment.loss_function),
+        loss,
         experiment.optimizer,
         schedule,
         experiment.batch_size,
-        inert(model),
+        # no user's loss sees empty rows: their loss, or its slope, need not be finite
+        inert(model) and not isinstance(loss, OwnLoss),
+        None if "accuracy" in experiment.metrics else task_of(experiment.loss_function, output, splits),
+        bool(experiment.metrics),
     )
     train, valid = _on_device(splits.train_x, splits.train_y), _on_device(splits.valid_x, splits.valid_y)
     # once, as each of the many numbers would be a transfer of its own in every epoch
@@ -89,7 +96,7 @@ def fit(
         start = time.monotonic()
         turn = jax.device_put(np.uint32(number))
         state, totals = loop.epoch(program, state, numbers, rate, train, valid, run_key, turn)
-        entry = _metrics(number, jax.device_get(totals), splits, experiment.batch_size)
+        entry = _metrics(number, jax.device_get(totals), splits, program, experiment.metrics)
         entry["time_epoch"] = time.monotonic() - start
         metrics.append(entry)
         if checkpoints is not None:
@@ -121,8 +128,8 @@ def run_local(
         reports: Further reports, called with the metrics so far.
 
     Returns:
-        One dictionary an epoch: ``epoch``, ``accuracy`` (a fraction), ``train_loss``,
-        ``valid_loss``, ``time_epoch`` (seconds).
+        One dictionary an epoch: ``epoch``, ``accuracy`` (a fraction; only where there are classes),
+        ``train_loss``, ``valid_loss``, metrics of your own, ``time_epoch`` (seconds).
 
     Raises:
         AihwjaxError: As :func:`fit`.
@@ -179,36 +186,46 @@ def _key(key: Key | int) -> Key:
     raise ConfigError(f"key={short(key)} is not allowed: give a whole number or a JAX key")
 
 
-def _check_fit(experiment: BasicTraining, splits: Splits) -> None:
+def _check_fit(experiment: BasicTraining, splits: Splits) -> jax.ShapeDtypeStruct:
     """Apply model and loss abstractly, so that what does not fit fails before anything is compiled."""
     x, y = (jax.ShapeDtypeStruct((2, *array.shape[1:]), array.dtype) for array in (splits.train_x, splits.train_y))
     output = prediction(experiment.model, x)
-    if np.issubdtype(y.dtype, np.integer):
+    own = isinstance(resolved(experiment.loss_function), OwnLoss)
+    # whole numbers of one output, or of several dimensions, are what a user's loss takes them for
+    if np.issubdtype(y.dtype, np.integer) and not (own and (len(output.shape), len(y.shape)) != (2, 1)):
         classes = output.shape[1]
         ends = [end for labels in (splits.train_y, splits.valid_y) for end in (int(labels.min()), int(labels.max()))]
         for label in ends:
-            if not 0 <= label < classes:
+            if not 0 <= label < classes and not (own and classes == 1):
                 raise DataError(
                     f"label {label} is out of range: the model's {classes} outputs allow 0 to {classes - 1}"
                 )
-    check_loss_fits(experiment.loss_function, output, y)
+    sizes = batch_sizes(experiment.batch_size, len(splits.train_y), len(splits.valid_y))
+    check_loss_fits(experiment.loss_function, output, y, sizes)
+    return output
 
 
 def _on_device(x: np.ndarray, y: np.ndarray) -> loop.Split:
     return loop.Split(jax.device_put(x), jax.device_put(y))
 
 
-def _metrics(number: int, totals: loop.Totals, splits: Splits, batch_size: int) -> EpochMetrics:
+def _metrics(
+    number: int, totals: loop.Totals, splits: Splits, program: loop.Program, metrics: Mapping[str, Metric]
+) -> EpochMetrics:
     count, valid = len(splits.train_y), len(splits.valid_y)
-    sizes = np.full(len(totals.train_loss), batch_size, np.float64)
-    sizes[-1] = count - batch_size * (len(sizes) - 1)
-    return {
+    sizes = np.full(len(totals.train_loss), program.batch_size, np.float64)
+    sizes[-1] = count - program.batch_size * (len(sizes) - 1)
+    own = {} if totals.predictions is None else measured(metrics, np.asarray(totals.predictions), splits.valid_y)
+    accuracy = own.pop("accuracy", None) if program.task is None else int(totals.correct) / valid
+    entry: dict[str, Any] = {
         "epoch": number,
-        "accuracy": int(totals.correct) / valid,
+        **({} if accuracy is None else {"accuracy": accuracy}),
         "train_loss": float(np.dot(totals.train_loss.astype(np.float64), sizes)) / count,
         "valid_loss": math.fsum(totals.valid_loss.tolist()) / valid,
+        **own,
         "time_epoch": 0.0,
     }
+    return cast(EpochMetrics, entry)
 
 
 def _report(reports: Iterable[Report], metrics: list[EpochMetrics]) -> None:

@@ -17,7 +17,8 @@ import optax
 from flax import nnx
 from jax import lax
 
-from aihwjax.experiments.losses import PerExample
+from aihwjax.experiments.losses import OwnLoss, PerExample, WholeBatch
+from aihwjax.experiments.tasks import Task
 from aihwjax.nn.containers import takes_key
 from aihwjax.optim import OptimizerState, Training, analog_sgd, training_step
 from aihwjax.random import Noise, NoiseEngine, derive, fold, stream
@@ -45,9 +46,11 @@ class Totals(NamedTuple):
     train_loss: jax.Array
     """Mean loss of each training step."""
     valid_loss: jax.Array
-    """Sum of the losses of each validation batch."""
+    """Losses over the validation set, each a sum over examples: together the mean loss times their number."""
     correct: jax.Array
-    """Correct validation examples, one number."""
+    """Correct validation examples, one number; 0 without classes."""
+    predictions: jax.Array | None
+    """Outputs for the whole validation set, if the program keeps them."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +59,8 @@ class Program:
 
     graph: nnx.GraphDef[Any]
     """The model without its numbers."""
-    loss: PerExample
-    """Loss of each example."""
+    loss: PerExample | OwnLoss
+    """Loss of each example, or a user's loss of a whole batch."""
     optimizer: optax.GradientTransformation | None
     """Optimizer of the digital parameters."""
     schedule: optax.Schedule | None
@@ -66,6 +69,10 @@ class Program:
     """Examples in a step."""
     pad: bool
     """Fill a last, partial batch with empty rows instead of tracing a shorter step."""
+    task: Task | None = Task.LABELS
+    """When a prediction is right; ``None``: there is no such thing."""
+    keep: bool = False
+    """Whether an epoch returns the outputs for the validation set."""
 
 
 def call(model: nnx.Module, x: jax.Array, key: Noise) -> jax.Array:
@@ -98,8 +105,7 @@ def epoch(
         number: The epoch, from 0.
     """
     state, train_loss = train_epoch(program, state, fixed, learning_rate, train, key, number)
-    valid_loss, correct = validate(program, state[0], fixed, validation, key, number)
-    return state, Totals(train_loss, valid_loss, correct)
+    return state, Totals(train_loss, *validate(program, state[0], fixed, validation, key, number))
 
 
 # wide vectors make the passes over the crosspoints 5 to 10 % faster on processors that have them
@@ -140,19 +146,24 @@ def train_epoch(
         moving, optimizer_state, loss = advance(*state, fixed, derive(noise, number), x, y, real)
         return (moving, optimizer_state), loss
 
-    steps = (jnp.arange(full, dtype=jnp.uint32), order[: full * size].reshape(full, size))
-    state, losses = lax.scan(step, state, steps)
+    losses: list[jax.Array] = []
+    if full:  # else a loss would see a batch of a size that there is not
+        steps = (jnp.arange(full, dtype=jnp.uint32), order[: full * size].reshape(full, size))
+        state, each = lax.scan(step, state, steps)
+        losses.append(each)
     if rest:
         state, last = step(state, (jnp.uint32(full), order[full * size :]))
-        losses = jnp.append(losses, last)
-    return state, losses
+        losses.append(last[None])
+    return state, jnp.concatenate(losses)
 
 
 def _mean_loss(
-    loss: PerExample, model: nnx.Module, x: jax.Array, y: jax.Array, real: jax.Array | None, key: Noise
+    loss: PerExample | OwnLoss, model: nnx.Module, x: jax.Array, y: jax.Array, real: jax.Array | None, key: Noise
 ) -> jax.Array:
-    """Return the mean loss over the real rows of a batch (all, if ``real`` is ``None``)."""
+    """Return the loss of a batch: of a :class:`WholeBatch` its own, else the mean over the real rows."""
     losses = loss(call(model, x, key), y)
+    if isinstance(loss, WholeBatch):
+        return losses
     if real is None:
         return losses.sum() / losses.shape[0]
     return jnp.where(real, losses, 0).sum() / real.sum()
@@ -169,8 +180,12 @@ def _rows(data: Split, rows: jax.Array, padded: bool) -> Split:
 @functools.partial(jax.jit, static_argnames=("program",))
 def validate(
     program: Program, moving: nnx.State, fixed: nnx.State, data: Split, key: Key, number: Number
-) -> tuple[jax.Array, jax.Array]:
-    """Return the sum of the losses of each validation batch and the number of correct examples."""
+) -> tuple[jax.Array, jax.Array, jax.Array | None]:
+    """Return losses, the number of correct examples and, if kept, outputs, as in :class:`Totals`.
+
+    Outputs are computed in batches of a size that suits the machine, the last one filled up. A
+    user's loss is called on the outputs of true rows, one of whole batches in batches as large as those of training.
+    """
     key = jax.random.fold_in(key, number)
     model = nnx.merge(program.graph, moving, fixed)
     model.eval()
@@ -179,35 +194,52 @@ def validate(
     size = min(max(program.batch_size, _VALIDATION_ROWS), count)
     batches = -(-count // size)
     padded = batches * size > count
+    own = isinstance(program.loss, OwnLoss)
     noise = stream(fold(key, "validate"), NoiseEngine.COUNTER)
 
-    def batch(correct: jax.Array, number: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def batch(correct: jax.Array, number: jax.Array) -> tuple[jax.Array, tuple[jax.Array | None, jax.Array | None]]:
         rows = number * size + jnp.arange(size, dtype=jnp.uint32)
         x, y = _rows(data, rows, padded)
         prediction = call(nnx.merge(graph, state), x, derive(noise, number))
-        losses, hits = program.loss(prediction, y), hit(prediction, y)
-        if padded:
-            real = rows < count
-            losses, hits = jnp.where(real, losses, 0), hits & real
-        return correct + hits.sum(dtype=jnp.int32), losses.sum()
+        real = rows < count if padded else True
+        if program.task is not None:
+            correct = correct + (hit(program.task, prediction, y) & real).sum(dtype=jnp.int32)
+        losses = None if own else jnp.where(real, program.loss(prediction, y), 0).sum()
+        return correct, (losses, prediction if own or program.keep else None)
 
-    correct, losses = lax.scan(batch, jnp.int32(0), jnp.arange(batches, dtype=jnp.uint32))
-    return losses, correct
+    correct, (losses, kept) = lax.scan(batch, jnp.int32(0), jnp.arange(batches, dtype=jnp.uint32))
+    predictions = None if kept is None else kept.reshape(batches * size, *kept.shape[2:])[:count]
+    if losses is None:
+        assert predictions is not None
+        losses = _own_losses(program, Split(predictions, data.y))
+    return losses, correct, predictions if program.keep else None
 
 
-def hit(prediction: jax.Array, target: jax.Array) -> jax.Array:
+def _own_losses(program: Program, data: Split) -> jax.Array:
+    """Return a user's loss on outputs and targets: of each example, or of each batch times its number of rows."""
+    if not isinstance(program.loss, WholeBatch):
+        return program.loss(*data)
+    count, size = data.y.shape[0], program.batch_size
+    full = count // size * size
+    losses = []
+    if full:
+        batches = Split(*(array[:full].reshape(-1, size, *array.shape[1:]) for array in data))
+        losses.append(size * lax.map(lambda batch: program.loss(*batch), batches))
+    if full < count:
+        losses.append((count - full) * program.loss(*(array[full:] for array in data))[None])
+    return jnp.concatenate(losses)
+
+
+def hit(task: Task, prediction: jax.Array, target: jax.Array) -> jax.Array:
     """Return for each example whether the prediction is right.
 
-    Labels are compared with the largest output; one-hot targets with theirs; a single output with
-    the side of 0.5 on which its target lies.
-
     Args:
+        task: When it is.
         prediction: Outputs ``(n, classes)``.
         target: Labels ``(n,)`` or targets shaped like the outputs.
     """
-    if target.ndim < prediction.ndim and jnp.issubdtype(target.dtype, jnp.integer):
+    if task is Task.LABELS:
         return jnp.argmax(prediction, axis=1) == target
-    flat, goal = prediction.reshape(len(prediction), -1), target.reshape(len(target), -1)
-    if flat.shape[1] > 1:
-        return jnp.argmax(flat, axis=1) == jnp.argmax(goal, axis=1)
-    return ((flat > 0.5) == (goal > 0.5)).all(axis=1)
+    if task is Task.ONE_HOT:
+        return jnp.argmax(prediction, axis=1) == jnp.argmax(target, axis=1)
+    return ((prediction > 0.5) == (target > 0.5)).all(axis=1)

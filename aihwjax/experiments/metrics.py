@@ -5,24 +5,25 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TextIO, TypeAlias, TypedDict
+from typing import Any, NotRequired, TextIO, TypeAlias, TypedDict
 
 from aihwjax.errors import CheckpointError
+from aihwjax.scores import accuracy_text, own_names
 
 
 class EpochMetrics(TypedDict):
-    """Metrics of one epoch (spec: experiments, section 5.1)."""
+    """Metrics of one epoch (spec: experiments, section 5.1); your own are further entries, by name."""
 
     epoch: int
     """Number of the epoch, from 0."""
-    accuracy: float
-    """Correct fraction of the validation set, 0 to 1."""
+    accuracy: NotRequired[float]
+    """Correct fraction of the validation set, 0 to 1; missing where there are no classes."""
     train_loss: float
-    """Mean loss over the training set, while the weights change."""
+    """Mean over the training examples of the loss of their batch, while the weights change."""
     valid_loss: float
-    """Mean loss over the validation set after the epoch."""
+    """Mean over the validation examples of the loss of their batch, after the epoch."""
     time_epoch: float
     """Seconds for training and validation."""
 
@@ -47,10 +48,13 @@ class Printer:
     def __call__(self, metrics: list[EpochMetrics]) -> None:
         """Print the last epoch."""
         last = metrics[-1]
+        values: Mapping[str, Any] = last
+        accuracy = f"accuracy {accuracy_text(last, 6)}, " if "accuracy" in last else ""
+        own = "".join(f", {name} {values[name]:.8g}" for name in own_names([last]))
         print(
             f"Epoch {last['epoch']}: training loss {last['train_loss']:.8f}\n"
-            f"Validation of {self._count} images: accuracy {100 * last['accuracy']:.6f} %, "
-            f"loss {last['valid_loss']:.8f}\n"
+            f"Validation of {self._count} {'images' if accuracy else 'examples'}: {accuracy}"
+            f"loss {last['valid_loss']:.8f}{own}\n"
             f"Time of the epoch: {last['time_epoch']:.4g}s",
             file=self._out or sys.stdout,
             flush=True,

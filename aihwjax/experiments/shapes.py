@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import jax
+import jax.numpy as jnp
 from flax import nnx
 
-from aihwjax.errors import DataError
+from aihwjax.errors import AihwjaxError, DataError
 from aihwjax.experiments import loop
-from aihwjax.experiments.losses import LossFunction, per_example
+from aihwjax.experiments.losses import LossFunction, OwnLoss, WholeBatch, loss_name, resolved
 
 
 def prediction(model: nnx.Module, x: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
@@ -29,20 +32,50 @@ def prediction(model: nnx.Module, x: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStru
     return output
 
 
-def check_loss_fits(loss: LossFunction, output: jax.ShapeDtypeStruct, y: jax.ShapeDtypeStruct) -> None:
+def check_loss_fits(
+    loss: LossFunction, output: jax.ShapeDtypeStruct, y: jax.ShapeDtypeStruct, sizes: Iterable[int] = (2,)
+) -> None:
     """Refuse a loss that cannot compare these outputs with these targets.
 
     Args:
         loss: The loss.
-        output: Shape and type of outputs.
-        y: Shape and type of targets.
+        output: Shape and type of outputs, ``(n, ...)``.
+        y: Shape and type of targets, ``(n, ...)``.
+        sizes: Numbers of examples that a batch may have.
 
     Raises:
-        DataError: If it cannot.
+        DataError: If it cannot, or gives anything but one number (of each example by itself: one each).
+        ShapeError: If a loss of the library cannot.
     """
-    try:
-        jax.eval_shape(per_example(loss), output, y)
-    except (TypeError, ValueError, IndexError) as error:
-        reason = " ".join(str(error).split())[:200]
-        text = f"the loss does not fit outputs {output.shape} and targets {y.shape}: {reason}"
-        raise DataError(text) from error
+    function = resolved(loss)
+    for size in sizes:
+        batch = [jax.ShapeDtypeStruct((size, *each.shape[1:]), each.dtype) for each in (output, y)]
+        shapes = f"outputs {batch[0].shape} and targets {batch[1].shape}"
+        try:
+            found = jax.eval_shape(function, *batch)
+        except AihwjaxError:
+            raise
+        except Exception as error:  # what a user's function raises can be anything
+            reason = " ".join(str(error).split())[:200] or type(error).__name__
+            raise DataError(f"the loss does not fit {shapes}: {reason}") from error
+        if not isinstance(function, OwnLoss):
+            continue
+        whole = isinstance(function, WholeBatch)
+        said = f"loss_function={loss_name(loss)} returns shape {found.shape} of type {found.dtype} for {shapes}"
+        if not jnp.issubdtype(found.dtype, jnp.floating):
+            raise DataError(f"{said}: give floating-point numbers")
+        if found.shape != (() if whole else (size,)):
+            hint = f", or wrap it, aj.nn.losses.per_example({loss_name(loss)})" if found.shape == (size,) else ""
+            wanted = f"one number for the batch, such as the mean{hint}" if whole else f"one an example, ({size},)"
+            raise DataError(f"{said}: give {wanted}")
+
+
+def batch_sizes(batch_size: int, *counts: int) -> list[int]:
+    """Return the numbers of examples that batches of whole data sets have.
+
+    Args:
+        batch_size: Examples in a batch.
+        counts: Examples in each data set.
+    """
+    found = {size for count in counts for size in (min(batch_size, count), count % batch_size) if size}
+    return sorted(found, reverse=True)

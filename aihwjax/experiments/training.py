@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Self
 
 import jax
@@ -13,6 +14,7 @@ from aihwjax.config import LARGEST
 from aihwjax.errors import ConfigError, ModuleError, nearest
 from aihwjax.experiments.data import Dataset, as_dataset
 from aihwjax.experiments.losses import LossFunction, check_loss, loss_name
+from aihwjax.experiments.own_metrics import Metric, check_metrics
 from aihwjax.typing import Number
 
 if TYPE_CHECKING:
@@ -46,13 +48,21 @@ class BasicTraining:
     batch_size: int = 64
     """Examples in a training step."""
     loss_function: LossFunction = "NLLLoss"
-    """A name, a loss class, or a callable ``loss(prediction, target)`` that gives the mean."""
+    """A name, a loss class, or a callable ``loss(predictions, targets)`` that gives one number for a batch.
+
+    Your own is called on the whole batch ``(n, ...)`` as you wrote it, on a last, partial one with its true
+    rows; what it divides by is up to it. :func:`aihwjax.nn.losses.per_example` makes one of a function of each
+    example.
+    """
     epochs: int = 30
     """Passes over the training set."""
     learning_rate: Number | optax.Schedule = 0.05
     """Step size of tiles and digital parameters: a number, or a schedule from the step to one."""
     optimizer: optax.GradientTransformation | None = None
     """Optimizer of the digital parameters; ``None``: plain gradient descent with ``learning_rate``."""
+    metrics: Mapping[str, Metric] = dataclasses.field(default_factory=dict)
+    """Your own metrics by name: ``function(predictions, targets) -> number``, called after each epoch with
+    NumPy arrays of the whole validation set. One named ``accuracy`` takes the place of the library's."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "dataset", as_dataset(self.dataset))
@@ -64,6 +74,7 @@ class BasicTraining:
         check_learning_rate(self.learning_rate)
         if self.optimizer is not None and not (hasattr(self.optimizer, "init") and hasattr(self.optimizer, "update")):
             raise ConfigError(f"optimizer={short(self.optimizer)} is not allowed: give an optax transformation or None")
+        object.__setattr__(self, "metrics", check_metrics(self.metrics))
 
     def replace(self, **fields: Any) -> Self:
         """Return a copy with fields replaced.
@@ -84,7 +95,8 @@ class BasicTraining:
         return (
             f"{type(self).__name__}(dataset={self.dataset}, batch_size={self.batch_size}, "
             f"loss_function={loss_name(self.loss_function)}, epochs={self.epochs}, "
-            f"learning_rate={self.learning_rate}, model={self.model!r})"
+            f"learning_rate={self.learning_rate}, model={self.model!r}"
+            f"{f', metrics={list(self.metrics)}' if self.metrics else ''})"
         )
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Num
 
-from aihwjax.errors import ShapeError
+from aihwjax.errors import ConfigError, ShapeError
 
 
 def nll_loss(log_probabilities: Float[Array, "n classes"], labels: Int[Array, " n"]) -> Float[Array, " n"]:
@@ -120,6 +122,61 @@ class BCELoss(_MeanLoss):
     """Mean of :func:`bce_loss`."""
 
     per_example = staticmethod(bce_loss)
+
+
+class _PerExampleLoss(_MeanLoss):
+    """What :func:`per_example` makes; equal for equal functions, so that programs are reused."""
+
+    def __init__(self, function: Callable[..., jax.Array]) -> None:
+        self.per_example = function  # type: ignore[method-assign]
+        self.__name__ = f"per_example({getattr(function, '__name__', type(function).__name__)})"
+
+    def __call__(self, predictions: Float[Array, "n ..."], targets: Num[Array, "n ..."]) -> Float[Array, ""]:
+        losses = jnp.asarray(self.per_example(predictions, targets))
+        if losses.shape != jnp.shape(predictions)[:1]:
+            raise ShapeError(
+                f"{self.__name__}: predictions {jnp.shape(predictions)} have a loss of shape {losses.shape}: "
+                "give one number for each example, (n,)"
+            )
+        return losses.mean()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _PerExampleLoss) and self.per_example == other.per_example
+
+    def __hash__(self) -> int:
+        return hash(self.per_example)
+
+    def __repr__(self) -> str:
+        return self.__name__
+
+
+def per_example(function: Callable[..., Float[Array, " n"]]) -> Callable[..., Float[Array, ""]]:
+    """Make a loss of a function that gives the loss of each example by itself; also as a decorator.
+
+    An experiment calls a loss of your own on whole batches, as it is. One that says with this function that
+    it looks at each example alone is averaged over the examples: exactly over the whole validation set.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> @per_example
+        ... def absolute(predictions, targets):
+        ...     return jnp.abs(predictions - targets).sum(axis=1)
+        >>> float(absolute(jnp.array([[1.0], [4.0]]), jnp.array([[0.0], [0.0]])))
+        2.5
+
+    Args:
+        function: ``function(predictions (n, ...), targets (n, ...)) -> (n,)``, for instance one of optax's losses.
+
+    Returns:
+        A loss that is called with predictions and targets and returns the mean, one number. It raises
+        :class:`ShapeError` if the function returns anything but ``(n,)``.
+
+    Raises:
+        ConfigError: If ``function`` is not callable.
+    """
+    if not callable(function):
+        raise ConfigError(f"function={function!r} is not allowed: give a callable (predictions, targets) -> (n,)")
+    return _PerExampleLoss(function)
 
 
 def _per_example(values: jax.Array) -> jax.Array:

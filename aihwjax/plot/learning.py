@@ -7,7 +7,8 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from jaxtyping import Float64, Int64
@@ -15,6 +16,7 @@ from jaxtyping import Float64, Int64
 from aihwjax.errors import DataError
 from aihwjax.experiments.metrics import EpochMetrics
 from aihwjax.plot.style import GREY, axes, drawn, panels
+from aihwjax.scores import own_names
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 Run: TypeAlias = Sequence[EpochMetrics] | str | Path
 """Metrics of a run: the list that ``run_local`` and ``fit`` return, or a ``metrics.jsonl`` or its folder."""
 
-_METRICS = ("accuracy", "train_loss", "valid_loss")
+_LOSSES = ("train_loss", "valid_loss")
 
 
 @dataclass(frozen=True)
@@ -34,12 +36,14 @@ class LearningCurve:
     """What the run is called."""
     epochs: Int64[np.ndarray, " epochs"]
     """Number of each epoch, from 1: how many passes lie behind its metrics."""
-    accuracy: Float64[np.ndarray, " epochs"]
-    """Correct fraction of the validation set, 0 to 1."""
+    accuracy: Float64[np.ndarray, " epochs"] | None
+    """Correct fraction of the validation set, 0 to 1; ``None`` where there are no classes."""
     train_loss: Float64[np.ndarray, " epochs"]
     """Mean loss over the training set, while the weights change."""
     valid_loss: Float64[np.ndarray, " epochs"]
     """Mean loss over the validation set after the epoch."""
+    metrics: Mapping[str, Float64[np.ndarray, " epochs"]] = dataclasses.field(default_factory=dict)
+    """The user's own metrics by name; an epoch that lacks one has NaN."""
 
 
 def read_learning_curve(run: Run, name: str | None = None) -> LearningCurve:
@@ -55,7 +59,8 @@ def read_learning_curve(run: Run, name: str | None = None) -> LearningCurve:
     if isinstance(run, str | Path):
         path = Path(run)
         path = path / "metrics.jsonl" if path.is_dir() else path
-        entries, source = _lines(path), f"{str(path)!r}"
+        entries: list[Mapping[str, Any]] = _lines(path)
+        source = f"{str(path)!r}"
         name = name or (path.resolve().parent.name if path.name == "metrics.jsonl" else path.stem)
     else:
         entries, source = list(run), "the run"
@@ -63,16 +68,21 @@ def read_learning_curve(run: Run, name: str | None = None) -> LearningCurve:
         raise DataError(f"{source} holds no epoch: give the metrics of at least one")
     try:
         epochs = np.asarray([int(entry["epoch"]) + 1 for entry in entries])
-        columns = [np.asarray([float(entry[metric]) for entry in entries]) for metric in _METRICS]  # type: ignore[literal-required]
-    except (KeyError, TypeError, ValueError) as error:
+        train, valid = [np.asarray([float(entry[loss]) for entry in entries]) for loss in _LOSSES]
+        accuracy, *own = [
+            np.asarray([float(entry.get(metric, np.nan)) for entry in entries])
+            for metric in ("accuracy", *own_names(entries))
+        ]
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise DataError(
-            f"{source} holds no metrics: each epoch needs epoch, {', '.join(_METRICS)}"
-            f" ({type(error).__name__}: {error})"
+            f"{source} holds no metrics: each epoch needs epoch, {', '.join(_LOSSES)} ({type(error).__name__}: {error})"
         ) from None
-    return LearningCurve(name or "run", epochs, *columns)
+    classes = any("accuracy" in entry for entry in entries)
+    metrics = dict(zip(own_names(entries), own, strict=True))
+    return LearningCurve(name or "run", epochs, accuracy if classes else None, train, valid, metrics)
 
 
-def _lines(path: Path) -> list[EpochMetrics]:
+def _lines(path: Path) -> list[Mapping[str, Any]]:
     try:
         text = path.read_text(encoding="utf-8")
         return [json.loads(line) for line in text.splitlines() if line.strip()]
@@ -86,22 +96,32 @@ def _lines(path: Path) -> list[EpochMetrics]:
 def plot_learning_curves(
     runs: Mapping[str, Run] | Sequence[Run | LearningCurve] | Run | LearningCurve, ax: Axes | None = None
 ) -> Figure:
-    """Draw the losses and the validation error of one or several runs over the epochs.
+    """Draw the losses, the validation error and own metrics of one or several runs over the epochs.
+
+    The validation error is left out where there are no classes; each metric of your own has axes of its own.
 
     Args:
         runs: One run or several; with their names if a dictionary.
-        ax: Where to draw the validation error alone; by default a new figure has both.
+        ax: Where to draw the validation error alone; by default a new figure has everything.
 
     Raises:
-        DataError: If a file is not there or damaged, or there is no epoch.
+        DataError: If a file is not there or damaged, there is no epoch, or ``ax`` is given and no run has classes.
         MissingExtraError: If matplotlib is not installed.
     """
     curves = _curves(runs)
+    classified = [curve for curve in curves if curve.accuracy is not None]
     if ax is not None:
+        if not classified:
+            raise DataError("no run has an accuracy, so there is no validation error for ax: leave ax out")
         figure, ax = axes(ax)
         _draw_error(curves, ax)
         return figure
-    figure, (left, right) = panels(2)
+    own = [*dict.fromkeys(name for curve in curves for name in curve.metrics)]
+    count = 1 + bool(classified) + len(own)
+    figure, places = panels(min(count, 2), -(-count // 2))
+    for spare in places[count:]:
+        spare.remove()
+    left = places[0]
     for curve in curves:
         (line,) = left.plot(curve.epochs, curve.train_loss, "o-", ms=2.5, label=curve.name)
         left.plot(curve.epochs, curve.valid_loss, "--", color=line.get_color())
@@ -110,14 +130,24 @@ def plot_learning_curves(
     left.set(xlabel="epoch", ylabel="loss")
     left.locator_params(axis="x", integer=True)
     left.legend(handles=left.get_lines()[-2:])
-    _draw_error(curves, right)
+    colours = {curve.name: line.get_color() for curve, line in zip(curves, left.get_lines()[::2], strict=False)}
+    if classified:
+        _draw_error(classified, places[1], colours)
+    for name, place in zip(own, places[1 + bool(classified) :], strict=False):
+        having = [curve for curve in curves if name in curve.metrics]
+        _draw([(curve, curve.metrics[name]) for curve in having], name, place, colours)
     return figure
 
 
-def _draw_error(curves: Sequence[LearningCurve], ax: Axes) -> None:
-    for curve in curves:
-        ax.plot(curve.epochs, 100 * (1 - curve.accuracy), "o-", ms=2.5, label=curve.name)
-    ax.set(xlabel="epoch", ylabel="validation error (%)")
+def _draw_error(curves: Sequence[LearningCurve], ax: Axes, colours: Mapping[str, Any] = MappingProxyType({})) -> None:
+    errors = [(curve, 100 * (1 - curve.accuracy)) for curve in curves if curve.accuracy is not None]
+    _draw(errors, "validation error (%)", ax, colours)
+
+
+def _draw(values: Sequence[tuple[LearningCurve, np.ndarray]], label: str, ax: Axes, colours: Mapping[str, Any]) -> None:
+    for curve, value in values:
+        ax.plot(curve.epochs, value, "o-", ms=2.5, label=curve.name, color=colours.get(curve.name))
+    ax.set(xlabel="epoch", ylabel=label.replace("$", r"\$"))  # a name is no formula
     ax.locator_params(axis="x", integer=True)
     ax.legend()
 

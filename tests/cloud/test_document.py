@@ -94,6 +94,8 @@ CANNOT_TRAVEL = [
     ({"dataset": aj.MNIST10K.with_normalization((0.5,), (0.5,))}, "dataset='mnist10k' was changed"),
     ({"learning_rate": optax.constant_schedule(0.1)}, "learning_rate is a schedule"),
     ({"optimizer": optax.adam(0.1)}, "optimizer is not allowed"),
+    ({"metrics": {"f1": lambda p, t: 0.0}}, "metrics ('f1') are functions of your own, which cannot travel"),
+    ({"loss_function": aj.nn.losses.per_example(aj.nn.losses.nll_loss)}, "loss_function=per_example(nll_loss)"),
     ({"loss_function": lambda p, t: (p - t).mean()}, "loss_function=<lambda>"),
     ({"model": nn.AnalogSequential(nn.Function(abs))}, "model[0].function"),
 ]
@@ -246,6 +248,13 @@ def test_metrics_that_are_not_finite_come_back_as_nan():
     entry = {"epoch": 0, "accuracy": 0.1, "train_loss": None, "valid_loss": 2, "time_epoch": 0.5}
     found = document.metrics({"metrics": [entry]})
     assert math.isnan(found[0]["train_loss"]) and found[0]["valid_loss"] == 2.0
+
+
+def test_metrics_need_no_accuracy_and_may_have_names_of_their_own():
+    entry = {"epoch": 0, "train_loss": 1.0, "valid_loss": 2.0, "f1": 0.5, "time_epoch": 0.5}
+    assert document.metrics({"metrics": [entry]}) == [entry]
+    with pytest.raises(ArchiveError, match=r"metrics\[0\].f1='good' is not allowed"):
+        document.metrics({"metrics": [{**entry, "f1": "good"}]})
 
 
 def test_tiles_are_counted_before_they_are_made():

@@ -223,6 +223,15 @@ def test_numbers_that_were_not_finite_come_back_as_nan(server):
     assert math.isnan(entry["train_loss"]) and entry["accuracy"] == 0.5
 
 
+def test_metrics_need_no_accuracy_and_may_have_names_of_their_own(server):
+    found = experiment(server, status="completed")
+    wanted = {"epoch": 0, "train_loss": 1.0, "valid_loss": 2.0, "f1": 0.5, "time_epoch": 0.1}
+    server.on(f"GET /api/v1/experiments/{ID}/result", Answer(body={"metrics": [wanted]}))
+    assert found.get_result() == [wanted]
+    found.answer["metrics"] = wanted
+    assert found._told() == "completed  f1 0.5"
+
+
 def test_waiting_outlasts_a_composer_that_is_started_again(server):
     found = experiment(server)
     states = [Answer(body=WAITING), *[Answer(500)] * 2, Answer(body={**WAITING, "status": "running"})]

@@ -14,8 +14,9 @@ from aihwjax.devices.constant_step import ConstantStepDevice
 from aihwjax.experiments import fit, loop, run_local
 from aihwjax.experiments.arrays import own_buffers, to_arrays
 from aihwjax.experiments.data import from_arrays
-from aihwjax.experiments.losses import per_example
+from aihwjax.experiments.losses import resolved
 from aihwjax.experiments.padding import inert
+from aihwjax.experiments.tasks import Task
 from aihwjax.nn import losses
 from aihwjax.tile.config import SingleRPUConfig
 from aihwjax.tile.product.io import IOParameters, NoiseManagementType
@@ -133,7 +134,7 @@ def test_empty_rows_leave_no_trace(config, tolerance):
         model = nnx.clone(experiment.model)
         graph, moving, fixed = optim.take_apart(model)
         state = own_buffers((moving, optim.analog_sgd(0.2).init(model)))
-        program = loop.Program(graph, per_example("NLLLoss"), None, None, 8, pad)
+        program = loop.Program(graph, resolved("NLLLoss"), None, None, 8, pad)
         splits = experiment.dataset.load()
         train, valid = loop.Split(*map(jnp.asarray, splits[:2])), loop.Split(*map(jnp.asarray, splits[2:]))
         for number in range(3):
@@ -195,13 +196,22 @@ def test_numbers_do_not_recompile():
     assert loop.train_epoch._cache_size() == programs + 1
 
 
-def test_a_users_loss_trains_like_the_librarys():
+@pytest.mark.parametrize("whole", [True, False], ids=["of the batch", "of each example"])
+def test_a_users_loss_trains_like_the_librarys(whole):
     def user(prediction, target):
         return -jnp.mean(prediction[jnp.arange(len(target)), target])
 
-    first, second = run_local(small.experiment()), run_local(small.experiment(loss_function=user))
+    def each(prediction, target):
+        return -prediction[jnp.arange(len(target)), target]
+
+    given = user if whole else losses.per_example(each)
+    (one, first), (two, second) = fit(small.experiment()), fit(small.experiment(loss_function=given))
     for a, b in zip(first, second, strict=True):
-        assert b["train_loss"] == pytest.approx(a["train_loss"], rel=1e-4)
+        assert b["train_loss"] == pytest.approx(a["train_loss"], rel=1e-6)
+        assert b["valid_loss"] == pytest.approx(a["valid_loss"], rel=1e-6)
+        assert b["accuracy"] == a["accuracy"]
+    for a, b in zip(jax.tree.leaves(one.get_weights()), jax.tree.leaves(two.get_weights()), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)
 
 
 def test_digital_optimizer_moves_digital_parameters_only():
@@ -233,15 +243,16 @@ def test_targets_of_a_regression():
 
 
 HITS = [
-    ("labels", [[0.1, 0.9], [0.8, 0.2]], [1, 1], [True, False]),
-    ("one hot", [[0.1, 0.9], [0.8, 0.2]], [[0.0, 1.0], [0.0, 1.0]], [True, False]),
-    ("one output", [[0.9], [0.2]], [[1.0], [1.0]], [True, False]),
+    (Task.LABELS, [[0.1, 0.9], [0.8, 0.2]], [1, 1], [True, False]),
+    (Task.ONE_HOT, [[0.1, 0.9], [0.8, 0.2]], [[0.0, 1.0], [0.0, 1.0]], [True, False]),
+    (Task.MARKS, [[0.9], [0.2]], [[1.0], [1.0]], [True, False]),
+    (Task.MARKS, [[0.9, 0.6], [0.9, 0.2], [0.1, 0.4]], [[1.0, 1.0], [1.0, 1.0], [0.0, 0.0]], [True, False, True]),
 ]
 
 
-@pytest.mark.parametrize(("prediction", "target", "wanted"), [row[1:] for row in HITS], ids=[row[0] for row in HITS])
-def test_what_counts_as_right(prediction, target, wanted):
-    assert loop.hit(jnp.array(prediction), jnp.array(target)).tolist() == wanted
+@pytest.mark.parametrize(("task", "prediction", "target", "wanted"), HITS)
+def test_what_counts_as_right(task, prediction, target, wanted):
+    assert loop.hit(task, jnp.array(prediction), jnp.array(target)).tolist() == wanted
 
 
 def test_each_example_is_seen_once_an_epoch():
@@ -262,7 +273,7 @@ def test_the_order_changes_with_the_epoch():
     """With steps of one example and no learning, the losses of an epoch are a permutation."""
     experiment = small.experiment(batch_size=1, learning_rate=0.0)
     graph, moving, fixed = optim.take_apart(nnx.clone(experiment.model))
-    program = loop.Program(graph, per_example("NLLLoss"), None, None, 1, False)
+    program = loop.Program(graph, resolved("NLLLoss"), None, None, 1, False)
     splits = experiment.dataset.load()
     train, valid = loop.Split(*map(jnp.asarray, splits[:2])), loop.Split(*map(jnp.asarray, splits[2:]))
     state = own_buffers((moving, optim.analog_sgd(0.0).init(experiment.model)))

@@ -110,6 +110,24 @@ def test_a_network_gives_the_gradient_of_the_same_digital_network() -> None:
         np.testing.assert_allclose(gradients.digital["layers"][index]["bias"].get_value(), b, rtol=1e-4, atol=1e-6)
 
 
+def test_a_loss_of_the_whole_batch_sees_it_and_gives_its_own_gradient() -> None:
+    """The root mean square over a batch: d of a row depends on all rows."""
+    seen = []
+
+    def root(p: jax.Array, t: jax.Array) -> jax.Array:
+        seen.append((p.shape, t.shape))
+        return jnp.sqrt(((p - t) ** 2).mean())
+
+    layer, x, target = linear(exact()), inputs(7, 4), inputs(7, 3, seed=9)
+    value, gradients = nn.value_and_grad(lambda model: root(call(model, x, KEY), target))(layer)
+    weights, bias = (np.asarray(array) for array in layer.get_weights())
+    error = np.asarray(x) @ weights.T + bias - np.asarray(target)
+    by_hand = np.sqrt((error**2).mean())
+    assert set(seen) == {((7, 3), (7, 3))}
+    assert float(value) == pytest.approx(by_hand, rel=1e-5)
+    np.testing.assert_allclose(gradients.analog["tiles/0"][1], error / (21 * by_hand), rtol=1e-4, atol=1e-6)
+
+
 def test_layers_that_are_not_called_have_no_pair_and_shared_layers_have_one() -> None:
     layer = linear(exact(), 4, 4)
     spare = linear(exact(), 4, 4)

@@ -117,6 +117,27 @@ def test_learning_curves_show_what_the_runs_say(tmp_path: Path) -> None:
     check(figure, tmp_path)
 
 
+def test_own_metrics_have_axes_and_a_regression_has_no_validation_error(tmp_path: Path) -> None:
+    regression = [{"epoch": i, "train_loss": 1.0, "valid_loss": 2.0, "r2": 0.1 * i, "$x": 1.0} for i in range(3)]
+    folder = written(tmp_path / "analog", regression)
+    figure = plot.plot_learning_curves(folder)
+    assert [place.get_ylabel() for place in figure.axes] == ["loss", "r2", r"\$x"]
+    np.testing.assert_allclose(figure.axes[1].get_lines()[0].get_ydata(), [0, 0.1, 0.2])
+    check(figure, tmp_path)
+    assert len(plot.plot_learning_curves([{"epoch": 0, "train_loss": 1.0, "valid_loss": 2.0}]).axes) == 1
+    with pytest.raises(aj.DataError, match="no run has an accuracy"):
+        plot.plot_learning_curves(folder, figure.axes[0])
+    curve = plot.read_learning_curve(folder)
+    assert curve.accuracy is None and list(curve.metrics) == ["r2", "$x"]
+
+    mixed = plot.plot_learning_curves({"regression": folder, "classes": metrics(1.0)})
+    loss, error, r2 = mixed.axes[:3]
+    assert (error.get_ylabel(), r2.get_ylabel()) == ("validation error (%)", "r2")
+    colours = {line.get_label(): line.get_color() for line in loss.get_lines()}
+    assert [(line.get_label(), line.get_color()) for line in error.get_lines()] == [("classes", colours["classes"])]
+    assert [line.get_label() for line in r2.get_lines()] == ["regression"]
+
+
 def test_runs_are_named_by_their_folder_and_told_apart(tmp_path: Path) -> None:
     folder = written(tmp_path / "first", metrics(2.0))
     assert plot.read_learning_curve(folder).name == "first"

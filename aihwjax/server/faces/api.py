@@ -11,6 +11,7 @@ from aihwjax.server.faces.answers import declared
 from aihwjax.server.faces.calling import Caller, CallerOf, absolute, core_of, slowly
 from aihwjax.server.faces.schemas import (
     Created,
+    EpochResult,
     Event,
     Events,
     Experiment,
@@ -138,11 +139,12 @@ async def stream(
     return await event_stream(request, caller, view.id, after)
 
 
-@router.get("/experiments/{id}/result", responses=declared(401, 404, 409, 422))
+# a metric that an experiment does not have is left out: null is one that is not finite
+@router.get("/experiments/{id}/result", responses=declared(401, 404, 409, 422), response_model_exclude_unset=True)
 def result(caller: CallerOf, experiment_id: ExperimentId) -> Result:
     """Tell the metrics of each epoch of a completed experiment."""
     found = caller.core.result(caller.identity(), experiment_id)
-    return Result(metrics=[finite(entry) for entry in found])
+    return Result(metrics=[EpochResult(**finite(entry)) for entry in found])
 
 
 @router.get("/experiments/{id}/files/{kind}", responses=declared(401, 404, 409, 422))

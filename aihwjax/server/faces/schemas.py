@@ -141,7 +141,7 @@ class Events(BaseModel):
 
 
 class EpochResult(BaseModel):
-    """Metrics of an epoch."""
+    """Metrics of an epoch; the accuracy is missing where there are no classes, further metrics have their own names."""
 
     model_config = ConfigDict(extra="allow")
 

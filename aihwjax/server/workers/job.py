@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING
 from filelock import FileLock, Timeout
 
 from aihwjax.errors import AihwjaxError, ArchiveError, CheckpointError, CloudError
+from aihwjax.scores import scores
 
 if TYPE_CHECKING:
     from aihwjax.experiments.metrics import EpochMetrics, Report
@@ -134,7 +135,7 @@ class _Lines:
         else:
             print(
                 f"epoch {last['epoch'] + 1} of {self._epochs}: training loss {last['train_loss']:.6g}, "
-                f"validation loss {last['valid_loss']:.6g}, accuracy {100 * last['accuracy']:.2f} %, "
+                f"validation loss {last['valid_loss']:.6g}, {''.join(f'{score}, ' for score in scores(last))}"
                 f"{last['time_epoch']:.2f} s",
                 flush=True,
             )

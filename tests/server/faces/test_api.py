@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from aihwjax.server.core import leases
 from tests.server.faces.harness import ARCHIVE, METRICS, Server, serving
 
 
@@ -79,6 +80,15 @@ def test_an_experiment_from_its_creation_to_its_result(server: Server) -> None:
     head = server.client.head(link["url"])
     assert (head.status_code, head.headers["Content-Length"], head.content) == (200, "10", b"")
     assert server.client.get(server.api("GET", f"{path}/files/input").json()["url"]).content == ARCHIVE
+
+
+def test_a_result_has_the_metrics_that_there_are(server: Server) -> None:
+    experiment_id, entry = server.waiting(), {"epoch": 0, "train_loss": None, "valid_loss": 1.5, "f1": 0.5}
+    held = server.start()
+    stored = server.core._artefacts.write(f"{held.job_id}-output", [b"the result"], 100)
+    with server.core._store.writing() as session:
+        assert leases.complete(session, held, server.say(held, [entry], []), stored)
+    assert server.api("GET", f"/experiments/{experiment_id}/result").json() == {"metrics": [entry]}
 
 
 def test_times_are_iso_8601_in_utc(server: Server) -> None:

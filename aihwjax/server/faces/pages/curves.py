@@ -72,7 +72,7 @@ class _Curve:
 
 
 def charts(epochs: Sequence[Epoch], planned: int, ended: bool) -> list[Chart]:
-    """Return the charts of loss and accuracy; people count epochs from 1, as the log does.
+    """Return the charts of loss, accuracy and further metrics; people count epochs from 1, as the log does.
 
     Args:
         epochs: Metrics so far, at least of one epoch.
@@ -82,11 +82,23 @@ def charts(epochs: Sequence[Epoch], planned: int, ended: bool) -> list[Chart]:
     last = epochs[-1].epoch + 1 if ended else max(planned, epochs[-1].epoch + 1)
     train = _Curve("Training", "train", [(epoch.epoch + 1, epoch.train_loss) for epoch in epochs])
     valid = _Curve("Validation", "valid", [(epoch.epoch + 1, epoch.valid_loss) for epoch in epochs])
-    right = _Curve("Validation", "valid", [(epoch.epoch + 1, epoch.accuracy) for epoch in epochs])
-    return [
-        _chart("loss", "Loss", "mean loss", [train, valid], last, words.number, _plain),
-        _chart("accuracy", "Accuracy", "correct answers", [right], last, words.percent, _percent),
-    ]
+    found = [_chart("loss", "Loss", "mean loss", [train, valid], last, words.number, _plain)]
+    if any(epoch.classes for epoch in epochs):
+        right = _Curve("Validation", "valid", [(epoch.epoch + 1, epoch.accuracy) for epoch in epochs])
+        found.append(_chart("accuracy", "Accuracy", "correct answers", [right], last, words.percent, _percent))
+    for number, name in enumerate(own_names(epochs)):
+        own = _Curve("Validation", "valid", [(epoch.epoch + 1, epoch.value(name)) for epoch in epochs])
+        found.append(_chart(f"metric-{number}", name, name, [own], last, words.number, _plain))
+    return found
+
+
+def own_names(epochs: Sequence[Epoch]) -> list[str]:
+    """Return the names of further metrics, in the order of their first occurrence.
+
+    Args:
+        epochs: Metrics so far.
+    """
+    return [*dict.fromkeys(name for epoch in epochs for name, _ in epoch.own)]
 
 
 def ticks(low: float, high: float, count: int = 5, least: float = 0.0) -> list[float]:

@@ -38,7 +38,7 @@ def metrics(visitor: VisitorOf, experiment_id: str, request: Request) -> Respons
         "id": view.id,
         "name": view.name,
         "status": view.status,
-        "metrics": [finite(epoch._asdict()) for epoch in history.epochs],
+        "metrics": [finite(epoch.entries()) for epoch in history.epochs],
     }
     text = json.dumps(content, indent=1, allow_nan=False)
     return Response(text + "\n", media_type="application/json", headers=_named(view, "-metrics.json"))

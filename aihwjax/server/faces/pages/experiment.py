@@ -55,6 +55,8 @@ def experiment(visitor: VisitorOf, experiment_id: str, request: Request) -> Resp
         charts=curves.charts(history.epochs, view.epochs, ended) if history.epochs else [],
         place=curves,
         epochs=history.epochs[-SHOWN_EPOCHS:],
+        classes=any(epoch.classes for epoch in history.epochs),
+        own_names=curves.own_names(history.epochs),
         epoch_count=len(history.epochs),
         lines=history.lines,
         line_count=history.line_count,

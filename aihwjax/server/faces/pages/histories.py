@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import IO, Any, NamedTuple, cast
 
 from aihwjax.errors import AihwjaxError
+from aihwjax.scores import STANDARD
 from aihwjax.server.core.service import Composer
 from aihwjax.server.views import ExperimentView, Identity
 
@@ -29,6 +30,26 @@ class Epoch(NamedTuple):
     train_loss: float | None
     valid_loss: float | None
     time_epoch: float | None
+    classes: bool = True
+    """Whether there is an accuracy; a regression has none."""
+    own: tuple[tuple[str, float | None], ...] = ()
+    """Further metrics by name."""
+
+    def value(self, name: str) -> float | None:
+        """Return a further metric; ``None`` if it is not finite, or missing.
+
+        Args:
+            name: Its name.
+        """
+        return dict(self.own).get(name)
+
+    def entries(self) -> dict[str, Any]:
+        """Return the metrics by name, as the API tells them."""
+        values: dict[str, Any] = {"epoch": self.epoch, "accuracy": self.accuracy, "train_loss": self.train_loss}
+        values |= {"valid_loss": self.valid_loss, **dict(self.own), "time_epoch": self.time_epoch}
+        if not self.classes:
+            del values["accuracy"]
+        return values
 
 
 class History(NamedTuple):
@@ -130,8 +151,13 @@ class _Kept:
 
 def _epoch(data: dict[str, Any], position: int) -> Epoch:
     number = data.get("epoch", position)
-    values = (data.get(name) for name in Epoch._fields[1:])
-    return Epoch(int(number), *(float(value) if isinstance(value, int | float) else None for value in values))
+    accuracy, train, valid, time = (_number(data.get(name)) for name in STANDARD[1:])
+    own = tuple((name, _number(value)) for name, value in data.items() if name not in STANDARD)
+    return Epoch(int(number), accuracy, train, valid, time, "accuracy" in data, own)
+
+
+def _number(value: object) -> float | None:
+    return float(value) if isinstance(value, int | float) else None
 
 
 def _document(core: Composer, who: Identity, experiment_id: str) -> dict[str, Any] | None:

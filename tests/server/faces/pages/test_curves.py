@@ -8,7 +8,7 @@ import pytest
 
 pytest.importorskip("jinja2", reason="needs the extra composer")
 
-from aihwjax.server.faces.pages import curves
+from aihwjax.server.faces.pages import curves, histories
 from aihwjax.server.faces.pages.histories import Epoch
 
 
@@ -74,6 +74,19 @@ def test_many_epochs_are_drawn_by_their_extremes() -> None:
     highest = min(line, key=lambda point: point[2])
     assert highest[1] == pytest.approx((curves.LEFT + curves.RIGHT) / 2, abs=1)
     assert "highest 9.000 at epoch 5001" in loss.description
+
+
+def test_a_regression_has_no_accuracy_and_own_metrics_have_charts() -> None:
+    entry = {"epoch": 0, "train_loss": 2.0, "valid_loss": 1.0, "time_epoch": 0.5}
+    told = [entry, {**entry, "epoch": 1, "f1": 0.5, "<b>": None}]
+    found = [histories._epoch(data, number) for number, data in enumerate(told)]
+    assert [epoch.entries() for epoch in found] == told
+    charts = curves.charts(found, planned=2, ended=True)
+    assert [(chart.id, chart.title) for chart in charts] == [("loss", "Loss"), ("metric-0", "f1"), ("metric-1", "<b>")]
+    assert charts[1].lines[0].last == "0.5000" and "0.5000 at epoch 2" in charts[1].description
+    classes = {**entry, "accuracy": 0.5}
+    assert [chart.id for chart in curves.charts([histories._epoch(classes, 0)], 1, True)] == ["loss", "accuracy"]
+    assert histories._epoch(classes, 0).entries() == classes
 
 
 def test_one_epoch_is_a_mark() -> None:

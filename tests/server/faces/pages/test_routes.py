@@ -361,6 +361,18 @@ def test_what_is_not_finite_is_null_in_the_metrics(site: Site, ann: httpx.Client
     assert "<td>not finite</td>" in ann.get(f"/ui/experiments/{experiment_id}").text
 
 
+def test_a_page_has_own_metrics_and_no_accuracy_where_there_is_none(site: Site, ann: httpx.Client) -> None:
+    experiment_id = site.running()
+    told = {"epoch": 0, "train_loss": 1.0, "valid_loss": 2.0, NASTY: 0.5, "time_epoch": 1.5}
+    site.report(experiment_id, [told])
+    assert ann.get(f"/ui/experiments/{experiment_id}/metrics.json").json()["metrics"] == [told]
+    page = ann.get(f"/ui/experiments/{experiment_id}").text
+    assert "Accuracy" not in page and "<img" not in page and "<script>" not in page
+    assert page.count("alert(2)&#39;&gt; &amp; {{ 7 * 7 }}</th>") == 1  # a column
+    assert '<th scope="row">1</th><td>1.000</td><td>2.000</td><td>0.5000</td>' in page
+    assert '<title id="metric-0-title">' in page
+
+
 def test_files_are_sent_under_the_name_of_the_experiment(site: Site, ann: httpx.Client) -> None:
     experiment_id = site.completed('Größe "7"\N{SNOWMAN}')
     answer = ann.get(f"/ui/experiments/{experiment_id}/files/output")
