@@ -279,6 +279,8 @@ class CopyingCell(UnitCell):
     discarded_diffuses: bool = False
     """Set by the cell: whether a discarded configuration diffuses."""
 
+    at_once: ClassVar[tuple[str, ...]] = ("discarded_decays", "discarded_diffuses")
+
     def use(self, devices: tuple[Device, ...]) -> None:
         """Put ``devices`` in the place of those given, and note what upkeep the discarded ones ask for."""
         devices = tuple(with_quirks(device, self.reference_quirks) for device in devices)

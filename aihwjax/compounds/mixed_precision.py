@@ -72,6 +72,10 @@ class MixedPrecisionCompound(Device):
     stoc_round_d: bool = True
     """Whether gradients are rounded stochastically."""
 
+    at_once: ClassVar[tuple[str, ...]] = (
+        "transfer_every", "n_rows_per_transfer", "random_row", "granularity", "transfer_lr", "n_x_bins", "n_d_bins",
+        "stoc_round_x", "stoc_round_d",
+    )  # fmt: skip
     pulsed: ClassVar[bool] = True
 
     def validate(self) -> None:
@@ -211,9 +215,7 @@ class MixedPrecisionCompound(Device):
     def reset_columns(  # type: ignore[override]
         self, state: CellState, weights: jax.Array, columns: jax.Array, probability: Number, stream: Stream
     ) -> tuple[CellState, jax.Array]:
-        return self._inner(
-            state, self.device.reset_columns(state.devices[0], weights, columns, probability, stream)
-        )
+        return self._inner(state, self.device.reset_columns(state.devices[0], weights, columns, probability, stream))
 
     def clip_weights(  # type: ignore[override]
         self, state: CellState, weights: jax.Array, limit: Number | None, stream: Stream

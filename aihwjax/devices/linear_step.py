@@ -55,6 +55,7 @@ class LinearStepDevice(WriteNoiseDevice):
     reverse_offset: Number = number(0.01)
     """Distance of a reversed reference from the bound, in weight units."""
 
+    at_once: ClassVar[tuple[str, ...]] = ("mult_noise",)
     step_law: ClassVar[StepLaw] = "affine"
 
     def validate(self) -> None:

@@ -34,6 +34,7 @@ class SoftBoundsDevice(WriteNoiseDevice):
     reverse_offset: Number = number(0.01)
     """Distance of a reversed reference from the bound, in weight units."""
 
+    at_once: ClassVar[tuple[str, ...]] = ("mult_noise",)
     step_law: ClassVar[StepLaw] = "affine"
 
     def validate(self) -> None:

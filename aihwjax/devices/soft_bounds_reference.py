@@ -42,6 +42,7 @@ class SoftBoundsReferenceDevice(WriteNoiseDevice):
     subtract_symmetry_point: bool = False
     """Whether the reference contains the symmetry point of its crosspoint."""
 
+    at_once: ClassVar[tuple[str, ...]] = ("mult_noise",)
     step_law: ClassVar[StepLaw] = "affine"
 
     def sample_model(self, key: Noise, shape: Shape, state: DeviceState) -> DeviceState:

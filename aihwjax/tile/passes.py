@@ -13,6 +13,7 @@ from aihwjax.errors import ShapeError
 from aihwjax.random import Noise
 from aihwjax.tile.checks import require_finite
 from aihwjax.tile.config import TileConfig
+from aihwjax.tile.matching import check_average
 from aihwjax.tile.product import mvm
 from aihwjax.tile.product.io import NoiseManagementType
 from aihwjax.tile.state import TileState
@@ -31,12 +32,14 @@ def _slot(config: TileConfig, backward: bool) -> int:
 
 
 def _running(config: TileConfig, state: TileState, backward: bool) -> jax.Array | None:
+    name = "backward" if backward else "forward"
+    check_average(config.backward if backward else config.forward, state.running_abs_max, name)
     return None if state.running_abs_max is None else state.running_abs_max[_slot(config, backward)]
 
 
 def _read_weights(config: TileConfig, state: TileState, training: bool) -> jax.Array:
     """Return the weights that a product reads: in training the modified copy, if there is one."""
-    if state.modified is not None and (training or config.modifier.enable_during_test):
+    if state.modified is not None and config.modifier.acts() and (training or config.modifier.enable_during_test):
         return state.modified
     return state.weights
 
@@ -123,9 +126,7 @@ def backward(
     return g.reshape((*jnp.shape(d)[:-1], in_size))
 
 
-def observe(
-    config: TileConfig, state: TileState, x: Float[Array, "*batch size"], backward: bool = False
-) -> TileState:
+def observe(config: TileConfig, state: TileState, x: Float[Array, "*batch size"], backward: bool = False) -> TileState:
     """Advance the running noise-management value by the vectors ``x``; a no-op unless ``AVERAGE_ABS_MAX``.
 
     Args:
@@ -135,11 +136,7 @@ def observe(
         backward: Whether they were those of a backward product.
     """
     io = config.backward if backward else config.forward
-    if (
-        state.running_abs_max is None
-        or io.is_perfect
-        or io.noise_management is not NoiseManagementType.AVERAGE_ABS_MAX
-    ):
+    if state.running_abs_max is None or io.is_perfect or io.noise_management is not NoiseManagementType.AVERAGE_ABS_MAX:
         return state
     slot = _slot(config, backward)
     rows = jnp.reshape(x, (-1, jnp.shape(x)[-1]))

@@ -74,14 +74,14 @@ def analog_product(
         back: those that the ADC clipped. ``None`` if not asked for or if none can be clipped.
 
     Raises:
-        ConfigError: If a frozen feature was switched on after the tile was built.
+        ConfigError: If a frozen feature was switched on after the tile was built, or one of its numbers changed.
         ShapeError: If ``AVERAGE_ABS_MAX`` is not given its running value.
     """
     masked = want_mask and has_range(io, "out_bound")
     if is_exact(io):
         y = product(x, weights, transposed=transposed) * single(io.out_scale)
         return y, _reference_mask(io, y) if masked and quirks else None
-    check_frozen(io, frozen)
+    holds = check_frozen(io, frozen)
     if x.shape[0] == 0:
         y = jnp.zeros((0, weights.shape[0]), jnp.float32)
         return y, jnp.zeros(y.shape, bool) if masked else None
@@ -114,7 +114,9 @@ def analog_product(
             return one_round(later, factor, source)
 
         result = repeat_clipped(io, dac, result, next_round, stream, restart=restart)
-    return result.y, _reference_mask(io, result.y) if masked and quirks else result.clipped
+    # what a compiled program finds out cannot be an error, but a NaN is not overlooked
+    y = result.y if holds is None else jnp.where(holds, result.y, jnp.nan)
+    return y, _reference_mask(io, y) if masked and quirks else result.clipped
 
 
 def _gain(scale: jax.Array | None, factor: jax.Array | None) -> jax.Array | None:
