@@ -11,6 +11,7 @@ from jaxtyping import Array, Bool
 
 from aihwjax import random
 from aihwjax.errors import ShapeError
+from aihwjax.precision import in_single
 from aihwjax.random import Noise
 from aihwjax.tile.checks import require_finite
 from aihwjax.tile.config import TileConfig
@@ -23,6 +24,7 @@ from aihwjax.typing import Crosspoints, Number, Weights
 _INITIAL_RANGE = 0.1
 
 
+@in_single
 def init(config: TileConfig, key: Noise, shape: tuple[int, int]) -> TileState:
     """Make a tile: draw its devices and frozen values, and set weights uniform in (-0.1, 0.1).
 
@@ -63,6 +65,7 @@ def _init(config: TileConfig, key: Noise, shape: tuple[int, int]) -> TileState:
     return _written(config, state, start, source.child("set"))
 
 
+@in_single
 def redraw(config: TileConfig, state: TileState, key: Noise) -> TileState:
     """Draw the devices and all frozen values of a tile anew, as ``config`` says, and write its weights to them.
 
@@ -95,6 +98,7 @@ def redraw(config: TileConfig, state: TileState, key: Noise) -> TileState:
     return _written(config, fresh, state.weights, random.derive(key, "redraw"))
 
 
+@in_single
 def set_weights(config: TileConfig, state: TileState, weights: Weights, key: Noise) -> TileState:
     """Write analog weights ``(out, in)``; they are clipped to the bounds of each crosspoint.
 
@@ -126,6 +130,7 @@ def get_weights(config: TileConfig, state: TileState) -> Weights:
     return state.weights
 
 
+@in_single
 def hidden_parameters(config: TileConfig, state: TileState) -> dict[str, Crosspoints]:
     """Return the per-crosspoint parameters, each ``(out, in)``, under the reference's names.
 
@@ -135,6 +140,7 @@ def hidden_parameters(config: TileConfig, state: TileState) -> dict[str, Crosspo
     return device.hidden_parameters(state.device, state.weights)
 
 
+@in_single
 def set_hidden_update_index(config: TileConfig, state: TileState, index: Number) -> TileState:
     """Choose which device of a unit cell is in turn: the one that ``SINGLE_FIXED`` pulses and writes.
 

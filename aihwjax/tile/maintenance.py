@@ -15,6 +15,7 @@ from jaxtyping import Array, Int
 from aihwjax import random
 from aihwjax.devices.device import Device, DeviceState
 from aihwjax.errors import ConfigError
+from aihwjax.precision import in_single
 from aihwjax.random import Noise, Stream
 from aihwjax.tile.config import TileConfig
 from aihwjax.tile.matching import fitting_device, spoiled
@@ -34,21 +35,25 @@ def _apply(config: TileConfig, state: TileState, key: Noise, action: _Action) ->
     return follow(config, state, dataclasses.replace(state, device=parts, weights=spoiled(weights, holds)), key)
 
 
+@in_single
 def decay(config: TileConfig, state: TileState, alpha: Number, key: Noise) -> TileState:
     """Decay the weights once towards the reset bias; ``alpha`` scales the decay."""
     return _apply(config, state, key, lambda device, d, w, s: device.decay_weights(d, w, alpha, s))
 
 
+@in_single
 def diffuse(config: TileConfig, state: TileState, key: Noise) -> TileState:
     """Add one step of diffusion to the weights."""
     return _apply(config, state, key, lambda device, d, w, s: device.diffuse_weights(d, w, s))
 
 
+@in_single
 def drift(config: TileConfig, state: TileState, delta_t: Number, key: Noise) -> TileState:
     """Let the time ``delta_t`` pass (in the units of ``drift.t_0``)."""
     return _apply(config, state, key, lambda device, d, w, s: device.drift_weights(d, w, delta_t, s))
 
 
+@in_single
 def reset(
     config: TileConfig,
     state: TileState,
@@ -85,6 +90,7 @@ def reset(
     return _apply(config, state, key, action)
 
 
+@in_single
 def clip(config: TileConfig, state: TileState, key: Noise, limit: Number | None = None) -> TileState:
     """Clip the weights to the device's bounds, as ``config.clip`` says, and to ``limit`` if given.
 
@@ -102,6 +108,7 @@ def clip(config: TileConfig, state: TileState, key: Noise, limit: Number | None 
     return _apply(config, state, key, lambda device, d, w, s: device.clip_weights(d, w, limit, s))
 
 
+@in_single
 def remap(config: TileConfig, state: TileState, key: Noise) -> TileState:
     """Let the weights fill the range of the devices and the mapping scales make up for it, if configured.
 
@@ -124,6 +131,7 @@ def remap(config: TileConfig, state: TileState, key: Noise) -> TileState:
     return follow(config, state, dataclasses.replace(state, weights=weights, mapping_scales=scales), key)
 
 
+@in_single
 def end_of_batch(config: TileConfig, state: TileState, key: Noise) -> TileState:
     """Run what follows every mini-batch: diffusion, decay, clip, remap, modifier, each only if configured.
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from aihwjax import random
 from aihwjax.errors import ConfigError
+from aihwjax.precision import in_single
 from aihwjax.random import Noise
 from aihwjax.tile.config import TileConfig
 from aihwjax.tile.product.frozen import REDRAW
@@ -15,6 +16,7 @@ from aihwjax.tile.state import TileState
 from aihwjax.tile.upkeep.modifier import modified
 
 
+@in_single
 def modify(config: TileConfig, state: TileState, key: Noise) -> TileState:
     """Draw the modified copy of the weights that training reads, if configured; the weights stay.
 

@@ -10,6 +10,7 @@ from jaxtyping import Array, Bool, Float
 
 from aihwjax import random
 from aihwjax.errors import ShapeError
+from aihwjax.precision import in_single
 from aihwjax.random import Noise
 from aihwjax.tile.checks import require_finite
 from aihwjax.tile.config import TileConfig
@@ -44,6 +45,7 @@ def _read_weights(config: TileConfig, state: TileState, training: bool) -> jax.A
     return state.weights
 
 
+@in_single
 def forward_with_mask(
     config: TileConfig, state: TileState, x: Float[Array, "*batch in"], key: Noise, *, training: bool = False
 ) -> tuple[Float[Array, "*batch out"], Bool[Array, "*batch out"] | None]:
@@ -68,6 +70,7 @@ def forward_with_mask(
     return y.reshape(shape), None if clipped is None else clipped.reshape(shape)
 
 
+@in_single
 def forward(
     config: TileConfig, state: TileState, x: Float[Array, "*batch in"], key: Noise, *, training: bool = False
 ) -> Float[Array, "*batch out"]:
@@ -90,6 +93,7 @@ def forward(
     return forward_with_mask(config, state, x, key, training=training)[0]
 
 
+@in_single
 def backward(
     config: TileConfig, state: TileState, d: Float[Array, "*batch out"], key: Noise, *, training: bool = True
 ) -> Float[Array, "*batch in"]:
@@ -126,6 +130,7 @@ def backward(
     return g.reshape((*jnp.shape(d)[:-1], in_size))
 
 
+@in_single
 def observe(config: TileConfig, state: TileState, x: Float[Array, "*batch size"], backward: bool = False) -> TileState:
     """Advance the running noise-management value by the vectors ``x``; a no-op unless ``AVERAGE_ABS_MAX``.
 

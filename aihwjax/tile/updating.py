@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 from aihwjax import random
 from aihwjax.config import LARGEST
 from aihwjax.errors import ConfigError, ShapeError
+from aihwjax.precision import in_single
 from aihwjax.random import Noise
 from aihwjax.tile.checks import require_finite
 from aihwjax.tile.config import TileConfig
@@ -20,6 +21,7 @@ from aihwjax.tile.state import TileState
 from aihwjax.typing import Number
 
 
+@in_single
 def update(
     config: TileConfig,
     state: TileState,
