@@ -81,6 +81,10 @@ class UnitCell(Device):
         devices = tuple(with_quirks(device, self.reference_quirks) for device in self.unit_cell_devices)
         object.__setattr__(self, "unit_cell_devices", devices)
 
+    def check_steps(self, *, downward: bool = True) -> None:
+        for device in self.unit_cell_devices:
+            device.check_steps(downward=downward)
+
     def resolved(self) -> Device:
         return self.replace(unit_cell_devices=tuple(device.resolved() for device in self.unit_cell_devices))
 

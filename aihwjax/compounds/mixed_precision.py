@@ -91,6 +91,9 @@ class MixedPrecisionCompound(Device):
                 raise ConfigError(f"MixedPrecisionCompound.{field}={value} is not allowed: give 0 or at least 2")
         object.__setattr__(self, "device", with_quirks(device, self.reference_quirks))
 
+    def check_steps(self, *, downward: bool = True) -> None:
+        self.device.check_steps(downward=downward)
+
     def resolved(self) -> Device:
         return self.replace(device=self.device.resolved())
 

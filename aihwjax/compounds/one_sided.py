@@ -96,6 +96,10 @@ class OneSidedUnitCell(CopyingCell):
             second = first  # spec: compounds, bug 6: the second configuration is replaced by the first
         self.use((first, second))
 
+    def check_steps(self, *, downward: bool = True) -> None:
+        # pulses go up alone; an inverted copy goes up as the first device goes down
+        super().check_steps(downward=self.copy_inverted)
+
     # ------------------------------------------------------------ construction
     def fresh(self, state: CellState, key: Noise, shape: Shape) -> CellState:
         if self.copy_inverted:

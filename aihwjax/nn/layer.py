@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 
 from aihwjax import random
 from aihwjax.errors import ConfigError, ModuleError, NonFiniteError, ShapeError
-from aihwjax.nn.mapping import parts
+from aihwjax.nn.mapping import along, parts
 from aihwjax.nn.text import Readable
 from aihwjax.nn.tile import AnalogTile, device_name
 from aihwjax.random import Noise
@@ -81,7 +81,7 @@ class AnalogLayer(Readable):
             y = self.tiles[0](x, key=key)
         else:
             y = self._by_parts(x, key)
-        return y if self.bias is None else y + self.bias.get_value()
+        return y if self.bias is None else y + along(self.bias.get_value(), y)
 
     def _by_parts(self, x: Float[Array, "*batch in"], key: Noise) -> Float[Array, "*batch out"]:
         across = len(self.out_parts)

@@ -15,7 +15,7 @@ from aihwjax import showing, tile
 from aihwjax.errors import ModuleError
 from aihwjax.nn import slots
 from aihwjax.nn.changes import changed, check_input_range, refuse_new_layout
-from aihwjax.nn.mapping import is_scaled, scale_down
+from aihwjax.nn.mapping import along, is_scaled, scale_down
 from aihwjax.nn.product import tile_inputs, tile_product
 from aihwjax.nn.slots import Tag
 from aihwjax.nn.text import Readable
@@ -82,7 +82,7 @@ class AnalogTile(Readable):
         if slot is not None and self.input_range_count is not None:
             self._adapt_input_range(x)
         y = tile_product(self.analog_bias, self.config.get_value(), self.state.get_value(), self._range(), x, slot, key)
-        return y if self.out_scaling is None else y * self.out_scaling.get_value()
+        return y if self.out_scaling is None else y * along(self.out_scaling.get_value(), y)
 
     def _range(self) -> Float[Array, ""] | None:
         return None if self.input_range is None else self.input_range.get_value()
@@ -129,9 +129,9 @@ class AnalogTile(Readable):
         if scales is not None:
             if config.mapping.weight_scaling_lr_compensation:
                 compensation = 1 / scales.mean()
-                d, learning_rate = d / (scales * compensation), learning_rate * compensation
+                d, learning_rate = d / along(scales * compensation, d), learning_rate * compensation
             else:
-                d = d / scales
+                d = d / along(scales, d)
         rows = tile_inputs(x, limit, self.analog_bias, config.reference_quirks)
         self.state.set_value(_update(config, state, rows, d, learning_rate, key))
 

@@ -168,15 +168,17 @@ def _codes(io: IOParameters, frozen: FrozenIO, adc: Converter, v: jax.Array, sou
     """Return the quantised outputs before the clip (section 8): compression, asymmetry, noise, ADC."""
     if io.present("out_nonlinearity"):
         assert frozen.out_nonlinearity is not None
-        v = v / (1 + jnp.abs(frozen.out_nonlinearity * v))
+        v = v / (1 + jnp.abs(frozen.out_nonlinearity[None, :] * v))
     if calibrates_slope(io):
         assert frozen.out_nonlinearity_factor is not None
         v = frozen.out_nonlinearity_factor * v
     if io.present("out_asymmetry"):
         v = jnp.where(v < 0, v * (1 - jnp.maximum(single(io.out_asymmetry), 0)), v)
     if io.present("out_noise"):
-        spread = frozen.out_noise_values if spreads_noise(io) else single(io.out_noise)
-        assert spread is not None
+        spread = single(io.out_noise)
+        if spreads_noise(io):
+            assert frozen.out_noise_values is not None
+            spread = frozen.out_noise_values[None, :]
         v = v + spread * source.child("out_noise").normal(v.shape)
     return adc.quantise(v, source)
 
