@@ -20,7 +20,7 @@ from aihwjax import random, tile
 from aihwjax.devices.base import PulsedDevice
 from aihwjax.random import NoiseEngine, Stream
 from aihwjax.tile.config import TileConfig
-from aihwjax.tile.lifecycle import working_device
+from aihwjax.tile.matching import working_device
 from aihwjax.tile.pulsed_update import bit_lines, planning, trains
 from aihwjax.tile.state import TileState
 from benchmarks import digital, ours, rates

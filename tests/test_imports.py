@@ -20,7 +20,7 @@ ROOF = "aihwjax"
 
 LAYERS = (
     # the ground: no physics
-    ("errors", "typing", "version", "catalogue", "loops", "products", "progress", "scores", "showing"),
+    ("errors", "typing", "version", "catalogue", "loops", "precision", "products", "progress", "scores", "showing"),
     ("compiling", "random", "config"),
     ("pulses",),
     # the physics

@@ -5,6 +5,8 @@ Spec: compounds, section 7; Gokmen, Frontiers in Artificial Intelligence 2021.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import jax
 import jax.numpy as jnp
 
@@ -48,6 +50,8 @@ class BufferedTransferCompound(TransferBase):
     """Part of the buffer that stays after a step."""
     forget_buffer: bool = True
     """Whether a step clears the buffer down to ``momentum``, else only what was written is subtracted."""
+
+    at_once: ClassVar[tuple[str, ...]] = ("thres_scale", "step", "momentum", "forget_buffer")
 
     def start(self, shape: Shape) -> Memory:
         hidden = len(self.unit_cell_devices) - 1

@@ -81,6 +81,10 @@ class UnitCell(Device):
         devices = tuple(with_quirks(device, self.reference_quirks) for device in self.unit_cell_devices)
         object.__setattr__(self, "unit_cell_devices", devices)
 
+    def check_steps(self, *, downward: bool = True) -> None:
+        for device in self.unit_cell_devices:
+            device.check_steps(downward=downward)
+
     def resolved(self) -> Device:
         return self.replace(unit_cell_devices=tuple(device.resolved() for device in self.unit_cell_devices))
 
@@ -278,6 +282,8 @@ class CopyingCell(UnitCell):
     """Set by the cell: whether a discarded configuration decays. The reference asks what was given (quirks)."""
     discarded_diffuses: bool = False
     """Set by the cell: whether a discarded configuration diffuses."""
+
+    at_once: ClassVar[tuple[str, ...]] = ("discarded_decays", "discarded_diffuses")
 
     def use(self, devices: tuple[Device, ...]) -> None:
         """Put ``devices`` in the place of those given, and note what upkeep the discarded ones ask for."""

@@ -5,6 +5,8 @@ Spec: compounds, section 8; Rasch et al., Nature Communications 2024.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -67,6 +69,11 @@ class ChoppedBase(TransferBase):
     """Inertia of the running maxima, per mini-batch."""
     correct_gradient_magnitudes: bool = False
     """Whether the transfer is corrected for the rate of the fast device and the ratio of granularities."""
+
+    at_once: ClassVar[tuple[str, ...]] = (
+        "in_chop_prob", "in_chop_random", "out_chop_prob", "buffer_granularity", "auto_granularity", "step",
+        "momentum", "forget_buffer", "no_buffer", "auto_scale", "auto_momentum", "correct_gradient_magnitudes",
+    )  # fmt: skip
 
     def validate(self) -> None:
         super().validate()

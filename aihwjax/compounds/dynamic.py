@@ -5,6 +5,8 @@ Spec: compounds, section 9; Rasch et al., Nature Communications 2024.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -39,6 +41,8 @@ class DynamicTransferCompound(ChoppedBase):
     """Most in the buffer, in units of the steps of a write; only without ``forget_buffer``; 0 or infinity: no limit."""
     tail_weightening: Number = number(5.0, minimum=0, infinite=True)
     """Weight of the latest reads of a period in the running mean; infinity: it is the last read."""
+
+    at_once: ClassVar[tuple[str, ...]] = ("experimental_correct_accumulation", "buffer_cap", "tail_weightening")
 
     def start(self, shape: Shape) -> Memory:
         slices, _ = slice_count((shape[0], shape[1]), self.transfer_columns)

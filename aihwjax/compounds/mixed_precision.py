@@ -72,6 +72,10 @@ class MixedPrecisionCompound(Device):
     stoc_round_d: bool = True
     """Whether gradients are rounded stochastically."""
 
+    at_once: ClassVar[tuple[str, ...]] = (
+        "transfer_every", "n_rows_per_transfer", "random_row", "granularity", "transfer_lr", "n_x_bins", "n_d_bins",
+        "stoc_round_x", "stoc_round_d",
+    )  # fmt: skip
     pulsed: ClassVar[bool] = True
 
     def validate(self) -> None:
@@ -86,6 +90,9 @@ class MixedPrecisionCompound(Device):
             if value == 1:
                 raise ConfigError(f"MixedPrecisionCompound.{field}={value} is not allowed: give 0 or at least 2")
         object.__setattr__(self, "device", with_quirks(device, self.reference_quirks))
+
+    def check_steps(self, *, downward: bool = True) -> None:
+        self.device.check_steps(downward=downward)
 
     def resolved(self) -> Device:
         return self.replace(device=self.device.resolved())
@@ -211,9 +218,7 @@ class MixedPrecisionCompound(Device):
     def reset_columns(  # type: ignore[override]
         self, state: CellState, weights: jax.Array, columns: jax.Array, probability: Number, stream: Stream
     ) -> tuple[CellState, jax.Array]:
-        return self._inner(
-            state, self.device.reset_columns(state.devices[0], weights, columns, probability, stream)
-        )
+        return self._inner(state, self.device.reset_columns(state.devices[0], weights, columns, probability, stream))
 
     def clip_weights(  # type: ignore[override]
         self, state: CellState, weights: jax.Array, limit: Number | None, stream: Stream

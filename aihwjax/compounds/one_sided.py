@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +20,7 @@ from aihwjax.errors import ConfigError
 from aihwjax.loops import repeat_while
 from aihwjax.pulses import PulseType, UpdateParameters
 from aihwjax.random import Noise, Stream
+from aihwjax.tile.product.frozen import REDRAW
 from aihwjax.tile.product.io import IOParameters
 from aihwjax.tile.pulsed_update.bit_lines import Route
 from aihwjax.tile.pulsed_update.pulsing import Pulses
@@ -65,6 +66,11 @@ class OneSidedUnitCell(CopyingCell):
     copy_inverted: bool = False
     """Whether the second device is the first one with up and down exchanged."""
 
+    at_once: ClassVar[tuple[str, ...]] = (
+        "refresh_every", "units_in_mbatch", "refresh_upper_thres", "refresh_lower_thres", "refresh_forward",
+        "refresh_update",
+    )  # fmt: skip
+
     def validate(self) -> None:
         count = len(self.unit_cell_devices)
         if count == 1:
@@ -89,6 +95,10 @@ class OneSidedUnitCell(CopyingCell):
         elif self.copy_inverted or self.reference_quirks:
             second = first  # spec: compounds, bug 6: the second configuration is replaced by the first
         self.use((first, second))
+
+    def check_steps(self, *, downward: bool = True) -> None:
+        # pulses go up alone; an inverted copy goes up as the first device goes down
+        super().check_steps(downward=self.copy_inverted)
 
     # ------------------------------------------------------------ construction
     def fresh(self, state: CellState, key: Noise, shape: Shape) -> CellState:
@@ -126,6 +136,10 @@ class OneSidedUnitCell(CopyingCell):
         if not self.present("refresh_every"):
             devices, arrays = self._pulse(state.devices, state.weights, pulses, active, learning_rate, batch, stream)
             return self.shown(dataclasses.replace(state, memory=memory), devices, arrays)
+        if state.read is None:
+            raise ConfigError(
+                f"refresh_every={self.refresh_every!r} is not allowed on this tile, which was drawn without: {REDRAW}"
+            )
         every = jnp.asarray(self.refresh_every, jnp.int32)
         if self.units_in_mbatch:
             every = jnp.minimum(every, NEVER // batch) * batch
@@ -142,9 +156,7 @@ class OneSidedUnitCell(CopyingCell):
             devices, arrays = self._pulse(turn.devices, turn.arrays, pulses, chosen, learning_rate, batch, own)
             turn = _Turn(end, turn.refreshes, devices, arrays)
             refreshes = (every > 0) & (end == due)
-            return lax.cond(
-                refreshes, lambda t: self._refresh(state, t, own.child("refresh")), lambda t: t, turn
-            )
+            return lax.cond(refreshes, lambda t: self._refresh(state, t, own.child("refresh")), lambda t: t, turn)
 
         start = _Turn(jnp.zeros((), jnp.int32), state.memory["refreshed"], state.devices, state.weights)
         turn = repeat_while(lambda t: t.vector < number, one_turn, start)
@@ -198,9 +210,7 @@ class OneSidedUnitCell(CopyingCell):
             # spec: compounds, bug 5: a negative learning rate turns both lines where pulses are counted
             downward = self.reference_quirks and self.refresh_update.pulse_type in _DENSE
             lines = slices.turned(again[k] if downward else -again[k])
-            devices[k], arrays[k] = writing.write(
-                device, parts, array, lines, 1.0, self.refresh_update, slices, own
-            )
+            devices[k], arrays[k] = writing.write(device, parts, array, lines, 1.0, self.refresh_update, slices, own)
         refreshed = turn.refreshes + jnp.sum(both.astype(jnp.uint32))
         return turn._replace(refreshes=refreshed, devices=tuple(devices), arrays=tuple(arrays))
 

@@ -6,6 +6,7 @@ Spec: compounds, section 6; Gokmen & Haensch, Frontiers in Neuroscience 2020.
 from __future__ import annotations
 
 import dataclasses
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -72,6 +73,12 @@ class TransferBase(CopyingCell):
     """Periphery of the reads; noise and bound management are always off."""
     transfer_update: UpdateParameters = part(UpdateParameters)
     """Pulses of the writes."""
+
+    at_once: ClassVar[tuple[str, ...]] = (
+        "transfer_every", "units_in_mbatch", "transfer_every_vec", "no_self_transfer", "n_reads_per_transfer",
+        "with_reset_prob", "random_selection", "fast_lr", "scale_fast_lr", "transfer_lr", "transfer_lr_vec",
+        "scale_transfer_lr", "transfer_forward", "transfer_update",
+    )  # fmt: skip
 
     def validate(self) -> None:
         super().validate()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -44,6 +45,8 @@ class VectorUnitCell(UnitCell):
     """Index of the device in turn after construction and after setting weights."""
     gamma_vec: tuple[Number, ...] = numbers(())
     """Weight of each device in the sum; if empty, one over their number each."""
+
+    at_once: ClassVar[tuple[str, ...]] = ("update_policy", "first_update_idx")
 
     def validate(self) -> None:
         super().validate()

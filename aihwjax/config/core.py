@@ -1,6 +1,5 @@
 """The base of all configurations: fields, registration, validation, replacement."""
 
-
 from __future__ import annotations
 
 import dataclasses
@@ -8,7 +7,7 @@ import enum
 import typing
 from collections.abc import Callable, Mapping
 from types import NoneType, UnionType
-from typing import Any, Self, TypeVar, dataclass_transform
+from typing import Any, ClassVar, Self, TypeVar, dataclass_transform
 
 import jax
 import numpy as np
@@ -117,6 +116,9 @@ def part(factory: Callable[[], Any]) -> Any:
 # ----------------------------------------------------------------------------- base
 class Config(showing.Shown):
     """Base of all configurations; see :func:`configclass`."""
+
+    at_once: ClassVar[tuple[str, ...]] = ()
+    """Fields, besides those of its bases, whose changes act at once; the others are fixed when a tile is drawn."""
 
     def present(self, name: str) -> bool:
         """Whether the numeric feature ``name`` is in the program.
@@ -349,9 +351,7 @@ def replace(config: Any, changes: Mapping[str, Any]) -> Any:
     for name, change in nested.items():
         known = known_fields(type(config))
         if name not in known:
-            raise ConfigError(
-                f"{type(config).__name__} has no field {name!r}{nearest(name, known)}"
-            )
+            raise ConfigError(f"{type(config).__name__} has no field {name!r}{nearest(name, known)}")
         if isinstance(change, _Leaf):
             fields[name] = change.value
         else:

@@ -7,7 +7,8 @@ shared fields and supplies
 * ``sample_model``: its own per-crosspoint parameters, if any,
 * ``steps``: the size of an up and a down step at a weight,
 * ``pulse_noise``: the standard deviation of one pulse, if not multiplicative,
-* the static facts ``step_law`` and ``meets_bounds`` that let the update choose its code.
+* the static facts ``step_law`` and ``meets_bounds`` that let the update choose its code,
+* in ``at_once`` the fields that may change after a tile was drawn; all others are fixed then.
 
 Nothing else in the library knows which device it is.
 """
@@ -88,6 +89,7 @@ class PulsedDevice(Device):
     count_pulses: bool = False
     """Kept for the reference's CUDA pulse counters; no effect."""
 
+    at_once: ClassVar[tuple[str, ...]] = ("dw_min_std", "reset_std")
     pulsed: ClassVar[bool] = True
     step_law: ClassVar[StepLaw] = "nonlinear"
     """How the step size depends on the weight."""
@@ -361,6 +363,8 @@ class WriteNoiseDevice(PulsedDevice):
     """Standard deviation of the write noise, relative to ``dw_min``."""
     apply_write_noise_on_set: bool = True
     """Whether setting weights is noisy too."""
+
+    at_once: ClassVar[tuple[str, ...]] = ("apply_write_noise_on_set",)
 
     def write_noise(self) -> Number | None:
         if not self.present("write_noise_std"):

@@ -74,6 +74,16 @@ class Device(Config):
         """Return the device that does the work (for a device that is a conversion of another)."""
         return self
 
+    def check_steps(self, *, downward: bool = True) -> None:
+        """Refuse numbers at which the model's steps are not defined; asked without ``reference_quirks``.
+
+        Args:
+            downward: Whether down pulses reach the device.
+
+        Raises:
+            ConfigError: If they are known not to be.
+        """
+
     def init(self, key: Noise, shape: Shape) -> DeviceState:
         """Draw the per-crosspoint parameters of a tile of ``shape`` (out, in)."""
         raise AssertionError

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 
 from aihwjax.config import SMALLEST, Config, configclass, known, not_positive, number, zero
@@ -35,6 +37,10 @@ class DriftParameter(Config):
     """Logarithm of the conductance at which the drift exponent is ``nu``."""
     w_noise_std: Number = number(0.0, minimum=0, off=zero)
     """Read noise added at each drift call, in weight units; it does not accumulate."""
+
+    at_once: ClassVar[tuple[str, ...]] = (
+        "t_0", "reset_tol", "nu_std", "wg_ratio", "g_offset", "w_offset", "nu_k", "log_g0", "w_noise_std"
+    )  # fmt: skip
 
     def validate(self) -> None:
         """Refuse a conductance that would be a division by zero."""

@@ -45,6 +45,7 @@ class ExpStepDevice(WriteNoiseDevice):
     dw_min_std_slope: Number = number(0.0, off=zero)
     """Part of the pulse noise that grows with |w|, before ``dw_min_std``."""
 
+    at_once: ClassVar[tuple[str, ...]] = ("dw_min_std_add", "dw_min_std_slope")
     step_law: ClassVar[StepLaw] = "nonlinear"
 
     def weight_granularity(self) -> Number:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -34,6 +34,8 @@ class ExactDevice(Device):
     drift: DriftParameter = part(DriftParameter)
     """Conductance drift."""
 
+    at_once: ClassVar[tuple[str, ...]] = ("diffusion", "lifetime", "reset_std")
+
     def init(self, key: Noise, shape: Shape) -> DeviceState:
         drift = None
         if self.drift.present("nu"):
@@ -44,9 +46,7 @@ class ExactDevice(Device):
     def weight_granularity(self) -> Number:
         return 1.0
 
-    def set_weights(
-        self, state: DeviceState, weights: Weights, stream: Stream
-    ) -> tuple[DeviceState, Weights]:
+    def set_weights(self, state: DeviceState, weights: Weights, stream: Stream) -> tuple[DeviceState, Weights]:
         return state, weights
 
     def update(
@@ -78,9 +78,7 @@ class ExactDevice(Device):
         acts = (lifetime > 1) & (factor > 0) & (factor < 1)
         return state, jnp.where(acts, factor, 1.0) * weights
 
-    def diffuse_weights(
-        self, state: DeviceState, weights: Weights, stream: Stream
-    ) -> tuple[DeviceState, Weights]:
+    def diffuse_weights(self, state: DeviceState, weights: Weights, stream: Stream) -> tuple[DeviceState, Weights]:
         if not self.diffuses():
             return state, weights
         return state, weights + self.diffusion * stream.child("diffusion").normal(weights.shape)

@@ -8,16 +8,19 @@ with ``slope = -gamma dw / w_bound``, so that ``gamma = 1`` is a soft bound.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import jax
 import jax.numpy as jnp
 
-from aihwjax.config import configclass, number
+from aihwjax.config import configclass, known, number
 from aihwjax.devices.base import DeviceState, StepLaw, Steps, WriteNoiseDevice, with_model
 from aihwjax.errors import ConfigError
 from aihwjax.random import Noise, normals
 from aihwjax.typing import Number, Shape, Weights
+
+if TYPE_CHECKING:
+    from aihwjax.devices.soft_bounds import SoftBoundsDevice
 
 
 def slope(gamma: Number | jax.Array, step: jax.Array, bound: jax.Array) -> jax.Array:
@@ -55,11 +58,19 @@ class LinearStepDevice(WriteNoiseDevice):
     reverse_offset: Number = number(0.01)
     """Distance of a reversed reference from the bound, in weight units."""
 
+    at_once: ClassVar[tuple[str, ...]] = ("mult_noise",)
     step_law: ClassVar[StepLaw] = "affine"
 
     def validate(self) -> None:
         super().validate()
         check_reverse(self.mult_noise, self.reverse_up, self.reverse_down, type(self).__name__)
+
+    def check_steps(self, *, downward: bool = True) -> None:
+        up, down = (
+            any(number.size and (number != 0).any() for number in (known(mean), known(spread)))
+            for mean, spread in ((self.gamma_up, self.gamma_up_dtod), (self.gamma_down, self.gamma_down_dtod))
+        )
+        check_bounds(self, up, down and downward)
 
     def sample_model(self, key: Noise, shape: Shape, state: DeviceState) -> DeviceState:
         normal = normals(key, ["gamma_up", "gamma_down"], shape)
@@ -80,6 +91,43 @@ class LinearStepDevice(WriteNoiseDevice):
 
     def pulse_noise(self, state: DeviceState, weights: Weights, steps: Steps) -> Steps:
         return linear_noise(self, state, steps)
+
+
+def check_bounds(device: LinearStepDevice | SoftBoundsDevice, up: bool, down: bool) -> None:
+    """Refuse slopes that refer to a bound of 0, where ``step / bound`` is not defined.
+
+    Args:
+        device: The device.
+        up: Whether its up step depends on the weight.
+        down: Whether its down step does.
+
+    Raises:
+        ConfigError: If a bound is known to be 0; names it and what to do.
+    """
+    offset = known(device.reverse_offset)
+    for direction, sloped, reverse in (("up", up, device.reverse_up), ("down", down, device.reverse_down)):
+        if not sloped:
+            continue
+        field = "w_max" if (direction == "up") is not reverse else "w_min"
+        place = known(getattr(device, field))
+        if reverse:
+            place = place - offset if field == "w_min" else place + offset
+        if place.size and (place == 0).any():
+            refuse_bound(device, field, direction)
+
+
+def refuse_bound(device: WriteNoiseDevice, field: str, direction: str) -> None:
+    """Say that the step in a direction refers to a bound of 0.
+
+    Raises:
+        ConfigError: Always.
+    """
+    raise ConfigError(
+        f"{type(device).__name__}.{field}={getattr(device, field)!r} is not allowed: its {direction} step refers to "
+        "that bound and has no size at 0; give bounds on both sides of 0 and shift the weight by a reference, as "
+        "SoftBoundsReferenceDevice(w_min=-0.5, w_max=0.5, reference_mean=-0.5) for weights from 0 to 1, or as "
+        "ReferenceUnitCell"
+    )
 
 
 def check_reverse(mult_noise: bool, reverse_up: bool, reverse_down: bool, name: str) -> None:

@@ -12,7 +12,7 @@ from typing import ClassVar
 
 from aihwjax.config import configclass, number
 from aihwjax.devices.base import DeviceState, StepLaw, Steps, WriteNoiseDevice
-from aihwjax.devices.linear_step import add_slopes, check_reverse, linear_law, linear_noise, linear_steps
+from aihwjax.devices.linear_step import add_slopes, check_bounds, check_reverse, linear_law, linear_noise, linear_steps
 from aihwjax.random import Noise
 from aihwjax.typing import Number, Shape, Weights
 
@@ -34,11 +34,15 @@ class SoftBoundsDevice(WriteNoiseDevice):
     reverse_offset: Number = number(0.01)
     """Distance of a reversed reference from the bound, in weight units."""
 
+    at_once: ClassVar[tuple[str, ...]] = ("mult_noise",)
     step_law: ClassVar[StepLaw] = "affine"
 
     def validate(self) -> None:
         super().validate()
         check_reverse(self.mult_noise, self.reverse_up, self.reverse_down, type(self).__name__)
+
+    def check_steps(self, *, downward: bool = True) -> None:
+        check_bounds(self, True, downward)
 
     def sample_model(self, key: Noise, shape: Shape, state: DeviceState) -> DeviceState:
         return add_slopes(state, 1.0, 1.0, state.max_bound, state.min_bound, self)

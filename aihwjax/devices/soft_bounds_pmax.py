@@ -91,5 +91,15 @@ class SoftBoundsPmaxDevice(SoftBoundsDevice):
         }
         return SoftBoundsDevice(**{**shared_fields(self), **own, **computed})
 
+    def check_steps(self, *, downward: bool = True) -> None:
+        for bound, direction, pulsed in zip(self._bounds(), ("down", "up"), (downward, True), strict=True):
+            value = known(bound)
+            if pulsed and value.size and (value == 0).any():
+                raise ConfigError(
+                    f"SoftBoundsPmaxDevice.range_min={self.range_min!r} and range_max={self.range_max!r} are not "
+                    f"allowed: they make a bound of 0, to which the {direction} step refers; shift both so that the "
+                    "bounds lie on both sides of 0, and take a SoftBoundsReferenceDevice to shift the weight back"
+                )
+
     def weight_granularity(self) -> Number:
         return self.resolved().weight_granularity()

@@ -15,8 +15,9 @@ from typing import ClassVar
 
 import jax.numpy as jnp
 
-from aihwjax.config import configclass, number
+from aihwjax.config import configclass, known, number
 from aihwjax.devices.base import DeviceState, StepLaw, Steps, WriteNoiseDevice, with_model
+from aihwjax.devices.linear_step import refuse_bound
 from aihwjax.random import Noise, normals
 from aihwjax.typing import Number, Shape, Weights
 
@@ -42,7 +43,14 @@ class SoftBoundsReferenceDevice(WriteNoiseDevice):
     subtract_symmetry_point: bool = False
     """Whether the reference contains the symmetry point of its crosspoint."""
 
+    at_once: ClassVar[tuple[str, ...]] = ("mult_noise",)
     step_law: ClassVar[StepLaw] = "affine"
+
+    def check_steps(self, *, downward: bool = True) -> None:
+        for field, direction, pulsed in (("w_max", "up", True), ("w_min", "down", downward)):
+            bound = known(getattr(self, field))
+            if pulsed and bound.size and (bound == 0).any():
+                refuse_bound(self, field, direction)
 
     def sample_model(self, key: Noise, shape: Shape, state: DeviceState) -> DeviceState:
         top, bottom, up, down = state.max_bound, state.min_bound, state.dwmin_up, state.dwmin_down

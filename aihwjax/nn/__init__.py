@@ -18,7 +18,7 @@ from aihwjax.nn.containers import AnalogSequential
 from aihwjax.nn.gradients import Gradients, value_and_grad
 from aihwjax.nn.layer import AnalogLayer
 from aihwjax.nn.linear import AnalogLinear
-from aihwjax.nn.paths import analog_layers, analog_tiles
+from aihwjax.nn.paths import analog_layers, analog_tiles, redraw
 from aihwjax.nn.scan import scan
 from aihwjax.nn.tile import AnalogTile
 from aihwjax.nn.variables import FixedInputRange, InputRange, InputRangeCount, TileConfigVariable, TileVariable
@@ -48,6 +48,7 @@ __all__ = [
     "analog_layers",
     "analog_tiles",
     "losses",
+    "redraw",
     "scan",
     "value_and_grad",
 ]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,7 +13,7 @@ from jaxtyping import Array, Float
 
 from aihwjax import random
 from aihwjax.errors import ConfigError, ModuleError, NonFiniteError, ShapeError
-from aihwjax.nn.mapping import parts
+from aihwjax.nn.mapping import along, parts
 from aihwjax.nn.text import Readable
 from aihwjax.nn.tile import AnalogTile, device_name
 from aihwjax.random import Noise
@@ -78,7 +81,7 @@ class AnalogLayer(Readable):
             y = self.tiles[0](x, key=key)
         else:
             y = self._by_parts(x, key)
-        return y if self.bias is None else y + self.bias.get_value()
+        return y if self.bias is None else y + along(self.bias.get_value(), y)
 
     def _by_parts(self, x: Float[Array, "*batch in"], key: Noise) -> Float[Array, "*batch out"]:
         across = len(self.out_parts)
@@ -182,6 +185,19 @@ class AnalogLayer(Readable):
         """
         weights, bias = self.get_weights()
         self.set_weights(weights, bias, key=key, weight_scaling_omega=weight_scaling_omega, check_finite=False)
+
+    def redraw(self, config: TileConfig | Mapping[str, Any] | None = None, *, key: Noise) -> None:
+        """Draw the devices of all tiles anew and keep the logical weights; see :meth:`AnalogTile.redraw`.
+
+        Args:
+            config: The configuration of the tiles from now on, or new values by dotted path; ``None``: the present one.
+            key: Source of all draws.
+
+        Raises:
+            ConfigError: If the change is not allowed, or needs another layout of the layer.
+        """
+        for index, tile in enumerate(self.tiles):
+            tile.redraw(config, key=random.derive(key, index))
 
     def _blocks(self) -> list[tuple[AnalogTile, slice, slice]]:
         across = len(self.out_parts)

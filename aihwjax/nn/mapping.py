@@ -29,6 +29,16 @@ def parts(size: int, maximum: int) -> tuple[int, ...]:
     return (small + 1,) * larger + (small,) * (count - larger)
 
 
+def along(vector: Float[Array, " size"], batch: Float[Array, "*batch size"]) -> Float[Array, "*ones size"]:
+    """Return a vector with an axis of length 1 for each axis of a batch, as strict rank promotion asks for.
+
+    Args:
+        vector: One number for each entry of the last axis, or one for all.
+        batch: What it is combined with.
+    """
+    return vector.reshape((1,) * (batch.ndim - 1) + vector.shape)
+
+
 def is_scaled(mapping: MappingParameter, omega: Number | None) -> bool:
     """Whether setting weights scales them: the program depends on it, a traced number counts as on.
 

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from aihwjax import random, tile
+from aihwjax.nn.mapping import along
 from aihwjax.nn.slots import Slot
 from aihwjax.random import Noise
 from aihwjax.tile.config import TileConfig
@@ -102,7 +103,7 @@ def _forward(
     if input_range is not None:
         y = y * input_range
     if state.mapping_scales is not None:
-        y = y * state.mapping_scales
+        y = y * along(state.mapping_scales, y)
     return y, _Saved(config, state, input_range, x, slot, key, clipped)
 
 
@@ -110,7 +111,7 @@ def _backward(
     analog_bias: bool, saved: _Saved, d: Float[Array, "*batch out"]
 ) -> tuple[None, None, Float[Array, ""] | None, Float[Array, "*batch in"], Slot | None, None]:
     config, state, input_range, x, slot, key, clipped = saved
-    read = d if state.mapping_scales is None else d * state.mapping_scales
+    read = d if state.mapping_scales is None else d * along(state.mapping_scales, d)
     if clipped is not None:
         read = jnp.where(clipped, 0.0, read)
     delta = _backward_product(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,23 +12,24 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from aihwjax import showing, tile
-from aihwjax.errors import ConfigError, ModuleError
+from aihwjax.errors import ModuleError
 from aihwjax.nn import slots
-from aihwjax.nn.mapping import is_scaled, scale_down
+from aihwjax.nn.changes import changed, check_input_range, refuse_new_layout
+from aihwjax.nn.mapping import along, is_scaled, scale_down
 from aihwjax.nn.product import tile_inputs, tile_product
 from aihwjax.nn.slots import Tag
 from aihwjax.nn.text import Readable
 from aihwjax.nn.variables import FixedInputRange, InputRange, InputRangeCount, TileConfigVariable, TileVariable
 from aihwjax.random import Noise
 from aihwjax.tile.config import TileConfig
-from aihwjax.tile.product.io import BoundManagementType, IOParameters, NoiseManagementType
-from aihwjax.tile.product.periphery import InputRangeParameter
+from aihwjax.tile.matching import averages, check
 from aihwjax.typing import Crosspoints, Key, Number, Weights
 
 # compiled once for each kind of tile and shape
 _init = jax.jit(tile.init, static_argnames="shape")
 _set_weights = jax.jit(tile.set_weights)
 _update = jax.jit(tile.update)
+_redraw = jax.jit(tile.redraw)
 
 
 class AnalogTile(Readable):
@@ -70,7 +73,7 @@ class AnalogTile(Readable):
     @property
     def averages_backward(self) -> bool:
         """Whether the backward product scales its input by a running average."""
-        return _averages(self.config.get_value().backward)
+        return averages(self.config.get_value().backward)
 
     # ------------------------------------------------------------------ product
     def __call__(self, x: Float[Array, "*batch in"], *, key: Noise) -> Float[Array, "*batch out"]:
@@ -79,7 +82,7 @@ class AnalogTile(Readable):
         if slot is not None and self.input_range_count is not None:
             self._adapt_input_range(x)
         y = tile_product(self.analog_bias, self.config.get_value(), self.state.get_value(), self._range(), x, slot, key)
-        return y if self.out_scaling is None else y * self.out_scaling.get_value()
+        return y if self.out_scaling is None else y * along(self.out_scaling.get_value(), y)
 
     def _range(self) -> Float[Array, ""] | None:
         return None if self.input_range is None else self.input_range.get_value()
@@ -114,17 +117,21 @@ class AnalogTile(Readable):
             d: Gradients ``(n, out)`` at its output, before the learned scale.
             learning_rate: At least 0.
             key: Source of pulses and noise.
+
+        Raises:
+            ConfigError: If the tile was drawn with another configuration.
         """
         config, state, limit = self.config.get_value(), self.state.get_value(), self._range()
+        check(config, state)
         if limit is not None and not config.reference_quirks:
             d = d * limit  # spec: update, bug 4: the reference leaves the range out
         scales = state.mapping_scales
         if scales is not None:
             if config.mapping.weight_scaling_lr_compensation:
                 compensation = 1 / scales.mean()
-                d, learning_rate = d / (scales * compensation), learning_rate * compensation
+                d, learning_rate = d / along(scales * compensation, d), learning_rate * compensation
             else:
-                d = d / scales
+                d = d / along(scales, d)
         rows = tile_inputs(x, limit, self.analog_bias, config.reference_quirks)
         self.state.set_value(_update(config, state, rows, d, learning_rate, key))
 
@@ -137,7 +144,7 @@ class AnalogTile(Readable):
         """
         config, state = self.config.get_value(), self.state.get_value()
         new = state
-        if _averages(config.forward):
+        if averages(config.forward):
             new = tile.observe(config, new, tile_inputs(x, self._range(), self.analog_bias, config.reference_quirks))
         if read is not None:
             new = tile.observe(config, new, read, backward=True)
@@ -171,8 +178,12 @@ class AnalogTile(Readable):
             key: Source of write noise.
             apply_weight_scaling: Whether to scale, if configured.
             omega: Replaces ``mapping.weight_scaling_omega``.
+
+        Raises:
+            ConfigError: If the tile was drawn with another configuration.
         """
         config, state = self.config.get_value(), self.state.get_value()
+        check(config, state)
         weights = jnp.asarray(weights, jnp.float32)
         if apply_weight_scaling and is_scaled(config.mapping, omega):
             target = config.mapping.weight_scaling_omega if omega is None else omega
@@ -183,6 +194,24 @@ class AnalogTile(Readable):
             if self.out_scaling is not None:
                 self.out_scaling.set_value(jnp.ones_like(self.out_scaling.get_value()))
         self.state.set_value(_set_weights(config, state, weights, key))
+
+    def redraw(self, config: TileConfig | Mapping[str, Any] | None = None, *, key: Noise) -> None:
+        """Draw the devices and the frozen values of the converters anew and keep the weights and scales.
+
+        What a new device cannot hold is clipped; see :func:`aihwjax.tile.redraw`.
+
+        Args:
+            config: The configuration from now on, or new values by dotted path; ``None``: the present one.
+            key: Source of all draws.
+
+        Raises:
+            ConfigError: If the change is not allowed, or needs another layout of the layer.
+        """
+        old = self.config.get_value()
+        new = changed(old, config)
+        refuse_new_layout(old, new)
+        self.state.set_value(_redraw(new, self.state.get_value(), key))
+        self.config.exchange(new)
 
     def get_weights(self, *, apply_weight_scaling: bool = True) -> Weights:
         """Return the weights ``(out, in)``, with the bias as last column if it is analog.
@@ -224,32 +253,6 @@ class AnalogTile(Readable):
         return f"AnalogTile({size}, {device_name(self.config.get_value())})"
 
 
-def _averages(io: IOParameters) -> bool:
-    return io.noise_management is NoiseManagementType.AVERAGE_ABS_MAX and not io.is_perfect
-
-
 def device_name(config: TileConfig) -> str:
     """Return the class of a tile's device, for people."""
     return type(config.device).__name__
-
-
-def check_input_range(parameter: InputRangeParameter, forward: IOParameters) -> None:
-    """Refuse an input range that reacts to output clipping where the product already manages it.
-
-    Raises:
-        ConfigError: If noise or bound management is on, or the product perfect.
-    """
-    if not (parameter.enable and parameter.manage_output_clipping):
-        return
-    for field, wrong in (
-        ("noise_management", forward.noise_management is not NoiseManagementType.NONE),
-        ("bound_management", forward.bound_management is not BoundManagementType.NONE),
-        ("is_perfect", forward.is_perfect),
-    ):
-        if wrong:
-            value = getattr(forward, field)
-            allowed = "False" if field == "is_perfect" else "NONE"
-            raise ConfigError(
-                f"forward.{field}={getattr(value, 'name', value)} is not allowed with "
-                f"pre_post.input_range.manage_output_clipping=True: give {allowed}"
-            )

@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
+from aihwjax.nn.changes import refuse_new_draws, refuse_new_layout
 from aihwjax.tile.config import TileConfig
 from aihwjax.tile.state import TileState
 
@@ -19,6 +20,28 @@ ModelState: TypeAlias = nnx.State[Any, Any]
 
 class TileConfigVariable(nnx.Variable[TileConfig]):
     """The configuration of a tile: its numbers are leaves of the model's state, so they never recompile."""
+
+    def set_value(self, value: TileConfig, **kwargs: Any) -> None:
+        """Set a configuration whose changes act at once.
+
+        Args:
+            value: The new configuration.
+            **kwargs: As for any variable.
+
+        Raises:
+            ConfigError: If it changes what is fixed when the tile is drawn (see ``redraw`` of the layer).
+        """
+        refuse_new_layout(self.get_value(), value)
+        refuse_new_draws(self.get_value(), value)
+        super().set_value(value, **kwargs)
+
+    def exchange(self, value: TileConfig) -> None:
+        """Set the configuration that the tile was just drawn with.
+
+        Args:
+            value: The new configuration.
+        """
+        super().set_value(value)
 
 
 class TileVariable(nnx.Variable[TileState]):

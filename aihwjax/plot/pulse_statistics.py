@@ -32,7 +32,7 @@ from aihwjax.plot.subject import (
 )
 from aihwjax.random import derive, stream
 from aihwjax.tile.config import TileConfig
-from aihwjax.tile.lifecycle import working_device
+from aihwjax.tile.matching import working_device
 from aihwjax.typing import Key
 
 if TYPE_CHECKING:

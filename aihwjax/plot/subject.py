@@ -16,7 +16,7 @@ from aihwjax.errors import ConfigError, nearest
 from aihwjax.pulses import PulseType, UpdateMode, UpdateParameters
 from aihwjax.random import derive
 from aihwjax.tile.config import SingleRPUConfig, TileConfig
-from aihwjax.tile.lifecycle import working_device
+from aihwjax.tile.matching import working_device
 from aihwjax.typing import Key, Weights
 
 Subject: TypeAlias = Device | TileConfig | str

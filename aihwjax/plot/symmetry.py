@@ -27,7 +27,7 @@ from aihwjax.plot.subject import (
     weight_range,
 )
 from aihwjax.tile.config import TileConfig
-from aihwjax.tile.lifecycle import working_device
+from aihwjax.tile.matching import working_device
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

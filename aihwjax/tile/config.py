@@ -66,12 +66,14 @@ class TileConfig(Config):
         return self.update.pulse_type is PulseType.NONE and isinstance(self.device, IdealDevice)
 
     def validate(self) -> None:
-        """Tell the device whether the quirks are on; refuse what needs an inference tile elsewhere."""
+        """Tell the device whether the quirks are on; refuse undefined steps, and what needs an inference tile."""
         if not self.exact:
             self._refuse_hardware_aware()
         if self.device.reference_quirks is not self.reference_quirks:
             device = self.device.replace(reference_quirks=self.reference_quirks)
             object.__setattr__(self, "device", device)
+        if not self.reference_quirks:
+            self.device.check_steps()
 
     def _refuse_hardware_aware(self) -> None:
         """Refuse on training devices what the reference has on inference tiles only (spec: tile_ops, section 8)."""

@@ -7,43 +7,24 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Bool
 
 from aihwjax import random
-from aihwjax.devices.base import Device, PulsedDevice
-from aihwjax.devices.ideal import IdealDevice
 from aihwjax.errors import ShapeError
-from aihwjax.pulses import PulseType
+from aihwjax.precision import in_single
 from aihwjax.random import Noise
 from aihwjax.tile.checks import require_finite
 from aihwjax.tile.config import TileConfig
+from aihwjax.tile.matching import averages, drawn, fitting_device, spoiled, working_device
 from aihwjax.tile.modified_copy import follow
 from aihwjax.tile.product import mvm
-from aihwjax.tile.product.io import IOParameters, NoiseManagementType
 from aihwjax.tile.state import TileState
 from aihwjax.typing import Crosspoints, Number, Weights
 
 _INITIAL_RANGE = 0.1
 
 
-def working_device(config: TileConfig) -> Device:
-    """Return the device that does the work: conversions resolved, pulse type ``NONE`` without pulses.
-
-    A compound under pulse type ``NONE`` is plain gradient descent (spec: compounds, section 1.2).
-    """
-    device = config.device.resolved()
-    if config.update.pulse_type is PulseType.NONE and device.pulsed:
-        if not isinstance(device, PulsedDevice):
-            return IdealDevice(reference_quirks=device.reference_quirks)
-        return IdealDevice(
-            diffusion=device.diffusion,
-            lifetime=device.lifetime,
-            reset_std=device.reset_std,
-            drift=device.drift,
-            reference_quirks=device.reference_quirks,
-        )
-    return device
-
-
+@in_single
 def init(config: TileConfig, key: Noise, shape: tuple[int, int]) -> TileState:
     """Make a tile: draw its devices and frozen values, and set weights uniform in (-0.1, 0.1).
 
@@ -68,7 +49,7 @@ def _init(config: TileConfig, key: Noise, shape: tuple[int, int]) -> TileState:
     device = working_device(config)
     parts = device.init(source.child("device"), (out_size, in_size))
     quirks = config.reference_quirks
-    averaged = _averages(config.forward) or _averages(config.backward)
+    averaged = averages(config.forward) or averages(config.backward)
     blank = jnp.zeros(shape, jnp.float32)
     state = TileState(
         weights=blank,
@@ -78,15 +59,46 @@ def _init(config: TileConfig, key: Noise, shape: tuple[int, int]) -> TileState:
         running_abs_max=jnp.full((2,), -1.0, jnp.float32) if averaged else None,
         mapping_scales=jnp.ones((out_size,), jnp.float32) if config.remap.acts() else None,
         modified=blank if config.modifier.acts() else None,
+        drawn=drawn(config),
     )
     start = random.uniform(source.child("weights"), shape, -_INITIAL_RANGE, _INITIAL_RANGE)
-    return set_weights(config, state, start, source.child("set"))
+    return _written(config, state, start, source.child("set"))
 
 
-def _averages(io: IOParameters) -> bool:
-    return io.noise_management is NoiseManagementType.AVERAGE_ABS_MAX and not io.is_perfect
+@in_single
+def redraw(config: TileConfig, state: TileState, key: Noise) -> TileState:
+    """Draw the devices and all frozen values of a tile anew, as ``config`` says, and write its weights to them.
+
+    What a new device cannot hold is clipped, and hidden weights start anew, as after :func:`set_weights`. Mapping
+    scales and running averages stay.
+
+    Example:
+        >>> import jax
+        >>> import aihwjax as aj
+        >>> key = jax.random.key(0)
+        >>> config = aj.SingleRPUConfig(device=aj.ConstantStepDevice(dw_min=0.01))
+        >>> state = aj.tile.init(config, key, (3, 4))
+        >>> finer = aj.config.replace(config, {"device.dw_min": 0.001})
+        >>> state = aj.tile.redraw(finer, state, key)
+
+    Args:
+        config: The configuration from now on; device, numbers and converters may all be others.
+        state: The tile.
+        key: Source of all draws.
+    """
+    fresh = init(config, key, state.shape)
+    scales = state.mapping_scales
+    if scales is None or (fresh.mapping_scales is not None and scales.shape != fresh.mapping_scales.shape):
+        room = fresh.mapping_scales
+        scales = room if scales is None or room is None else jnp.broadcast_to(scales, room.shape)
+    running = state.running_abs_max if fresh.running_abs_max is not None else None
+    fresh = dataclasses.replace(
+        fresh, mapping_scales=scales, running_abs_max=fresh.running_abs_max if running is None else running
+    )
+    return _written(config, fresh, state.weights, random.derive(key, "redraw"))
 
 
+@in_single
 def set_weights(config: TileConfig, state: TileState, weights: Weights, key: Noise) -> TileState:
     """Write analog weights ``(out, in)``; they are clipped to the bounds of each crosspoint.
 
@@ -95,17 +107,22 @@ def set_weights(config: TileConfig, state: TileState, weights: Weights, key: Noi
     Raises:
         ShapeError: If the weights do not have the tile's shape.
         NonFiniteError: If a weight is NaN or infinite.
+        ConfigError: If the tile was drawn with another configuration.
     """
     if jnp.shape(weights) != state.weights.shape:
-        raise ShapeError(
-            f"weights have shape {jnp.shape(weights)}: give {state.weights.shape}, (out, in) of the tile"
-        )
+        raise ShapeError(f"weights have shape {jnp.shape(weights)}: give {state.weights.shape}, (out, in) of the tile")
     require_finite("weights", weights)
+    _, holds = fitting_device(config, state)
+    return _written(config, state, jnp.asarray(weights, jnp.float32), key, holds)
+
+
+def _written(
+    config: TileConfig, state: TileState, weights: Weights, key: Noise, holds: Bool[Array, ""] | None = None
+) -> TileState:
     stream = random.stream(key, config.noise_engine)
-    device, apparent = working_device(config).set_weights(
-        state.device, jnp.asarray(weights, jnp.float32), stream
-    )
-    return follow(config, state, dataclasses.replace(state, device=device, weights=apparent), key)
+    device, apparent = working_device(config).set_weights(state.device, weights, stream)
+    new = dataclasses.replace(state, device=device, weights=spoiled(apparent, holds))
+    return follow(config, state, new, key)
 
 
 def get_weights(config: TileConfig, state: TileState) -> Weights:
@@ -113,21 +130,24 @@ def get_weights(config: TileConfig, state: TileState) -> Weights:
     return state.weights
 
 
+@in_single
 def hidden_parameters(config: TileConfig, state: TileState) -> dict[str, Crosspoints]:
     """Return the per-crosspoint parameters, each ``(out, in)``, under the reference's names.
 
     Empty for devices without pulses and under pulse type ``NONE`` (spec: devices, section 5).
     """
-    return working_device(config).hidden_parameters(state.device, state.weights)
+    device, _ = fitting_device(config, state)
+    return device.hidden_parameters(state.device, state.weights)
 
 
+@in_single
 def set_hidden_update_index(config: TileConfig, state: TileState, index: Number) -> TileState:
     """Choose which device of a unit cell is in turn: the one that ``SINGLE_FIXED`` pulses and writes.
 
     Other devices ignore it, as in the reference (spec: compounds, section 3).
 
     Raises:
-        ConfigError: If the cell has no such device.
+        ConfigError: If the cell has no such device, or the tile was drawn with another configuration.
     """
-    device = working_device(config).with_update_index(state.device, index)
-    return dataclasses.replace(state, device=device)
+    device, _ = fitting_device(config, state)
+    return dataclasses.replace(state, device=device.with_update_index(state.device, index))

@@ -13,42 +13,47 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int
 
 from aihwjax import random
-from aihwjax.devices.device import DeviceState
+from aihwjax.devices.device import Device, DeviceState
 from aihwjax.errors import ConfigError
+from aihwjax.precision import in_single
 from aihwjax.random import Noise, Stream
 from aihwjax.tile.config import TileConfig
-from aihwjax.tile.lifecycle import working_device
+from aihwjax.tile.matching import fitting_device, spoiled
 from aihwjax.tile.modified_copy import follow, modify
+from aihwjax.tile.product.frozen import REDRAW
 from aihwjax.tile.state import TileState
 from aihwjax.tile.upkeep import clipping, remapping
 from aihwjax.typing import Number, Weights
 
-_Action = Callable[[DeviceState, Weights, Stream], tuple[DeviceState, Weights]]
+_Action = Callable[[Device, DeviceState, Weights, Stream], tuple[DeviceState, Weights]]
 
 
 def _apply(config: TileConfig, state: TileState, key: Noise, action: _Action) -> TileState:
+    device, holds = fitting_device(config, state)
     stream = random.stream(key, config.noise_engine)
-    device, weights = action(state.device, state.weights, stream)
-    return follow(config, state, dataclasses.replace(state, device=device, weights=weights), key)
+    parts, weights = action(device, state.device, state.weights, stream)
+    return follow(config, state, dataclasses.replace(state, device=parts, weights=spoiled(weights, holds)), key)
 
 
+@in_single
 def decay(config: TileConfig, state: TileState, alpha: Number, key: Noise) -> TileState:
     """Decay the weights once towards the reset bias; ``alpha`` scales the decay."""
-    device = working_device(config)
-    return _apply(config, state, key, lambda d, w, s: device.decay_weights(d, w, alpha, s))
+    return _apply(config, state, key, lambda device, d, w, s: device.decay_weights(d, w, alpha, s))
 
 
+@in_single
 def diffuse(config: TileConfig, state: TileState, key: Noise) -> TileState:
     """Add one step of diffusion to the weights."""
-    return _apply(config, state, key, working_device(config).diffuse_weights)
+    return _apply(config, state, key, lambda device, d, w, s: device.diffuse_weights(d, w, s))
 
 
+@in_single
 def drift(config: TileConfig, state: TileState, delta_t: Number, key: Noise) -> TileState:
     """Let the time ``delta_t`` pass (in the units of ``drift.t_0``)."""
-    device = working_device(config)
-    return _apply(config, state, key, lambda d, w, s: device.drift_weights(d, w, delta_t, s))
+    return _apply(config, state, key, lambda device, d, w, s: device.drift_weights(d, w, delta_t, s))
 
 
+@in_single
 def reset(
     config: TileConfig,
     state: TileState,
@@ -72,10 +77,9 @@ def reset(
     """
     if key is None:
         raise ConfigError("key=None is not allowed: give a PRNG key")
-    device = working_device(config)
     in_size = state.weights.shape[1]
 
-    def action(parts: DeviceState, weights: Weights, stream: Stream) -> tuple[DeviceState, Weights]:
+    def action(device: Device, parts: DeviceState, weights: Weights, stream: Stream) -> tuple[DeviceState, Weights]:
         offset = (jnp.arange(in_size) - first_column) % in_size
         chosen = (offset < columns) | (jnp.asarray(columns) < 0)
         new_parts, new_weights = device.reset_columns(parts, weights, chosen[None, :], probability, stream)
@@ -86,6 +90,7 @@ def reset(
     return _apply(config, state, key, action)
 
 
+@in_single
 def clip(config: TileConfig, state: TileState, key: Noise, limit: Number | None = None) -> TileState:
     """Clip the weights to the device's bounds, as ``config.clip`` says, and to ``limit`` if given.
 
@@ -95,15 +100,15 @@ def clip(config: TileConfig, state: TileState, key: Noise, limit: Number | None 
         key: Source of write noise.
         limit: Largest magnitude of a weight.
     """
-    device = working_device(config)
     value = clipping.clip_value(
         config.clip, state.weights, torch_tile=config.torch_tile, quirks=config.reference_quirks
     )
     if value is not None:
         limit = value if limit is None else jnp.minimum(value, limit)
-    return _apply(config, state, key, lambda d, w, s: device.clip_weights(d, w, limit, s))
+    return _apply(config, state, key, lambda device, d, w, s: device.clip_weights(d, w, limit, s))
 
 
+@in_single
 def remap(config: TileConfig, state: TileState, key: Noise) -> TileState:
     """Let the weights fill the range of the devices and the mapping scales make up for it, if configured.
 
@@ -120,15 +125,20 @@ def remap(config: TileConfig, state: TileState, key: Noise) -> TileState:
     if state.mapping_scales is None or state.mapping_scales.shape != (state.shape[0],):
         raise ConfigError(
             f"remap.type={config.remap.type.name} is not allowed on this tile: "
-            "it needs one mapping scale for each output, so build the tile with it"
+            f"it needs one mapping scale for each output, so build the tile with it or {REDRAW}"
         )
     weights, scales = remapping.remapped(config.remap, state.weights, state.mapping_scales)
     return follow(config, state, dataclasses.replace(state, weights=weights, mapping_scales=scales), key)
 
 
+@in_single
 def end_of_batch(config: TileConfig, state: TileState, key: Noise) -> TileState:
-    """Run what follows every mini-batch: diffusion, decay, clip, remap, modifier, each only if configured."""
-    device = working_device(config)
+    """Run what follows every mini-batch: diffusion, decay, clip, remap, modifier, each only if configured.
+
+    Raises:
+        ConfigError: If the tile was drawn with another configuration.
+    """
+    device, _ = fitting_device(config, state)
     if device.diffuses():
         state = diffuse(config, state, random.derive(key, "diffuse"))
     if device.decays():

@@ -8,12 +8,15 @@ import jax.numpy as jnp
 
 from aihwjax import random
 from aihwjax.errors import ConfigError
+from aihwjax.precision import in_single
 from aihwjax.random import Noise
 from aihwjax.tile.config import TileConfig
+from aihwjax.tile.product.frozen import REDRAW
 from aihwjax.tile.state import TileState
 from aihwjax.tile.upkeep.modifier import modified
 
 
+@in_single
 def modify(config: TileConfig, state: TileState, key: Noise) -> TileState:
     """Draw the modified copy of the weights that training reads, if configured; the weights stay.
 
@@ -30,7 +33,7 @@ def modify(config: TileConfig, state: TileState, key: Noise) -> TileState:
     if state.modified is None:
         raise ConfigError(
             f"modifier.type={config.modifier.type.name} is not allowed on this tile: "
-            "it needs a copy of the weights, so build the tile with it"
+            f"it needs a copy of the weights, so build the tile with it or {REDRAW}"
         )
     copy = modified(
         config.modifier,

@@ -10,9 +10,11 @@ from jaxtyping import Array, Bool, Float
 
 from aihwjax import random
 from aihwjax.errors import ShapeError
+from aihwjax.precision import in_single
 from aihwjax.random import Noise
 from aihwjax.tile.checks import require_finite
 from aihwjax.tile.config import TileConfig
+from aihwjax.tile.matching import check_average
 from aihwjax.tile.product import mvm
 from aihwjax.tile.product.io import NoiseManagementType
 from aihwjax.tile.state import TileState
@@ -31,16 +33,19 @@ def _slot(config: TileConfig, backward: bool) -> int:
 
 
 def _running(config: TileConfig, state: TileState, backward: bool) -> jax.Array | None:
+    name = "backward" if backward else "forward"
+    check_average(config.backward if backward else config.forward, state.running_abs_max, name)
     return None if state.running_abs_max is None else state.running_abs_max[_slot(config, backward)]
 
 
 def _read_weights(config: TileConfig, state: TileState, training: bool) -> jax.Array:
     """Return the weights that a product reads: in training the modified copy, if there is one."""
-    if state.modified is not None and (training or config.modifier.enable_during_test):
+    if state.modified is not None and config.modifier.acts() and (training or config.modifier.enable_during_test):
         return state.modified
     return state.weights
 
 
+@in_single
 def forward_with_mask(
     config: TileConfig, state: TileState, x: Float[Array, "*batch in"], key: Noise, *, training: bool = False
 ) -> tuple[Float[Array, "*batch out"], Bool[Array, "*batch out"] | None]:
@@ -65,6 +70,7 @@ def forward_with_mask(
     return y.reshape(shape), None if clipped is None else clipped.reshape(shape)
 
 
+@in_single
 def forward(
     config: TileConfig, state: TileState, x: Float[Array, "*batch in"], key: Noise, *, training: bool = False
 ) -> Float[Array, "*batch out"]:
@@ -87,6 +93,7 @@ def forward(
     return forward_with_mask(config, state, x, key, training=training)[0]
 
 
+@in_single
 def backward(
     config: TileConfig, state: TileState, d: Float[Array, "*batch out"], key: Noise, *, training: bool = True
 ) -> Float[Array, "*batch in"]:
@@ -123,9 +130,8 @@ def backward(
     return g.reshape((*jnp.shape(d)[:-1], in_size))
 
 
-def observe(
-    config: TileConfig, state: TileState, x: Float[Array, "*batch size"], backward: bool = False
-) -> TileState:
+@in_single
+def observe(config: TileConfig, state: TileState, x: Float[Array, "*batch size"], backward: bool = False) -> TileState:
     """Advance the running noise-management value by the vectors ``x``; a no-op unless ``AVERAGE_ABS_MAX``.
 
     Args:
@@ -135,11 +141,7 @@ def observe(
         backward: Whether they were those of a backward product.
     """
     io = config.backward if backward else config.forward
-    if (
-        state.running_abs_max is None
-        or io.is_perfect
-        or io.noise_management is not NoiseManagementType.AVERAGE_ABS_MAX
-    ):
+    if state.running_abs_max is None or io.is_perfect or io.noise_management is not NoiseManagementType.AVERAGE_ABS_MAX:
         return state
     slot = _slot(config, backward)
     rows = jnp.reshape(x, (-1, jnp.shape(x)[-1]))

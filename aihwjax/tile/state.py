@@ -8,6 +8,7 @@ import jax
 from jaxtyping import Array, Float
 
 from aihwjax import showing
+from aihwjax.config.fixed import Drawn
 from aihwjax.devices.device import DeviceState
 from aihwjax.typing import Weights
 
@@ -30,6 +31,8 @@ class FrozenIO(showing.Record):
     """Read-polarity factor of each crosspoint, shaped like the weights of that direction."""
     out_noise_values: Float[Array, " rows"] | None = None
     """Standard deviation of the output noise of each row."""
+    drawn: Drawn | None = None
+    """Numbers of the configuration that all this was drawn with."""
 
 
 @jax.tree_util.register_dataclass
@@ -51,6 +54,8 @@ class TileState(showing.Shown):
     """Digital scale on the outputs, ``(1,)`` or ``(out,)``; ``None`` means 1."""
     modified: Weights | None = None
     """Weights that products of training read; ``None`` without a weight modifier: then they read ``weights``."""
+    drawn: Drawn | None = None
+    """Numbers and choices of the configuration that the devices were drawn with."""
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -62,10 +67,10 @@ class TileState(showing.Shown):
         return showing.tree(
             type(self),
             {name: value for name, value in values.items() if value is not None},
-            {"device": self.device, "forward": self.forward, "backward": self.backward},
+            {"device": self.device, "forward": self.forward, "backward": self.backward, "drawn": self.drawn},
             path,
             subtree_renderer,
             comment=showing.size(self.weights),
-            folded_as="more: device, forward, backward",
+            folded_as="more: device, forward, backward, drawn",
             pictures=showing.pictures(self.weights),
         )

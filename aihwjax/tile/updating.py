@@ -10,16 +10,18 @@ from jaxtyping import Array, Float
 from aihwjax import random
 from aihwjax.config import LARGEST
 from aihwjax.errors import ConfigError, ShapeError
+from aihwjax.precision import in_single
 from aihwjax.random import Noise
 from aihwjax.tile.checks import require_finite
 from aihwjax.tile.config import TileConfig
-from aihwjax.tile.lifecycle import working_device
+from aihwjax.tile.matching import fitting_device, spoiled
 from aihwjax.tile.modified_copy import follow
 from aihwjax.tile.pulsed_update import pulsing
 from aihwjax.tile.state import TileState
 from aihwjax.typing import Number
 
 
+@in_single
 def update(
     config: TileConfig,
     state: TileState,
@@ -40,7 +42,7 @@ def update(
 
     Raises:
         ShapeError: If x and d do not fit the tile or each other.
-        ConfigError: If the learning rate is a negative number.
+        ConfigError: If the learning rate is a negative number, or the tile was drawn with another configuration.
         NonFiniteError: If x or d has NaN or infinity (not checked inside a traced function).
     """
     out_size, in_size = state.shape
@@ -51,6 +53,7 @@ def update(
     if jnp.ndim(d) < 1 or jnp.shape(d) != (*jnp.shape(x)[:-1], out_size):
         expected = (*jnp.shape(x)[:-1], out_size)
         raise ShapeError(f"d has shape {jnp.shape(d)}: give {expected}, one gradient for each vector of x")
+    device, holds = fitting_device(config, state)
     require_finite("x", x)
     require_finite("d", d)
     x = jnp.reshape(jnp.asarray(x, jnp.float32), (-1, in_size))
@@ -59,7 +62,7 @@ def update(
         return state
     stream = random.stream(key, config.noise_engine)
     parts, weights = pulsing.update(
-        working_device(config),
+        device,
         state.device,
         state.weights,
         x,
@@ -69,4 +72,4 @@ def update(
         config.update_mode,
         stream,
     )
-    return follow(config, state, dataclasses.replace(state, device=parts, weights=weights), key)
+    return follow(config, state, dataclasses.replace(state, device=parts, weights=spoiled(weights, holds)), key)

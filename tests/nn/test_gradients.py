@@ -284,7 +284,7 @@ def test_changing_a_number_compiles_nothing() -> None:
     step(layer, X, KEY)
     first = len(traces)
     config = layer.analog_tiles()[0].config
-    config.set_value(config.get_value().replace({"device.dw_min": 0.005, "forward.out_noise": 0.1}))
+    config.set_value(config.get_value().replace({"device.dw_min_std": 0.5, "forward.out_noise": 0.1}))
     value, _ = step(layer, X, KEY)
     assert len(traces) == first
     assert not np.array_equal(value, nn.value_and_grad(plain)(linear(noisy()), X, KEY)[0])

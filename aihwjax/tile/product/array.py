@@ -56,7 +56,7 @@ def ir_drop(io: IOParameters, weights: jax.Array, z: jax.Array, transposed: bool
     current = product(jnp.abs(z), jnp.abs(weights), transposed=transposed)
     a = current * (count / single(io.ir_drop_g_ratio))
     c = a * (a * (0.05 * a - 0.2) + 0.5)
-    dropped = product(z * (1 - near).astype(np.float32), weights, transposed=transposed)
+    dropped = product(z * (1 - near).astype(np.float32)[None, :], weights, transposed=transposed)
     return jnp.maximum(single(io.ir_drop), 0) * c * dropped
 
 
@@ -75,7 +75,7 @@ def with_offset(io: IOParameters, offset: jax.Array | None, y: jax.Array, z: jax
     def compressed(current: jax.Array) -> jax.Array:
         return current / (1 + resistance * jnp.abs(current)) if resistive else current
 
-    v = single(0.0) if offset is None else offset
+    v = single(0.0) if offset is None else offset[None, :]
     if not io.present("v_offset_w_min"):
         return (1 - v) * compressed(y)
     g = -single(io.v_offset_w_min) * jnp.sum(z, axis=1, keepdims=True)

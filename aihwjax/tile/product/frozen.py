@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Bool
 
 from aihwjax import random
+from aihwjax.config.fixed import Drawn, Fixed
 from aihwjax.errors import ConfigError
 from aihwjax.random import Noise, NoiseEngine, Stream
 from aihwjax.tile.product.converters import has_range, single
 from aihwjax.tile.product.io import AnalogMVType, IOParameters
 from aihwjax.tile.state import FrozenIO
 
+REDRAW = "draw it anew with aihwjax.tile.redraw(config, state, key), or with redraw of a layer"
+"""What to do where a configuration was changed after a tile was drawn."""
 _TWO_PASS = (AnalogMVType.POS_NEG_SEPARATE, AnalogMVType.POS_NEG_SEPARATE_DIGITAL_SUM)
 
 
@@ -37,12 +41,14 @@ def freeze(io: IOParameters, key: Noise, out_size: int, in_size: int, quirks: bo
     if reads_asymmetrically(io):
         draws = source.child("w_read_asymmetry").normal((out_size, in_size))
         asymmetry = 1 + single(io.w_read_asymmetry_dtod) * draws
+    numbers = fixed_numbers(io)
     return FrozenIO(
         v_offset=_offset(io, source.child("v_offset"), out_size, quirks) if has_offset(io) else None,
         out_nonlinearity=strength,
         out_nonlinearity_factor=_slope_factor(io, strength),
         w_asymmetry=asymmetry,
         out_noise_values=noise,
+        drawn=Drawn.by(numbers) if numbers.numbers else None,
     )
 
 
@@ -71,11 +77,31 @@ def calibrates_slope(io: IOParameters) -> bool:
     return io.present("slope_calibration") and (io.present("out_nonlinearity") or io.present("r_series"))
 
 
-def check_frozen(io: IOParameters, frozen: FrozenIO) -> None:
-    """Check that what a product needs was drawn when the tile was built.
+def fixed_numbers(io: IOParameters) -> Fixed:
+    """Return the numbers of a direction that are fixed when a tile is drawn: those of its frozen features."""
+    names: list[str] = []
+    if io.present("v_offset_std"):
+        names.append("v_offset_std")
+    if spreads_noise(io):
+        names += ["out_noise", "out_noise_std"]
+    if io.present("out_nonlinearity"):
+        names += ["out_nonlinearity", "out_bound", "out_nonlinearity_std"]
+    if calibrates_slope(io):
+        names += ["slope_calibration", "out_bound", "r_series"]
+    if reads_asymmetrically(io):
+        names.append("w_read_asymmetry_dtod")
+    # in the order of the fields, each once, and those that are off are zero
+    return Fixed({f"IOParameters.{name}": getattr(io, name) for name in sorted(set(names))}, {})
+
+
+def check_frozen(io: IOParameters, frozen: FrozenIO) -> Bool[Array, ""] | None:
+    """Check that what a product needs was drawn with the present numbers when the tile was built.
+
+    Returns:
+        Whether that holds; ``None`` if it is known now.
 
     Raises:
-        ConfigError: If a frozen feature was switched on afterwards.
+        ConfigError: If a frozen feature was switched on afterwards, or one of its numbers is known to be another.
     """
     needed = {
         "v_offset_std": (io.present("v_offset_std"), frozen.v_offset),
@@ -86,11 +112,11 @@ def check_frozen(io: IOParameters, frozen: FrozenIO) -> None:
     }
     for name, (on, draws) in needed.items():
         if on and draws is None:
-            value = getattr(io, name)
             raise ConfigError(
-                f"IOParameters.{name}={value!r} is not allowed on this tile: "
-                "its draws are frozen when a tile is built, so build the tile with it"
+                f"IOParameters.{name}={getattr(io, name)!r} is not allowed on this tile, which was drawn without it: "
+                f"{REDRAW}"
             )
+    return None if frozen.drawn is None else frozen.drawn.holds(fixed_numbers(io), REDRAW)
 
 
 def _offset(io: IOParameters, source: Stream, out_size: int, quirks: bool) -> jax.Array:

@@ -74,14 +74,14 @@ def analog_product(
         back: those that the ADC clipped. ``None`` if not asked for or if none can be clipped.
 
     Raises:
-        ConfigError: If a frozen feature was switched on after the tile was built.
+        ConfigError: If a frozen feature was switched on after the tile was built, or one of its numbers changed.
         ShapeError: If ``AVERAGE_ABS_MAX`` is not given its running value.
     """
     masked = want_mask and has_range(io, "out_bound")
     if is_exact(io):
         y = product(x, weights, transposed=transposed) * single(io.out_scale)
         return y, _reference_mask(io, y) if masked and quirks else None
-    check_frozen(io, frozen)
+    holds = check_frozen(io, frozen)
     if x.shape[0] == 0:
         y = jnp.zeros((0, weights.shape[0]), jnp.float32)
         return y, jnp.zeros(y.shape, bool) if masked else None
@@ -114,7 +114,9 @@ def analog_product(
             return one_round(later, factor, source)
 
         result = repeat_clipped(io, dac, result, next_round, stream, restart=restart)
-    return result.y, _reference_mask(io, result.y) if masked and quirks else result.clipped
+    # what a compiled program finds out cannot be an error, but a NaN is not overlooked
+    y = result.y if holds is None else jnp.where(holds, result.y, jnp.nan)
+    return y, _reference_mask(io, y) if masked and quirks else result.clipped
 
 
 def _gain(scale: jax.Array | None, factor: jax.Array | None) -> jax.Array | None:
@@ -166,15 +168,17 @@ def _codes(io: IOParameters, frozen: FrozenIO, adc: Converter, v: jax.Array, sou
     """Return the quantised outputs before the clip (section 8): compression, asymmetry, noise, ADC."""
     if io.present("out_nonlinearity"):
         assert frozen.out_nonlinearity is not None
-        v = v / (1 + jnp.abs(frozen.out_nonlinearity * v))
+        v = v / (1 + jnp.abs(frozen.out_nonlinearity[None, :] * v))
     if calibrates_slope(io):
         assert frozen.out_nonlinearity_factor is not None
         v = frozen.out_nonlinearity_factor * v
     if io.present("out_asymmetry"):
         v = jnp.where(v < 0, v * (1 - jnp.maximum(single(io.out_asymmetry), 0)), v)
     if io.present("out_noise"):
-        spread = frozen.out_noise_values if spreads_noise(io) else single(io.out_noise)
-        assert spread is not None
+        spread = single(io.out_noise)
+        if spreads_noise(io):
+            assert frozen.out_noise_values is not None
+            spread = frozen.out_noise_values[None, :]
         v = v + spread * source.child("out_noise").normal(v.shape)
     return adc.quantise(v, source)
 

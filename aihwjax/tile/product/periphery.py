@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from aihwjax.config import Config, configclass, not_positive, number, part
 from aihwjax.typing import Number
 
@@ -26,6 +28,10 @@ class MappingParameter(Config):
     """Most inputs of a physical tile; 0 or less: no limit."""
     max_output_size: int = 512
     """Most outputs of a physical tile; 0 or less: no limit."""
+
+    at_once: ClassVar[tuple[str, ...]] = (
+        "weight_scaling_omega", "weight_scaling_columnwise", "weight_scaling_lr_compensation"
+    )  # fmt: skip
 
 
 @configclass
@@ -56,6 +62,11 @@ class InputRangeParameter(Config):
     """Whether the gradient of the range is relative to the range."""
     calibration_info: str | None = None
     """Free text about the origin of the range."""
+
+    at_once: ClassVar[tuple[str, ...]] = (
+        "init_std_alpha", "decay", "input_min_percentage", "manage_output_clipping", "output_min_percentage",
+        "gradient_scale", "gradient_relative", "calibration_info",
+    )  # fmt: skip
 
 
 @configclass

@@ -77,7 +77,7 @@ class Span(NamedTuple):
         chosen = columns if self.columns else rows
         starts = jnp.append(lines.starts, lines.total)
         word = begin + lax.broadcasted_iota(jnp.int32, (words.fires.shape[0], 1), 0) * BITS
-        mask = below(starts[self.last] - word) & ~below(starts[self.first] - word)
+        mask = below(starts[self.last][None, :] - word) & ~below(starts[self.first][None, :] - word)
         chosen = Words(self.narrow(chosen.fires, 1) & mask, self.narrow(chosen.negative, 1))
         if self.columns:
             columns = chosen

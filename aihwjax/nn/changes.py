@@ -1,0 +1,83 @@
+"""Another configuration for tiles that are already there: what acts at once, and what needs new devices."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from aihwjax.config.fixed import Fixed
+from aihwjax.errors import ConfigError
+from aihwjax.tile.config import TileConfig
+from aihwjax.tile.matching import fixed
+from aihwjax.tile.product.frozen import REDRAW, fixed_numbers
+from aihwjax.tile.product.io import BoundManagementType, IOParameters, NoiseManagementType
+from aihwjax.tile.product.periphery import InputRangeParameter
+
+_REBUILD = "build a new layer with it"
+
+
+def changed(config: TileConfig, change: TileConfig | Mapping[str, Any] | None) -> TileConfig:
+    """Return the configuration after a change.
+
+    Args:
+        config: The present configuration.
+        change: The new configuration, or new values by dotted path; ``None``: no change.
+
+    Raises:
+        ConfigError: If a path or a value is not allowed, or ``change`` is something else.
+    """
+    if change is None:
+        return config
+    if isinstance(change, TileConfig):
+        return change
+    if isinstance(change, Mapping):
+        return config.replace(change)
+    raise ConfigError(
+        f"config={type(change).__name__} is not allowed: "
+        "give a TileConfig, or a dict such as {'device.dw_min': 0.001}"
+    )
+
+
+def refuse_new_layout(old: TileConfig, new: TileConfig) -> None:
+    """Refuse another layout of a layer: its bias, tiles, learned scales and input range are made with the layer.
+
+    Raises:
+        ConfigError: If it would be another one; names the field.
+    """
+    check_input_range(new.pre_post.input_range, new.forward)
+    Fixed.of(old.mapping, "mapping").refuse_change(Fixed.of(new.mapping, "mapping"), _REBUILD)
+    name = "pre_post.input_range"
+    Fixed.of(old.pre_post.input_range, name).refuse_change(Fixed.of(new.pre_post.input_range, name), _REBUILD)
+
+
+def refuse_new_draws(old: TileConfig, new: TileConfig) -> None:
+    """Refuse a change of what is fixed when the devices and the converters of a tile are drawn.
+
+    Raises:
+        ConfigError: If a choice or a known number would be another one; names the field.
+    """
+    fixed(old).refuse_change(fixed(new), REDRAW)
+    for before, after in ((old.forward, new.forward), (old.backward, new.backward)):
+        fixed_numbers(before).refuse_change(fixed_numbers(after), REDRAW)
+
+
+def check_input_range(parameter: InputRangeParameter, forward: IOParameters) -> None:
+    """Refuse an input range that reacts to output clipping where the product already manages it.
+
+    Raises:
+        ConfigError: If noise or bound management is on, or the product perfect.
+    """
+    if not (parameter.enable and parameter.manage_output_clipping):
+        return
+    for field, wrong in (
+        ("noise_management", forward.noise_management is not NoiseManagementType.NONE),
+        ("bound_management", forward.bound_management is not BoundManagementType.NONE),
+        ("is_perfect", forward.is_perfect),
+    ):
+        if wrong:
+            value = getattr(forward, field)
+            allowed = "False" if field == "is_perfect" else "NONE"
+            raise ConfigError(
+                f"forward.{field}={getattr(value, 'name', value)} is not allowed with "
+                f"pre_post.input_range.manage_output_clipping=True: give {allowed}"
+            )
