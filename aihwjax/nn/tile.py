@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from aihwjax import showing, tile
+from aihwjax import random, showing, tile
 from aihwjax.errors import ConfigError, ModuleError
 from aihwjax.nn import slots
 from aihwjax.nn.mapping import is_scaled, scale_down
@@ -18,6 +18,7 @@ from aihwjax.nn.slots import Tag
 from aihwjax.nn.text import Readable
 from aihwjax.nn.variables import FixedInputRange, InputRange, InputRangeCount, TileConfigVariable, TileVariable
 from aihwjax.random import Noise
+from aihwjax.tile.checks import check_learning_rate, require_finite, require_numbers
 from aihwjax.tile.config import TileConfig
 from aihwjax.tile.product.io import BoundManagementType, IOParameters, NoiseManagementType
 from aihwjax.tile.product.periphery import InputRangeParameter
@@ -53,7 +54,7 @@ class AnalogTile(Readable):
         self.analog_bias = analog_bias
         self.config = TileConfigVariable(config)
         """The configuration."""
-        self.state = TileVariable(_init(config, key, shape=(out_features, in_features + analog_bias)))
+        self.state = TileVariable(_init(config, random.as_noise(key), shape=(out_features, in_features + analog_bias)))
         """The tile itself."""
         mapping = config.mapping
         scales = jnp.ones((out_features if mapping.out_scaling_columnwise else 1,), jnp.float32)
@@ -75,6 +76,8 @@ class AnalogTile(Readable):
     # ------------------------------------------------------------------ product
     def __call__(self, x: Float[Array, "*batch in"], *, key: Noise) -> Float[Array, "*batch out"]:
         """Multiply inputs ``(..., in)`` by the tile; outputs ``(..., out)`` without digital bias."""
+        require_numbers("x", x)
+        x = jnp.asarray(x)
         slot = slots.take(self._tag, x, (*x.shape[:-1], self.out_features), self.averages_backward)
         if slot is not None and self.input_range_count is not None:
             self._adapt_input_range(x)
@@ -112,9 +115,17 @@ class AnalogTile(Readable):
         Args:
             x: Inputs ``(n, in)`` as they reached the tile.
             d: Gradients ``(n, out)`` at its output, before the learned scale.
-            learning_rate: At least 0.
+            learning_rate: One finite number of at least 0.
             key: Source of pulses and noise.
+
+        Raises:
+            ConfigError: If the learning rate or the key is not allowed.
+            NonFiniteError: If x or d has NaN or infinity (not checked inside a traced function).
         """
+        for name, array in (("x", x), ("d", d)):
+            require_numbers(name, array)
+            require_finite(name, array)
+        learning_rate, key = check_learning_rate(learning_rate), random.as_noise(key)
         config, state, limit = self.config.get_value(), self.state.get_value(), self._range()
         if limit is not None and not config.reference_quirks:
             d = d * limit  # spec: update, bug 4: the reference leaves the range out
@@ -172,6 +183,8 @@ class AnalogTile(Readable):
             apply_weight_scaling: Whether to scale, if configured.
             omega: Replaces ``mapping.weight_scaling_omega``.
         """
+        key = random.as_noise(key)
+        require_numbers("weights", weights)
         config, state = self.config.get_value(), self.state.get_value()
         weights = jnp.asarray(weights, jnp.float32)
         if apply_weight_scaling and is_scaled(config.mapping, omega):

@@ -7,14 +7,15 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from aihwjax import random
 from aihwjax.devices.base import Device, PulsedDevice
 from aihwjax.devices.ideal import IdealDevice
-from aihwjax.errors import ShapeError
+from aihwjax.errors import ConfigError, ShapeError
 from aihwjax.pulses import PulseType
 from aihwjax.random import Noise
-from aihwjax.tile.checks import require_finite
+from aihwjax.tile.checks import require_finite, require_numbers
 from aihwjax.tile.config import TileConfig
 from aihwjax.tile.modified_copy import follow
 from aihwjax.tile.product import mvm
@@ -54,10 +55,20 @@ def init(config: TileConfig, key: Noise, shape: tuple[int, int]) -> TileState:
 
     Raises:
         ShapeError: If the shape is not two positive sizes.
+        ConfigError: If the configuration or the key is none.
     """
-    if len(shape) != 2 or min(shape) < 1:
-        raise ShapeError(f"shape={tuple(shape)} is not allowed: give (out, in) with both at least 1")
-    return _init(config, key, tuple(shape))
+    if not isinstance(config, TileConfig):
+        raise ConfigError(f"config={type(config).__name__} is not allowed: give a TileConfig, such as SingleRPUConfig()")
+    return _init(config, random.as_noise(key), _checked_shape(shape))
+
+
+def _checked_shape(shape: object) -> tuple[int, int]:
+    sizes = tuple(shape) if isinstance(shape, tuple | list | np.ndarray) else ()
+    whole = all(isinstance(size, int | np.integer) and not isinstance(size, bool) for size in sizes)
+    if len(sizes) != 2 or not whole or min(sizes) < 1:
+        text = sizes if sizes else repr(shape)
+        raise ShapeError(f"shape={text} is not allowed: give (out, in), two whole numbers of at least 1")
+    return int(sizes[0]), int(sizes[1])
 
 
 # compiled as one program: op by op, each shape would compile dozens of small ones
@@ -93,9 +104,11 @@ def set_weights(config: TileConfig, state: TileState, weights: Weights, key: Noi
     With write noise the apparent weights are noisy, unless ``apply_write_noise_on_set`` is off.
 
     Raises:
+        DataError: If the weights are no array of real numbers.
         ShapeError: If the weights do not have the tile's shape.
         NonFiniteError: If a weight is NaN or infinite.
     """
+    require_numbers("weights", weights)
     if jnp.shape(weights) != state.weights.shape:
         raise ShapeError(
             f"weights have shape {jnp.shape(weights)}: give {state.weights.shape}, (out, in) of the tile"

@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float
 from aihwjax import random
 from aihwjax.errors import ShapeError
 from aihwjax.random import Noise
-from aihwjax.tile.checks import require_finite
+from aihwjax.tile.checks import require_finite, require_numbers
 from aihwjax.tile.config import TileConfig
 from aihwjax.tile.product import mvm
 from aihwjax.tile.product.io import NoiseManagementType
@@ -19,6 +19,7 @@ from aihwjax.tile.state import TileState
 
 
 def _rows(array: jax.Array, size: int, name: str, what: str) -> jax.Array:
+    require_numbers(name, array)
     if jnp.ndim(array) < 1 or jnp.shape(array)[-1] != size:
         raise ShapeError(f"{name} has shape {jnp.shape(array)}: give (..., {size}), the tile's number of {what}")
     require_finite(name, array)
@@ -81,6 +82,7 @@ def forward(
         Outputs ``(..., out)``.
 
     Raises:
+        DataError: If ``x`` is no array of real numbers.
         ShapeError: If the last axis of ``x`` is not the tile's input size.
         NonFiniteError: If ``x`` has NaN or infinity (not checked inside a traced function).
     """
@@ -104,6 +106,7 @@ def backward(
         Input gradients ``(..., in)``.
 
     Raises:
+        DataError: If ``d`` is no array of real numbers.
         ShapeError: If the last axis of ``d`` is not the tile's output size.
         NonFiniteError: If ``d`` has NaN or infinity (not checked inside a traced function).
     """
@@ -133,7 +136,11 @@ def observe(
         state: The tile.
         x: The vectors of a product, ``(..., in)``, or ``(..., out)`` with ``backward``.
         backward: Whether they were those of a backward product.
+
+    Raises:
+        DataError: If ``x`` is no array of real numbers.
     """
+    require_numbers("x", x)
     io = config.backward if backward else config.forward
     if (
         state.running_abs_max is None
