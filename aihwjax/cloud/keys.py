@@ -33,7 +33,9 @@ def key_entry(key: Key | int) -> int | dict[str, Any]:
         key = jax.random.wrap_key_data(key)
     kind = str(jax.random.key_impl(key))
     if kind not in _WORDS:
-        raise ConfigError(f"key of the kind {kind!r} is not allowed: give one of {', '.join(_WORDS)}, or a whole number")
+        raise ConfigError(
+            f"key of the kind {kind!r} is not allowed: give one of {', '.join(_WORDS)}, or a whole number"
+        )
     return {"impl": kind, "data": np.asarray(jax.random.key_data(key)).tolist()}
 
 

@@ -50,7 +50,9 @@ class FiniteCheck:
         if wrong.any():
             index, count = int(np.argmax(wrong)), len(train_loss)
             step = epoch * count + index
-            what = f"the loss or the gradient of a tile is not finite from step {step} on, {index} of {count} in its epoch"
+            what = (
+                f"the loss or the gradient of a tile is not finite from step {step} on, {index} of {count} in its epoch"
+            )
         else:
             lost = np.flatnonzero(self._finite & ~np.asarray(_finite_leaves(state)))
             if len(lost):

@@ -26,6 +26,7 @@ from aihwjax.experiments.padding import inert
 from aihwjax.experiments.shapes import check_loss_fits, prediction
 from aihwjax.experiments.training import BasicTraining, short
 from aihwjax.rates import ScheduleCheck
+from aihwjax.tile.checks import as_numbers
 from aihwjax.typing import Key
 
 
@@ -172,8 +173,10 @@ def _dataset(experiment: BasicTraining) -> Dataset:
 def _splits(data: BasicTraining | Splits | Dataset | tuple[np.ndarray, ...]) -> Splits:
     if isinstance(data, BasicTraining):
         return load_data(data)
-    if isinstance(data, Splits) and all(len(array) for array in data):
-        return data
+    if isinstance(data, Splits):
+        data = Splits(*(as_numbers(name, array) for name, array in data._asdict().items()))
+        if all(array.ndim and len(array) for array in data):
+            return data
     if isinstance(data, Dataset):
         return data.load()
     if isinstance(data, tuple | list) and len(data) == 4:
@@ -201,6 +204,7 @@ def _check_fit(experiment: BasicTraining, splits: Splits) -> None:
     """Apply model and loss abstractly, so that what does not fit fails before anything is compiled."""
     x, y = (jax.ShapeDtypeStruct((2, *array.shape[1:]), array.dtype) for array in (splits.train_x, splits.train_y))
     output = prediction(experiment.model, x)
+    check_loss_fits(experiment.loss_function, output, y)  # first: a regression has no classes
     if np.issubdtype(y.dtype, np.integer):
         classes = output.shape[1]
         ends = [end for labels in (splits.train_y, splits.valid_y) for end in (int(labels.min()), int(labels.max()))]
@@ -209,7 +213,6 @@ def _check_fit(experiment: BasicTraining, splits: Splits) -> None:
                 raise DataError(
                     f"label {label} is out of range: the model's {classes} outputs allow 0 to {classes - 1}"
                 )
-    check_loss_fits(experiment.loss_function, output, y)
 
 
 def _on_device(x: np.ndarray, y: np.ndarray) -> loop.Split:

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Shaped
 
 from aihwjax.errors import ConfigError, ShapeError
 from aihwjax.nn.text import Readable
-from aihwjax.tile.checks import require_numbers
+from aihwjax.tile.checks import as_numbers
 
 
 class _Activation(Readable):
@@ -26,10 +26,9 @@ class Flatten(_Activation):
 
     def __call__(self, x: Shaped[Array, "n ..."]) -> Shaped[Array, "n features"]:
         """Apply it."""
-        require_numbers("Flatten: x", x)
+        x = as_numbers("Flatten: x", x)
         if jnp.ndim(x) < 1:
             raise ShapeError(f"Flatten: x has shape {jnp.shape(x)}: give (n, ...)")
-        x = jnp.asarray(x)
         return jnp.reshape(x, (x.shape[0], -1))
 
 

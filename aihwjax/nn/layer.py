@@ -14,7 +14,7 @@ from aihwjax.nn.mapping import parts
 from aihwjax.nn.text import Readable
 from aihwjax.nn.tile import AnalogTile, device_name
 from aihwjax.random import Noise
-from aihwjax.tile.checks import require_finite, require_numbers
+from aihwjax.tile.checks import as_numbers, require_finite
 from aihwjax.tile.config import SingleRPUConfig, TileConfig
 from aihwjax.typing import Key, Number, Weights
 
@@ -107,7 +107,7 @@ class AnalogLayer(Readable):
         if key is None:
             raise ModuleError(f"{self._name()} needs a key: call it as layer(x, key=jax.random.key(0))")
         key = random.as_noise(key)
-        require_numbers(f"{self._name()}: x", x)
+        x = as_numbers(f"{self._name()}: x", x)
         shape = jnp.shape(x)
         if not shape or shape[-1] != self.in_features:
             raise ShapeError(f"{self._name()}: x has shape {shape}, give (..., {self.in_features})")
@@ -197,7 +197,7 @@ class AnalogLayer(Readable):
     def _shaped(
         self, name: str, value: jax.Array | np.ndarray, shape: tuple[int, ...], check_finite: bool
     ) -> jax.Array:
-        require_numbers(f"{self._name()}: {name}", value)
+        value = as_numbers(f"{self._name()}: {name}", value)
         if jnp.shape(value) != shape:
             raise ShapeError(f"{self._name()}: {name} has shape {jnp.shape(value)}, give {shape}")
         if check_finite and not isinstance(value, jax.core.Tracer) and not np.isfinite(np.asarray(value)).all():

@@ -18,7 +18,7 @@ from aihwjax.nn.slots import Tag
 from aihwjax.nn.text import Readable
 from aihwjax.nn.variables import FixedInputRange, InputRange, InputRangeCount, TileConfigVariable, TileVariable
 from aihwjax.random import Noise
-from aihwjax.tile.checks import check_learning_rate, require_finite, require_numbers
+from aihwjax.tile.checks import as_numbers, check_learning_rate, require_finite
 from aihwjax.tile.config import TileConfig
 from aihwjax.tile.product.io import BoundManagementType, IOParameters, NoiseManagementType
 from aihwjax.tile.product.periphery import InputRangeParameter
@@ -76,8 +76,7 @@ class AnalogTile(Readable):
     # ------------------------------------------------------------------ product
     def __call__(self, x: Float[Array, "*batch in"], *, key: Noise) -> Float[Array, "*batch out"]:
         """Multiply inputs ``(..., in)`` by the tile; outputs ``(..., out)`` without digital bias."""
-        require_numbers("x", x)
-        x = jnp.asarray(x)
+        x = as_numbers("x", x)
         slot = slots.take(self._tag, x, (*x.shape[:-1], self.out_features), self.averages_backward)
         if slot is not None and self.input_range_count is not None:
             self._adapt_input_range(x)
@@ -122,9 +121,9 @@ class AnalogTile(Readable):
             ConfigError: If the learning rate or the key is not allowed.
             NonFiniteError: If x or d has NaN or infinity (not checked inside a traced function).
         """
-        for name, array in (("x", x), ("d", d)):
-            require_numbers(name, array)
-            require_finite(name, array)
+        x, d = as_numbers("x", x), as_numbers("d", d)
+        require_finite("x", x)
+        require_finite("d", d)
         learning_rate, key = check_learning_rate(learning_rate), random.as_noise(key)
         config, state, limit = self.config.get_value(), self.state.get_value(), self._range()
         if limit is not None and not config.reference_quirks:
@@ -184,9 +183,8 @@ class AnalogTile(Readable):
             omega: Replaces ``mapping.weight_scaling_omega``.
         """
         key = random.as_noise(key)
-        require_numbers("weights", weights)
         config, state = self.config.get_value(), self.state.get_value()
-        weights = jnp.asarray(weights, jnp.float32)
+        weights = jnp.asarray(as_numbers("weights", weights), jnp.float32)
         if apply_weight_scaling and is_scaled(config.mapping, omega):
             target = config.mapping.weight_scaling_omega if omega is None else omega
             weights, scales = scale_down(

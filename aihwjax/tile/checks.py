@@ -11,22 +11,23 @@ from aihwjax.errors import ConfigError, DataError, NonFiniteError
 from aihwjax.typing import Number
 
 
-def require_numbers(name: str, array: object) -> None:
-    """Refuse what is no array of real numbers; a traced one is judged by its type.
+def as_numbers(name: str, array: object) -> jax.Array:
+    """Return an array of real numbers as it is and a list of them as an array; refuse anything else.
 
     Args:
         name: What the message calls the array.
-        array: Anything.
+        array: Anything; a traced array is judged by its type.
 
     Raises:
         DataError: If it is text, complex, ``None``, ragged or another object.
     """
     try:
-        kind = np.dtype(array.dtype if isinstance(array, jax.Array | np.ndarray) else np.asarray(array).dtype)
+        result = array if isinstance(array, jax.Array | np.ndarray) else np.asarray(array)
+        kind = np.dtype(result.dtype)
     except (ValueError, TypeError):  # rows of different lengths, a JAX key
         kind = np.dtype(object)
     if kind == np.bool_ or jnp.issubdtype(kind, jnp.integer) or jnp.issubdtype(kind, jnp.floating):
-        return
+        return result  # type: ignore[return-value]
     what = f"type {kind}" if kind != object else f"a value of type {type(array).__name__}"
     raise DataError(f"{name} has {what}, which is not allowed: give an array of real numbers")
 

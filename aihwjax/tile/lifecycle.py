@@ -15,7 +15,7 @@ from aihwjax.devices.ideal import IdealDevice
 from aihwjax.errors import ConfigError, ShapeError
 from aihwjax.pulses import PulseType
 from aihwjax.random import Noise
-from aihwjax.tile.checks import require_finite, require_numbers
+from aihwjax.tile.checks import as_numbers, require_finite
 from aihwjax.tile.config import TileConfig
 from aihwjax.tile.modified_copy import follow
 from aihwjax.tile.product import mvm
@@ -58,7 +58,9 @@ def init(config: TileConfig, key: Noise, shape: tuple[int, int]) -> TileState:
         ConfigError: If the configuration or the key is none.
     """
     if not isinstance(config, TileConfig):
-        raise ConfigError(f"config={type(config).__name__} is not allowed: give a TileConfig, such as SingleRPUConfig()")
+        raise ConfigError(
+            f"config={type(config).__name__} is not allowed: give a TileConfig, such as SingleRPUConfig()"
+        )
     return _init(config, random.as_noise(key), _checked_shape(shape))
 
 
@@ -108,16 +110,12 @@ def set_weights(config: TileConfig, state: TileState, weights: Weights, key: Noi
         ShapeError: If the weights do not have the tile's shape.
         NonFiniteError: If a weight is NaN or infinite.
     """
-    require_numbers("weights", weights)
+    weights = as_numbers("weights", weights)
     if jnp.shape(weights) != state.weights.shape:
-        raise ShapeError(
-            f"weights have shape {jnp.shape(weights)}: give {state.weights.shape}, (out, in) of the tile"
-        )
+        raise ShapeError(f"weights have shape {jnp.shape(weights)}: give {state.weights.shape}, (out, in) of the tile")
     require_finite("weights", weights)
     stream = random.stream(key, config.noise_engine)
-    device, apparent = working_device(config).set_weights(
-        state.device, jnp.asarray(weights, jnp.float32), stream
-    )
+    device, apparent = working_device(config).set_weights(state.device, jnp.asarray(weights, jnp.float32), stream)
     return follow(config, state, dataclasses.replace(state, device=device, weights=apparent), key)
 
 

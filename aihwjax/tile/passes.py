@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float
 from aihwjax import random
 from aihwjax.errors import ShapeError
 from aihwjax.random import Noise
-from aihwjax.tile.checks import require_finite, require_numbers
+from aihwjax.tile.checks import as_numbers, require_finite
 from aihwjax.tile.config import TileConfig
 from aihwjax.tile.product import mvm
 from aihwjax.tile.product.io import NoiseManagementType
@@ -19,7 +19,7 @@ from aihwjax.tile.state import TileState
 
 
 def _rows(array: jax.Array, size: int, name: str, what: str) -> jax.Array:
-    require_numbers(name, array)
+    array = as_numbers(name, array)
     if jnp.ndim(array) < 1 or jnp.shape(array)[-1] != size:
         raise ShapeError(f"{name} has shape {jnp.shape(array)}: give (..., {size}), the tile's number of {what}")
     require_finite(name, array)
@@ -126,9 +126,7 @@ def backward(
     return g.reshape((*jnp.shape(d)[:-1], in_size))
 
 
-def observe(
-    config: TileConfig, state: TileState, x: Float[Array, "*batch size"], backward: bool = False
-) -> TileState:
+def observe(config: TileConfig, state: TileState, x: Float[Array, "*batch size"], backward: bool = False) -> TileState:
     """Advance the running noise-management value by the vectors ``x``; a no-op unless ``AVERAGE_ABS_MAX``.
 
     Args:
@@ -140,13 +138,9 @@ def observe(
     Raises:
         DataError: If ``x`` is no array of real numbers.
     """
-    require_numbers("x", x)
+    x = as_numbers("x", x)
     io = config.backward if backward else config.forward
-    if (
-        state.running_abs_max is None
-        or io.is_perfect
-        or io.noise_management is not NoiseManagementType.AVERAGE_ABS_MAX
-    ):
+    if state.running_abs_max is None or io.is_perfect or io.noise_management is not NoiseManagementType.AVERAGE_ABS_MAX:
         return state
     slot = _slot(config, backward)
     rows = jnp.reshape(x, (-1, jnp.shape(x)[-1]))

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 from aihwjax import random
 from aihwjax.errors import ShapeError
 from aihwjax.random import Noise
-from aihwjax.tile.checks import check_learning_rate, require_finite, require_numbers
+from aihwjax.tile.checks import as_numbers, check_learning_rate, require_finite
 from aihwjax.tile.config import TileConfig
 from aihwjax.tile.lifecycle import working_device
 from aihwjax.tile.modified_copy import follow
@@ -46,8 +46,7 @@ def update(
     out_size, in_size = state.shape
     learning_rate = check_learning_rate(learning_rate)
     key = random.as_noise(key)
-    require_numbers("x", x)
-    require_numbers("d", d)
+    x, d = as_numbers("x", x), as_numbers("d", d)
     if jnp.ndim(x) < 1 or jnp.shape(x)[-1] != in_size:
         raise ShapeError(f"x has shape {jnp.shape(x)}: give (n, {in_size}), the tile's number of inputs")
     if jnp.ndim(d) < 1 or jnp.shape(d) != (*jnp.shape(x)[:-1], out_size):
