@@ -217,7 +217,7 @@ def training_step(
 def _sound(gradients: Gradients, rate: Number) -> Bool[Array, ""]:
     """Whether a step can be taken: its rate is allowed, and what goes into pulses finite.
 
-    One sum for each tile: a NaN or infinite gradient of a digital parameter is seen in the parameter.
+    One sum for each tile. A gradient of a digital parameter is seen in the parameter, an infinite x in the loss.
     """
     total = jnp.zeros(())
     for _, d in gradients.analog.values():

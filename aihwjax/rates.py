@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Int
 
 from aihwjax.config import LARGEST
 from aihwjax.errors import ConfigError
@@ -124,6 +124,6 @@ class ScheduleCheck:
 
 
 @functools.partial(jax.jit, static_argnames=("schedule", "count"))
-def _rates(schedule: optax.Schedule, count: int, first: Int[Array, ""]) -> Float[Array, " count"]:
+def _rates(schedule: optax.Schedule, count: int, first: jax.Array) -> jax.Array:
     each = lambda step: jnp.asarray(rate_at(schedule, step), jnp.float32)  # noqa: E731
     return jax.vmap(each)(first + jnp.arange(count, dtype=jnp.int32))

@@ -101,8 +101,6 @@ def test_all_steps_of_a_schedule_are_looked_at_before_they_are_taken(first: int,
     last = end - 1
     check = rates.ScheduleCheck(lambda step: jnp.where(step == last, jnp.nan, 0.1), first, end, 5)
     with pytest.raises(ConfigError, match=f"learning_rate=nan of the schedule at step {last} is not allowed"):
-        for step in range(first + 1, end + 1, 1 if end < 100 else 10_000):
-            check.before(step)
         check.before(end)
     rates.ScheduleCheck(lambda step: jnp.where(step >= end, -1.0, 0.1), first, end).before(end)
     rates.ScheduleCheck(0.1, first, end).before(end)

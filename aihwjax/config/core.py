@@ -1,6 +1,5 @@
 """The base of all configurations: fields, registration, validation, replacement."""
 
-
 from __future__ import annotations
 
 import dataclasses
@@ -346,9 +345,7 @@ def replace(config: Any, changes: Mapping[str, Any]) -> Any:
     for name, change in nested.items():
         known = known_fields(type(config))
         if name not in known:
-            raise ConfigError(
-                f"{type(config).__name__} has no field {name!r}{nearest(name, known)}"
-            )
+            raise ConfigError(f"{type(config).__name__} has no field {name!r}{nearest(name, known)}")
         if isinstance(change, _Leaf):
             fields[name] = change.value
         else:

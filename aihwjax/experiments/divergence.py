@@ -7,7 +7,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool
 
 from aihwjax.errors import DivergedError
 from aihwjax.experiments.metrics import EpochMetrics
@@ -68,7 +67,7 @@ class FiniteCheck:
 
 
 @jax.jit
-def _finite_leaves(tree: Any) -> Bool[Array, " leaves"]:
+def _finite_leaves(tree: Any) -> jax.Array:
     leaves = [leaf for leaf in jax.tree.leaves(tree) if _is_float(leaf)]
     return jnp.stack([jnp.isfinite(leaf).all() for leaf in leaves]) if leaves else jnp.ones((0,), bool)
 

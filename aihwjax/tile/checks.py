@@ -28,7 +28,7 @@ def as_numbers(name: str, array: object) -> jax.Array:
         kind = np.dtype(object)
     if kind == np.bool_ or jnp.issubdtype(kind, jnp.integer) or jnp.issubdtype(kind, jnp.floating):
         return result  # type: ignore[return-value]
-    what = f"type {kind}" if kind != object else f"a value of type {type(array).__name__}"
+    what = f"a value of type {type(array).__name__}" if kind.hasobject else f"type {kind}"
     raise DataError(f"{name} has {what}, which is not allowed: give an array of real numbers")
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -42,7 +40,8 @@ RUNS = {
 
 @pytest.mark.parametrize("name", RUNS)
 def test_a_regression_that_diverges_stops_with_the_step(name):
-    with pytest.raises(DivergedError, match=r"diverged in epoch 1: .* not finite from step \d+ on, \d of 5 in its epoch") as caught:
+    message = r"diverged in epoch 1: .* not finite from step \d+ on, \d of 5 in its epoch"
+    with pytest.raises(DivergedError, match=message) as caught:
         RUNS[name](regression())
     assert [entry["epoch"] for entry in caught.value.metrics] == [0]
     assert all(np.isfinite(value) for entry in caught.value.metrics for value in entry.values())
@@ -51,7 +50,7 @@ def test_a_regression_that_diverges_stops_with_the_step(name):
 
 def test_a_gradient_of_pulsed_tiles_that_is_not_finite_stops_the_run():
     model = small.model(small.ANALOG, bias=False)
-    with pytest.raises(DivergedError, match="diverged in epoch 0: the loss or the gradient of a tile is not finite from"):
+    with pytest.raises(DivergedError, match="in epoch 0: the loss or the gradient of a tile is not finite from step 0"):
         run_local(small.experiment(model=model, loss_function=no_gradient))
 
 
@@ -74,7 +73,7 @@ def test_weights_and_optimizer_states_are_looked_at_as_well():
     loss = np.ones(2, np.float32)
     check.after(0, loss, 1.0, state, [])
     for wrong, message in (
-        (({"layers": [{"w": jnp.asarray([1, jnp.nan, 1])}], "count": state[0]["count"]}, state[1]), "layers/0/w have NaN"),
+        (({**state[0], "layers": [{"w": jnp.asarray([1, jnp.nan, 1])}]}, state[1]), "layers/0/w have NaN"),
         ((state[0], (jnp.full(2, jnp.inf), state[1][1])), "optimizer/0 have NaN or infinity"),
     ):
         with pytest.raises(DivergedError, match=f"the training diverged in epoch 3: {message}"):
@@ -103,15 +102,16 @@ def test_a_schedule_is_refused_before_the_first_step(monkeypatch):
 
 
 def test_an_allowed_schedule_trains_as_before():
-    numbers = [run_local(small.experiment(learning_rate=rate))[-1]["train_loss"]
-               for rate in (0.2, optax.constant_schedule(0.2))]  # fmt: skip
+    rates = (0.2, optax.constant_schedule(0.2))
+    numbers = [run_local(small.experiment(learning_rate=rate))[-1]["train_loss"] for rate in rates]
     assert numbers[0] == pytest.approx(numbers[1], rel=1e-6)
 
 
 def test_the_command_line_says_it_in_one_line_and_keeps_the_good_epochs(tmp_path, capsys):
     path = tmp_path / "run.toml"
     path.write_text(
-        '[experiment]\ndataset = "mnist10k"\nepochs = 3\nlearning_rate = 1e18\nbatch_size = 8\nmax_elements_train = 40\n'
+        '[experiment]\ndataset = "mnist10k"\nepochs = 3\nlearning_rate = 1e18\nbatch_size = 8\n'
+        "max_elements_train = 40\n"
         '[tile]\nclass = "FloatingPointRPUConfig"\n[model]\n'
         'layers = [{class = "Flatten"}, {class = "AnalogLinear", in_features = 784, out_features = 8},'
         ' {class = "AnalogLinear", in_features = 8, out_features = 10}, {class = "LogSoftmax"}]\n'
@@ -121,4 +121,4 @@ def test_the_command_line_says_it_in_one_line_and_keeps_the_good_epochs(tmp_path
     assert line.startswith("aihwjax: the training diverged in epoch 0: ")
     assert line.count("\n") == 1
     metrics = tmp_path / "out" / "metrics.jsonl"
-    assert not metrics.exists() or all(np.isfinite(json.loads(row)["train_loss"]) for row in metrics.read_text().split())
+    assert not metrics.exists()
