@@ -52,6 +52,7 @@ from .errors import CloudError as CloudError
 from .errors import ConfigError as ConfigError
 from .errors import CredentialsError as CredentialsError
 from .errors import DataError as DataError
+from .errors import DivergedError as DivergedError
 from .errors import ExperimentStatusError as ExperimentStatusError
 from .errors import InvalidResponseFieldError as InvalidResponseFieldError
 from .errors import ModuleError as ModuleError

@@ -9,7 +9,7 @@ meaning is the same.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -40,8 +40,26 @@ class ModuleError(AihwjaxError):
     """A layer or model is used in a way that it does not support."""
 
 
+class DivergedError(NonFiniteError):
+    """A training run's loss, gradients or weights are no longer finite; it stops at the end of that epoch.
+
+    Checkpoints of the epochs before stay as they are.
+    """
+
+    def __init__(self, message: str, metrics: Sequence[Mapping[str, object]] = ()) -> None:
+        """Keep what was reached beside the message.
+
+        Args:
+            message: One line.
+            metrics: Metrics of the finished epochs, all finite.
+        """
+        super().__init__(message)
+        self.metrics = list(metrics)
+        """Metrics of the finished epochs, one dictionary each, all finite."""
+
+
 class DataError(AihwjaxError):
-    """A data set is missing, empty, damaged or does not fit the model."""
+    """Data are missing, empty, damaged, no real numbers, or do not fit the model."""
 
 
 class CheckpointError(AihwjaxError):

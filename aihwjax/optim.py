@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from flax import nnx
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from aihwjax import random
 from aihwjax.config import LARGEST
@@ -20,10 +19,8 @@ from aihwjax.nn.gradients import Gradients, value_and_grad
 from aihwjax.nn.paths import analog_tiles, noise_engine
 from aihwjax.nn.variables import ModelState, TileConfigVariable
 from aihwjax.random import Noise
+from aihwjax.rates import LearningRate, check_rate, rate_at
 from aihwjax.typing import Number
-
-LearningRate: TypeAlias = Number | optax.Schedule
-"""A number, a traced number, or a function from the number of steps done to one."""
 
 
 class OptimizerState(NamedTuple):
@@ -69,8 +66,10 @@ class AnalogSGD:
 
         Raises:
             ModuleError: If the gradients belong to another model.
+            ConfigError: If the learning rate of this step is not allowed (not checked inside a traced function).
+            NonFiniteError: If a tile's x or d has NaN or infinity (not checked inside a traced function).
         """
-        rate = self.learning_rate(state.step) if callable(self.learning_rate) else self.learning_rate
+        rate = rate_at(self.learning_rate, state.step)
         tiles = analog_tiles(model)
         for path in gradients.analog:
             if path not in tiles:
@@ -130,20 +129,14 @@ def analog_sgd(learning_rate: LearningRate, digital: optax.GradientTransformatio
         3
 
     Args:
-        learning_rate: At least 0: a number, an array, a traced value, or an optax schedule.
+        learning_rate: At least 0: a number, an array of one, a traced value, or an optax schedule.
         digital: Optimizer of the digital parameters; ``None``: gradient descent with ``learning_rate``.
 
     Raises:
-        ConfigError: If the learning rate is negative, not finite, or not one number.
+        ConfigError: If the learning rate (of a schedule: at step 0) is negative, not finite, or not one number,
+            or if ``digital`` is no optax transformation.
     """
-    if not callable(learning_rate) and not isinstance(learning_rate, jax.core.Tracer):
-        value = np.asarray(learning_rate)
-        fits = value.shape == () and value.dtype.kind in "fiu" and 0 <= value <= LARGEST
-        if not fits:
-            raise ConfigError(
-                f"learning_rate={learning_rate!r} is not allowed: "
-                f"give a finite number of at least 0 and at most {LARGEST:g}"
-            )
+    learning_rate = check_rate(learning_rate)
     if digital is not None and not (hasattr(digital, "init") and hasattr(digital, "update")):
         raise ConfigError(f"digital={digital!r} is not allowed: give an optax transformation")
     return AnalogSGD(learning_rate, digital)
@@ -202,7 +195,9 @@ def training_step(
         parts: From :func:`take_apart`; only its structure is used.
 
     Returns:
-        ``(moving, optimizer state, fixed, key, *batch) -> (moving, optimizer state, loss)``.
+        ``(moving, optimizer state, fixed, key, *batch) -> (moving, optimizer state, loss)``. The loss of a step whose
+        learning rate is not allowed, or with a gradient of a tile that is not finite, is NaN: nothing can be raised
+        inside a compiled function, and pulses would just stop.
     """
     graph = parts.graph
 
@@ -212,7 +207,20 @@ def training_step(
         model = nnx.merge(graph, moving, fixed, copy=True)
         noise = random.stream(key, noise_engine(model))
         loss, gradients = value_and_grad(loss_fn)(model, *batch, random.derive(noise, "loss"))
+        loss = jnp.where(_sound(gradients, rate_at(optimizer.learning_rate, state.step)), loss, jnp.nan)
         state = optimizer.update(model, gradients, state, random.derive(noise, "update"))
         return take_apart(model).moving, state, loss
 
     return step
+
+
+def _sound(gradients: Gradients, rate: Number) -> Bool[Array, ""]:
+    """Whether a step can be taken: its rate is allowed, and what goes into pulses finite.
+
+    One sum for each tile. A gradient of a digital parameter is seen in the parameter, an infinite x in the loss.
+    """
+    total = jnp.zeros(())
+    for _, d in gradients.analog.values():
+        total = total + d.sum()
+    rate = jnp.asarray(rate)
+    return jnp.isfinite(total) & (rate >= 0) & (rate <= LARGEST)

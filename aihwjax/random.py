@@ -33,6 +33,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Float32, Integer, UInt32
 
+from aihwjax.errors import ConfigError
 from aihwjax.typing import Key, Number, Shape
 
 _GOLDEN = 0x9E3779B9
@@ -52,9 +53,9 @@ def named(name: str) -> int:
     return zlib.crc32(name.encode()) & 0x7FFFFFFF
 
 
-def fold(key: Key, name: str) -> Key:
+def fold(key: Key | int, name: str) -> Key:
     """Return the key of the noise source ``name``."""
-    return jax.random.fold_in(key, named(name))
+    return jax.random.fold_in(as_key(key), named(name))
 
 
 _Words = TypeVar("_Words", jax.Array, np.ndarray)
@@ -194,8 +195,53 @@ class Stream(NamedTuple):
         return counter_bits(self.pair, spread(index(shape)) if place is None else place)
 
 
-Noise: TypeAlias = Key | Stream
-"""A source of randomness: a JAX key, or a stream derived from one (cheaper inside a training step)."""
+Noise: TypeAlias = Key | Stream | int
+"""A source of randomness: a JAX key, the whole number of one, or a stream derived from one (cheaper inside a step)."""
+
+
+def as_key(key: Key | int, name: str = "key") -> Key:
+    """Return the JAX key that an argument stands for: wherever one is asked for, ``7`` means ``jax.random.key(7)``.
+
+    Args:
+        key: A JAX key, typed or raw, or a whole number; either may be traced.
+        name: What the message calls the argument.
+
+    Raises:
+        ConfigError: If it is neither, or several keys.
+    """
+    problem = ""
+    if isinstance(key, int | np.integer) and not isinstance(key, bool):
+        if -(2**63) <= key < 2**64:
+            return jax.random.key(int(key))
+    elif isinstance(key, jax.Array | np.ndarray):
+        typed = jax.dtypes.issubdtype(key.dtype, jax.dtypes.prng_key)
+        raw = not typed and key.dtype == np.uint32 and key.shape == (_raw_words(),)
+        if raw or (typed and key.shape == ()):
+            return key  # type: ignore[return-value]
+        if not typed and np.issubdtype(key.dtype, np.integer) and key.shape == ():
+            return jax.random.key(key)
+        problem = f" of shape {key.shape}"
+    text = " ".join(repr(key).split())
+    text = text if len(text) <= 60 else text[:57] + "..."
+    hint = ", such as rngs()" if type(key).__name__ in ("Rngs", "RngStream") else ", such as jax.random.key(0)"
+    raise ConfigError(f"{name}={text}{problem} is not allowed: give one JAX key{hint}, or a whole number")
+
+
+def _raw_words() -> int:
+    return 2 if jax.config.jax_default_prng_impl == "threefry2x32" else 4  # type: ignore[attr-defined]
+
+
+def as_noise(key: Noise, name: str = "key") -> Key | Stream:
+    """Return a stream as it is, and anything else as :func:`as_key` does.
+
+    Args:
+        key: A stream, a JAX key, or a whole number.
+        name: What the message calls the argument.
+
+    Raises:
+        ConfigError: If it is none of them.
+    """
+    return key if isinstance(key, Stream) else as_key(key, name)
 
 
 def stream(source: Noise, engine: NoiseEngine) -> Stream:
@@ -211,6 +257,7 @@ def stream(source: Noise, engine: NoiseEngine) -> Stream:
         if engine is NoiseEngine.COUNTER and source.pair is None:
             return stream(source.key, engine)
         return source
+    source = as_key(source)
     if engine is NoiseEngine.THREEFRY:
         return Stream(source, None)
     pair = words(source, 2)
@@ -221,7 +268,7 @@ def derive(source: Noise, label: str | int | Integer[Array, ""]) -> Noise:
     """Return the unrelated source called ``label``: folded into a key, or a child of a stream."""
     if isinstance(source, Stream):
         return source.child(label)
-    return jax.random.fold_in(source, named(label) if isinstance(label, str) else label)
+    return jax.random.fold_in(as_key(source), named(label) if isinstance(label, str) else label)
 
 
 def normals(key: Noise, names: Sequence[str], shape: Shape) -> dict[str, Float32[Array, " ..."]]:

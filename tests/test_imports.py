@@ -21,6 +21,7 @@ ROOF = "aihwjax"
 LAYERS = (
     # the ground: no physics
     ("errors", "typing", "version", "catalogue", "loops", "precision", "products", "progress", "scores", "showing"),
+    ("arguments",),
     ("compiling", "random", "config"),
     ("pulses",),
     # the physics
@@ -35,6 +36,7 @@ LAYERS = (
     ("reference",),
     # what is trained
     ("nn",),
+    ("rates",),
     ("optim",),
     ("experiments",),
     # elsewhere

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from aihwjax.errors import ArchiveError, ConfigError
+from aihwjax.random import as_key
 from aihwjax.typing import Key
 
 _WORDS = {"threefry2x32": 2, "rbg": 4, "unsafe_rbg": 4}
@@ -27,14 +28,15 @@ def key_entry(key: Key | int) -> int | dict[str, Any]:
     """
     if isinstance(key, int | np.integer) and not isinstance(key, bool) and -(2**63) <= key < 2**63:
         return int(key)
-    if isinstance(key, jax.Array):
-        typed = jax.dtypes.issubdtype(key.dtype, jax.dtypes.prng_key)
-        if typed and key.shape == () and str(jax.random.key_impl(key)) in _WORDS:
-            data = np.asarray(jax.random.key_data(key)).tolist()
-            return {"impl": str(jax.random.key_impl(key)), "data": data}
-        if key.dtype == np.uint32 and key.shape == (2,):
-            return {"impl": "threefry2x32", "data": np.asarray(key).tolist()}
-    raise ConfigError(f"key={' '.join(repr(key).split())[:60]} is not allowed: give a whole number or a JAX key")
+    key = as_key(key)
+    if not jax.dtypes.issubdtype(key.dtype, jax.dtypes.prng_key):
+        key = jax.random.wrap_key_data(key)
+    kind = str(jax.random.key_impl(key))
+    if kind not in _WORDS:
+        raise ConfigError(
+            f"key of the kind {kind!r} is not allowed: give one of {', '.join(_WORDS)}, or a whole number"
+        )
+    return {"impl": kind, "data": np.asarray(jax.random.key_data(key)).tolist()}
 
 
 def run_key(entry: Any) -> Key | int:

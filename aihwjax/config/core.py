@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Self, TypeVar, dataclass_transform
 import jax
 import numpy as np
 
-from aihwjax import catalogue, showing
+from aihwjax import arguments, catalogue, showing
 from aihwjax.config import text
 from aihwjax.errors import ConfigError, nearest
 
@@ -172,6 +172,7 @@ def configclass(cls: _T) -> _T:
     """
     cls.__post_init__ = _post_init  # type: ignore[attr-defined]
     cls = dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)(cls)  # type: ignore[assignment]
+    cls.__init__ = arguments.checked(cls.__init__)  # type: ignore[misc]
     fields = dataclasses.fields(cls)
     hints = typing.get_type_hints(cls)
     children = tuple(f.name for f in fields if _is_child(f, hints[f.name]))

@@ -13,12 +13,13 @@ import jax
 import numpy as np
 from flax import nnx
 
-from aihwjax import optim
+from aihwjax import optim, random
 from aihwjax.errors import ConfigError, DataError
 from aihwjax.experiments import loop
 from aihwjax.experiments.arrays import own_buffers
 from aihwjax.experiments.checkpoint import Checkpoints, Progress
 from aihwjax.experiments.data import Dataset, Splits, fingerprint, from_arrays
+from aihwjax.experiments.divergence import FiniteCheck
 from aihwjax.experiments.fingerprint import describe
 from aihwjax.experiments.losses import OwnLoss, resolved
 from aihwjax.experiments.metrics import EpochMetrics, Printer, Report
@@ -27,6 +28,8 @@ from aihwjax.experiments.padding import inert
 from aihwjax.experiments.shapes import batch_sizes, check_loss_fits, prediction
 from aihwjax.experiments.tasks import task_of
 from aihwjax.experiments.training import BasicTraining, short
+from aihwjax.rates import ScheduleCheck
+from aihwjax.tile.checks import as_numbers
 from aihwjax.typing import Key
 
 
@@ -47,7 +50,7 @@ def fit(
         experiment: What to do; its model stays as it is.
         data: The loaded splits, a data set, or four arrays; ``None``: the experiment's data set.
         key: Seed or JAX key of shuffling, noise and pulses.
-        reports: Called with the metrics so far after each epoch.
+        reports: A list of functions, each called with the metrics so far after each epoch.
         checkpoint_dir: Folder where each epoch is saved and from which a run continues.
 
     Returns:
@@ -57,9 +60,13 @@ def fit(
         DataError: If the data are missing, damaged or do not fit the model.
         ShapeError: If the data do not fit a layer; names the layer's path.
         CheckpointError: If the folder cannot be used or belongs to another experiment.
+        ConfigError: If the key or the reports are not allowed, or a schedule gives a rate that is not; before the
+            first step that would use it.
+        DivergedError: At the end of an epoch in which a loss, a gradient or a weight is not finite; has the metrics
+            of the epochs before, whose checkpoints stay.
     """
     splits = _splits(experiment if data is None else data)
-    run_key = _key(key)
+    run_key, reports = _key(key), _reports(reports)
     output = _check_fit(experiment, splits)
     model = nnx.clone(experiment.model)
     model.train()
@@ -67,6 +74,8 @@ def fit(
     optimizer = optim.analog_sgd(experiment.learning_rate, digital=experiment.optimizer)
     state: loop.TrainState = own_buffers((moving, optimizer.init(model)))
     progress = Progress(0, state, [])
+    kept = "" if checkpoint_dir is None else f"checkpoints in {str(checkpoint_dir)!r}"
+    finite = FiniteCheck(state, kept)
     checkpoints = None
     if checkpoint_dir is not None:
         identity = describe(experiment, fingerprint(_dataset(experiment).name, splits), run_key)
@@ -75,6 +84,8 @@ def fit(
         if progress.metrics:
             _report(reports, progress.metrics)
     schedule = experiment.learning_rate if callable(experiment.learning_rate) else None
+    steps = -(-len(splits.train_y) // experiment.batch_size)
+    rates = ScheduleCheck(experiment.learning_rate, progress.epochs * steps, experiment.epochs * steps, steps)
     rate = np.float32(0 if schedule else experiment.learning_rate)
     loss = resolved(experiment.loss_function)
     program = loop.Program(
@@ -94,9 +105,12 @@ def fit(
     state, metrics = progress.state, list(progress.metrics)
     for number in range(progress.epochs, experiment.epochs):
         start = time.monotonic()
+        rates.before((number + 1) * steps)
         turn = jax.device_put(np.uint32(number))
         state, totals = loop.epoch(program, state, numbers, rate, train, valid, run_key, turn)
-        entry = _metrics(number, jax.device_get(totals), splits, program, experiment.metrics)
+        totals = jax.device_get(totals)
+        entry = _metrics(number, totals, splits, program, experiment.metrics)
+        finite.after(number, totals.train_loss, entry["valid_loss"], state, metrics)
         entry["time_epoch"] = time.monotonic() - start
         metrics.append(entry)
         if checkpoints is not None:
@@ -135,6 +149,7 @@ def run_local(
         AihwjaxError: As :func:`fit`.
     """
     splits = load_data(experiment, dataset_root, max_elements_train)
+    reports = _reports(reports)
     if stdout:
         reports = (Printer(len(splits.valid_y)), *reports)
     return fit(experiment, splits, key, reports=reports, checkpoint_dir=checkpoint_dir)[1]
@@ -165,8 +180,10 @@ def _dataset(experiment: BasicTraining) -> Dataset:
 def _splits(data: BasicTraining | Splits | Dataset | tuple[np.ndarray, ...]) -> Splits:
     if isinstance(data, BasicTraining):
         return load_data(data)
-    if isinstance(data, Splits) and all(len(array) for array in data):
-        return data
+    if isinstance(data, Splits):
+        data = Splits(*(as_numbers(name, array) for name, array in data._asdict().items()))
+        if all(array.ndim and len(array) for array in data):
+            return data
     if isinstance(data, Dataset):
         return data.load()
     if isinstance(data, tuple | list) and len(data) == 4:
@@ -175,21 +192,27 @@ def _splits(data: BasicTraining | Splits | Dataset | tuple[np.ndarray, ...]) -> 
 
 
 def _key(key: Key | int) -> Key:
-    if isinstance(key, jax.Array):
-        typed = jax.dtypes.issubdtype(key.dtype, jax.dtypes.prng_key)
-        if typed and key.shape == ():
-            return key
-        if key.dtype == np.uint32 and key.shape == (2,):
-            return jax.random.wrap_key_data(key)
-    elif isinstance(key, int | np.integer) and not isinstance(key, bool):
-        return jax.random.key(int(key))
-    raise ConfigError(f"key={short(key)} is not allowed: give a whole number or a JAX key")
+    """Return the typed key of a run, whose kind belongs to the identity of a checkpoint."""
+    key = random.as_key(key)
+    return key if jax.dtypes.issubdtype(key.dtype, jax.dtypes.prng_key) else jax.random.wrap_key_data(key)
+
+
+def _reports(reports: Iterable[Report]) -> tuple[Report, ...]:
+    if callable(reports) or not isinstance(reports, Iterable):
+        raise ConfigError(f"reports={short(reports)} is not allowed: give a list of functions, such as [report]")
+    found = tuple(reports)
+    for index, report in enumerate(found):
+        if not callable(report):
+            raise ConfigError(f"reports[{index}]={short(report)} is not allowed: give a function of the metrics so far")
+    return found
 
 
 def _check_fit(experiment: BasicTraining, splits: Splits) -> jax.ShapeDtypeStruct:
     """Apply model and loss abstractly, so that what does not fit fails before anything is compiled."""
     x, y = (jax.ShapeDtypeStruct((2, *array.shape[1:]), array.dtype) for array in (splits.train_x, splits.train_y))
     output = prediction(experiment.model, x)
+    sizes = batch_sizes(experiment.batch_size, len(splits.train_y), len(splits.valid_y))
+    check_loss_fits(experiment.loss_function, output, y, sizes)  # first: a regression has no classes
     own = isinstance(resolved(experiment.loss_function), OwnLoss)
     # whole numbers of one output, or of several dimensions, are what a user's loss takes them for
     if np.issubdtype(y.dtype, np.integer) and not (own and (len(output.shape), len(y.shape)) != (2, 1)):
@@ -200,9 +223,8 @@ def _check_fit(experiment: BasicTraining, splits: Splits) -> jax.ShapeDtypeStruc
                 raise DataError(
                     f"label {label} is out of range: the model's {classes} outputs allow 0 to {classes - 1}"
                 )
-    sizes = batch_sizes(experiment.batch_size, len(splits.train_y), len(splits.valid_y))
-    check_loss_fits(experiment.loss_function, output, y, sizes)
     return output
+
 
 
 def _on_device(x: np.ndarray, y: np.ndarray) -> loop.Split:

@@ -6,15 +6,15 @@ import dataclasses
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Self
 
-import jax
 import numpy as np
 from flax import nnx
 
-from aihwjax.config import LARGEST
+from aihwjax import arguments
 from aihwjax.errors import ConfigError, ModuleError, nearest
 from aihwjax.experiments.data import Dataset, as_dataset
 from aihwjax.experiments.losses import LossFunction, check_loss, loss_name
 from aihwjax.experiments.own_metrics import Metric, check_metrics
+from aihwjax.rates import check_rate, check_traceable
 from aihwjax.typing import Number
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class BasicTraining:
         64
 
     Raises:
-        ConfigError: If a field has a value that is not allowed.
+        ConfigError: If an argument is unknown or missing (with the nearest name), or has a value that is not allowed.
         DataError: If ``dataset`` is not a data set.
         ModuleError: If ``model`` is not a Flax NNX module.
     """
@@ -57,7 +57,7 @@ class BasicTraining:
     epochs: int = 30
     """Passes over the training set."""
     learning_rate: Number | optax.Schedule = 0.05
-    """Step size of tiles and digital parameters: a number, or a schedule from the step to one."""
+    """Step size of tiles and digital parameters: a finite number of at least 0, or a schedule from the step to one."""
     optimizer: optax.GradientTransformation | None = None
     """Optimizer of the digital parameters; ``None``: plain gradient descent with ``learning_rate``."""
     metrics: Mapping[str, Metric] = dataclasses.field(default_factory=dict)
@@ -71,7 +71,8 @@ class BasicTraining:
         _whole("batch_size", self.batch_size, 1)
         _whole("epochs", self.epochs, 0)
         check_loss(self.loss_function)
-        check_learning_rate(self.learning_rate)
+        object.__setattr__(self, "learning_rate", check_rate(self.learning_rate))
+        check_traceable(self.learning_rate)
         if self.optimizer is not None and not (hasattr(self.optimizer, "init") and hasattr(self.optimizer, "update")):
             raise ConfigError(f"optimizer={short(self.optimizer)} is not allowed: give an optax transformation or None")
         object.__setattr__(self, "metrics", check_metrics(self.metrics))
@@ -100,20 +101,8 @@ class BasicTraining:
         )
 
 
-def check_learning_rate(value: Number | optax.Schedule) -> None:
-    """Refuse a learning rate that is not a finite number of at least zero; schedules and traced values pass.
-
-    Raises:
-        ConfigError: If it is anything else.
-    """
-    if isinstance(value, jax.core.Tracer) or callable(value):
-        return
-    array = np.asarray(value)
-    number = np.issubdtype(array.dtype, np.number) and not isinstance(value, bool) and array.size == 1
-    if not number or not 0 <= float(array.reshape(())) <= LARGEST:
-        raise ConfigError(
-            f"learning_rate={value!r} is not allowed: give a finite number of at least 0 and at most {LARGEST:g}"
-        )
+# a dataclass writes its __init__ itself
+BasicTraining.__init__ = arguments.checked(BasicTraining.__init__)  # type: ignore[method-assign]
 
 
 def _whole(name: str, value: object, minimum: int) -> None:

@@ -9,12 +9,16 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Shaped
 
-from aihwjax.errors import ConfigError
+from aihwjax.errors import ConfigError, ShapeError
 from aihwjax.nn.text import Readable
+from aihwjax.tile.checks import as_numbers
 
 
 class _Activation(Readable):
     """A function without parameters."""
+
+    def __init__(self) -> None:
+        pass
 
 
 class Flatten(_Activation):
@@ -22,7 +26,10 @@ class Flatten(_Activation):
 
     def __call__(self, x: Shaped[Array, "n ..."]) -> Shaped[Array, "n features"]:
         """Apply it."""
-        return jnp.reshape(x, (jnp.shape(x)[0], -1))
+        x = as_numbers("Flatten: x", x)
+        if jnp.ndim(x) < 1:
+            raise ShapeError(f"Flatten: x has shape {jnp.shape(x)}: give (n, ...)")
+        return jnp.reshape(x, (x.shape[0], -1))
 
 
 class Identity(_Activation):

@@ -12,7 +12,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Shaped
 
 from aihwjax import random
-from aihwjax.errors import ModuleError, NonFiniteError, ShapeError, nearest
+from aihwjax.errors import DataError, ModuleError, NonFiniteError, ShapeError, nearest
 from aihwjax.nn.activations import Function
 from aihwjax.nn.layer import AnalogLayer
 from aihwjax.nn.paths import analog_layers, noise_engine
@@ -73,8 +73,11 @@ class AnalogSequential(Readable):
 
         Raises:
             ModuleError: If a layer needs a key and there is none.
+            ConfigError: If the key is none.
+            DataError: If ``x`` is no array of real numbers.
             ShapeError: If an input does not fit an analog layer; the message has the layer's path.
         """
+        key = None if key is None else random.as_noise(key)
         if key is not None and not isinstance(key, Stream) and noise_engine(self) is NoiseEngine.COUNTER:
             key = random.stream(key, NoiseEngine.COUNTER)  # one threefry call instead of one for each layer
         for index, layer in enumerate(self.layers):
@@ -83,7 +86,7 @@ class AnalogSequential(Readable):
                     x = layer(x, key=None if key is None else random.derive(key, index))
                 else:
                     x = layer(x)
-            except (ShapeError, ModuleError) as error:
+            except (ShapeError, ModuleError, DataError) as error:
                 raise type(error)(_located(index, str(error))) from None
         return x
 
@@ -133,6 +136,7 @@ class AnalogSequential(Readable):
             ShapeError: If a shape does not fit its layer.
             NonFiniteError: If a value is NaN or infinite.
         """
+        key = random.as_noise(key)
         layers = analog_layers(self)
         for path in weights:
             if path not in layers:
@@ -148,7 +152,7 @@ class AnalogSequential(Readable):
                     weight_scaling_omega=weight_scaling_omega,
                     check_finite=check_finite,
                 )
-            except (ShapeError, ModuleError, NonFiniteError) as error:
+            except (ShapeError, ModuleError, NonFiniteError, DataError) as error:
                 raise type(error)(f"{path}: {error}") from None
 
     def describe(self) -> str:

@@ -17,7 +17,7 @@ from aihwjax.nn.mapping import along, parts
 from aihwjax.nn.text import Readable
 from aihwjax.nn.tile import AnalogTile, device_name
 from aihwjax.random import Noise
-from aihwjax.tile.checks import require_finite
+from aihwjax.tile.checks import as_numbers, require_finite
 from aihwjax.tile.config import SingleRPUConfig, TileConfig
 from aihwjax.typing import Key, Number, Weights
 
@@ -45,6 +45,7 @@ class AnalogLayer(Readable):
         for name, size in (("in_features", in_features), ("out_features", out_features)):
             if isinstance(size, bool) or not isinstance(size, int | np.integer) or size < 1:
                 raise ConfigError(f"{name}={size!r} is not allowed: give a whole number of at least 1")
+        key = random.as_key(key)
         config = SingleRPUConfig() if config is None else config
         if not isinstance(config, TileConfig):
             raise ConfigError(f"config={config!r} is not allowed: give a TileConfig, such as SingleRPUConfig()")
@@ -101,11 +102,15 @@ class AnalogLayer(Readable):
 
         Raises:
             ModuleError: If there is no key.
+            ConfigError: If the key is none.
+            DataError: If ``x`` is no array of real numbers.
             ShapeError: If the last axis of ``x`` is not the number of inputs.
             NonFiniteError: If ``x`` has NaN or infinity (not checked inside a traced function).
         """
         if key is None:
             raise ModuleError(f"{self._name()} needs a key: call it as layer(x, key=jax.random.key(0))")
+        key = random.as_noise(key)
+        x = as_numbers(f"{self._name()}: x", x)
         shape = jnp.shape(x)
         if not shape or shape[-1] != self.in_features:
             raise ShapeError(f"{self._name()}: x has shape {shape}, give (..., {self.in_features})")
@@ -141,6 +146,7 @@ class AnalogLayer(Readable):
             check_finite: Refuse NaN and infinity. Values inside a traced function are not checked.
 
         Raises:
+            DataError: If weights or bias are no arrays of real numbers.
             ShapeError: If a shape does not fit the layer.
             NonFiniteError: If a value is NaN or infinite.
             ModuleError: If a bias is given to a layer without one.
@@ -207,6 +213,7 @@ class AnalogLayer(Readable):
     def _shaped(
         self, name: str, value: jax.Array | np.ndarray, shape: tuple[int, ...], check_finite: bool
     ) -> jax.Array:
+        value = as_numbers(f"{self._name()}: {name}", value)
         if jnp.shape(value) != shape:
             raise ShapeError(f"{self._name()}: {name} has shape {jnp.shape(value)}, give {shape}")
         if check_finite and not isinstance(value, jax.core.Tracer) and not np.isfinite(np.asarray(value)).all():
@@ -223,6 +230,26 @@ class AnalogLayer(Readable):
             return device
         grid = f"{len(self.in_parts)}x{len(self.out_parts)}"
         return f"{device}, {grid} tiles of up to {self.in_parts[0]}x{self.out_parts[0]}"
+
+
+def params_key(rngs: nnx.Rngs | nnx.RngStream) -> Key:
+    """Return the next key of a source of initial weights.
+
+    Args:
+        rngs: ``nnx.Rngs`` with a stream ``params`` or a default one, or a stream.
+
+    Raises:
+        ConfigError: If it is anything else.
+    """
+    if isinstance(rngs, nnx.RngStream):
+        return rngs()
+    if not isinstance(rngs, nnx.Rngs):
+        text = " ".join(repr(rngs).split())[:60]
+        raise ConfigError(f"rngs={text} is not allowed: give nnx.Rngs(0), the same for all layers of a model")
+    try:
+        return rngs.params()
+    except AttributeError:
+        raise ConfigError("rngs has no stream 'params' and no default one: give nnx.Rngs(0)") from None
 
 
 def _slices(sizes: tuple[int, ...]) -> list[slice]:

@@ -9,7 +9,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from aihwjax import random
-from aihwjax.nn.layer import AnalogLayer
+from aihwjax.nn.layer import AnalogLayer, params_key
 from aihwjax.random import Noise
 from aihwjax.tile.config import TileConfig
 
@@ -35,7 +35,7 @@ class AnalogLinear(AnalogLayer):
         rngs: Source of devices and initial weights (stream ``params``).
 
     Raises:
-        ConfigError: If a size or the configuration is not allowed.
+        ConfigError: If an argument is unknown or missing, or a size, the configuration or ``rngs`` not allowed.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class AnalogLinear(AnalogLayer):
         config: TileConfig | None = None,
         rngs: nnx.Rngs,
     ) -> None:
-        key = rngs.params()
+        key = params_key(rngs)
         super().__init__(in_features, out_features, bias, config=config, key=key)
         limit = 1 / math.sqrt(in_features)
 
@@ -73,6 +73,8 @@ class AnalogLinear(AnalogLayer):
 
         Raises:
             ModuleError: If there is no key.
+            ConfigError: If the key is none.
+            DataError: If ``x`` is no array of real numbers.
             ShapeError: If the last axis of ``x`` is not ``in_features``.
         """
         return self.multiply(*self.checked(x, key))

@@ -201,7 +201,9 @@ def _check_classes(name: str, predictions: jax.Array, labels: jax.Array) -> None
 
 def _check_equal(name: str, predictions: jax.Array, targets: jax.Array) -> None:
     if jnp.shape(predictions) != jnp.shape(targets) or jnp.ndim(predictions) < 1:
+        column = jnp.ndim(targets) == 1 and jnp.shape(predictions) == (*jnp.shape(targets), 1)
+        hint = ", such as targets[:, None]" if column else ""
         raise ShapeError(
             f"{name}: predictions {jnp.shape(predictions)} and targets {jnp.shape(targets)} do not fit: "
-            "give equal shapes (n, ...)"
+            f"give equal shapes (n, ...){hint}"
         )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from flax import nnx
 
-from aihwjax import showing
+from aihwjax import arguments, showing
 
 _FLAX_FIELDS = ("in_features", "out_features", "num_features", "kernel_size", "rate", "use_bias")
 
@@ -14,6 +16,12 @@ class Readable(showing.Shown, nnx.Module):
 
     In a notebook it is a tree that can be unfolded down to the arrays.
     """
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Let every layer answer a mistake in its arguments in one line."""
+        super().__init_subclass__(**options)
+        if "__init__" in vars(cls):
+            cls.__init__ = arguments.checked(cls.__init__)  # type: ignore[method-assign]
 
     def describe(self) -> str:
         """Return the text."""

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from aihwjax import showing, tile
+from aihwjax import random, showing, tile
 from aihwjax.errors import ModuleError
 from aihwjax.nn import slots
 from aihwjax.nn.changes import changed, check_input_range, refuse_new_layout
@@ -21,6 +21,7 @@ from aihwjax.nn.slots import Tag
 from aihwjax.nn.text import Readable
 from aihwjax.nn.variables import FixedInputRange, InputRange, InputRangeCount, TileConfigVariable, TileVariable
 from aihwjax.random import Noise
+from aihwjax.tile.checks import as_numbers, check_learning_rate, require_finite
 from aihwjax.tile.config import TileConfig
 from aihwjax.tile.matching import averages, check
 from aihwjax.typing import Crosspoints, Key, Number, Weights
@@ -56,7 +57,7 @@ class AnalogTile(Readable):
         self.analog_bias = analog_bias
         self.config = TileConfigVariable(config)
         """The configuration."""
-        self.state = TileVariable(_init(config, key, shape=(out_features, in_features + analog_bias)))
+        self.state = TileVariable(_init(config, random.as_noise(key), shape=(out_features, in_features + analog_bias)))
         """The tile itself."""
         mapping = config.mapping
         scales = jnp.ones((out_features if mapping.out_scaling_columnwise else 1,), jnp.float32)
@@ -78,6 +79,7 @@ class AnalogTile(Readable):
     # ------------------------------------------------------------------ product
     def __call__(self, x: Float[Array, "*batch in"], *, key: Noise) -> Float[Array, "*batch out"]:
         """Multiply inputs ``(..., in)`` by the tile; outputs ``(..., out)`` without digital bias."""
+        x = as_numbers("x", x)
         slot = slots.take(self._tag, x, (*x.shape[:-1], self.out_features), self.averages_backward)
         if slot is not None and self.input_range_count is not None:
             self._adapt_input_range(x)
@@ -115,12 +117,18 @@ class AnalogTile(Readable):
         Args:
             x: Inputs ``(n, in)`` as they reached the tile.
             d: Gradients ``(n, out)`` at its output, before the learned scale.
-            learning_rate: At least 0.
+            learning_rate: One finite number of at least 0.
             key: Source of pulses and noise.
 
         Raises:
-            ConfigError: If the tile was drawn with another configuration.
+            ConfigError: If the learning rate or the key is not allowed, or the tile was drawn with another
+                configuration.
+            NonFiniteError: If x or d has NaN or infinity (not checked inside a traced function).
         """
+        x, d = as_numbers("x", x), as_numbers("d", d)
+        require_finite("x", x)
+        require_finite("d", d)
+        learning_rate, key = check_learning_rate(learning_rate), random.as_noise(key)
         config, state, limit = self.config.get_value(), self.state.get_value(), self._range()
         check(config, state)
         if limit is not None and not config.reference_quirks:
@@ -182,9 +190,10 @@ class AnalogTile(Readable):
         Raises:
             ConfigError: If the tile was drawn with another configuration.
         """
+        key = random.as_noise(key)
         config, state = self.config.get_value(), self.state.get_value()
         check(config, state)
-        weights = jnp.asarray(weights, jnp.float32)
+        weights = jnp.asarray(as_numbers("weights", weights), jnp.float32)
         if apply_weight_scaling and is_scaled(config.mapping, omega):
             target = config.mapping.weight_scaling_omega if omega is None else omega
             weights, scales = scale_down(

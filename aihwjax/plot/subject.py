@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -14,7 +13,7 @@ from aihwjax.devices.base import Device, DeviceState, PulsedDevice
 from aihwjax.devices.ideal import ExactDevice
 from aihwjax.errors import ConfigError, nearest
 from aihwjax.pulses import PulseType, UpdateMode, UpdateParameters
-from aihwjax.random import derive
+from aihwjax.random import as_key, derive
 from aihwjax.tile.config import SingleRPUConfig, TileConfig
 from aihwjax.tile.matching import working_device
 from aihwjax.typing import Key, Weights
@@ -82,7 +81,7 @@ def name_of(subject: Subject) -> str:
 
 def key_of(seed: Seed) -> Key:
     """Return a PRNG key for a key or a number."""
-    return jax.random.key(seed) if isinstance(seed, int) else seed
+    return as_key(seed)
 
 
 def certain_pulses(config: TileConfig) -> TileConfig:

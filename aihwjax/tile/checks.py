@@ -3,9 +3,33 @@
 from __future__ import annotations
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from aihwjax.errors import NonFiniteError
+from aihwjax.config import LARGEST
+from aihwjax.errors import ConfigError, DataError, NonFiniteError
+from aihwjax.typing import Number
+
+
+def as_numbers(name: str, array: object) -> jax.Array:
+    """Return an array of real numbers as it is and a list of them as an array; refuse anything else.
+
+    Args:
+        name: What the message calls the array.
+        array: Anything; a traced array is judged by its type.
+
+    Raises:
+        DataError: If it is text, complex, ``None``, ragged or another object.
+    """
+    try:
+        result = array if isinstance(array, jax.Array | np.ndarray) else np.asarray(array)
+        kind = np.dtype(result.dtype)
+    except (ValueError, TypeError):  # rows of different lengths, a JAX key
+        kind = np.dtype(object)
+    if kind == np.bool_ or jnp.issubdtype(kind, jnp.integer) or jnp.issubdtype(kind, jnp.floating):
+        return result  # type: ignore[return-value]
+    what = f"a value of type {type(array).__name__}" if kind.hasobject else f"type {kind}"
+    raise DataError(f"{name} has {what}, which is not allowed: give an array of real numbers")
 
 
 def require_finite(name: str, array: jax.Array | np.ndarray) -> None:
@@ -25,3 +49,55 @@ def require_finite(name: str, array: jax.Array | np.ndarray) -> None:
     if not finite.all():
         wrong = finite.size - int(finite.sum())
         raise NonFiniteError(f"{name} has {wrong} NaN or infinite of {finite.size} values: give finite numbers")
+
+
+def one_number(name: str, value: object) -> Number:
+    """Return an argument that has to be one real number; an array of one element becomes its element.
+
+    Args:
+        name: What the message calls it.
+        value: A number, an array of one element, or a traced value of that size.
+
+    Raises:
+        ConfigError: If it is anything else, or NaN.
+    """
+    if isinstance(value, int | float) and not isinstance(value, bool) and value == value:
+        return value
+    if isinstance(value, jax.Array | np.ndarray | np.generic):
+        real = jnp.issubdtype(value.dtype, jnp.integer) or jnp.issubdtype(value.dtype, jnp.floating)
+        if real and value.size == 1:
+            number = value if value.shape == () else value.reshape(())
+            if isinstance(value, jax.core.Tracer) or not np.isnan(np.asarray(value)).any():
+                return number
+    raise ConfigError(f"{name}={_short(value)} is not allowed: give one number")
+
+
+def check_learning_rate(value: object, where: str = "") -> Number:
+    """Return a learning rate as one number; a traced one is judged by its type and shape.
+
+    Args:
+        value: A number, an array of one element, or a traced value of that size.
+        where: What the message says of its origin, such as ``" at step 3"``.
+
+    Raises:
+        ConfigError: If it is anything else, negative, not finite or too large.
+    """
+    try:
+        number = one_number("learning_rate", value)
+    except ConfigError:
+        number = None
+    if isinstance(number, jax.core.Tracer):
+        return number
+    if number is None or not 0 <= float(np.asarray(number)) <= LARGEST:
+        raise ConfigError(
+            f"learning_rate={_short(value)}{where} is not allowed: "
+            f"give a finite number of at least 0 and at most {LARGEST:g}"
+        )
+    return number
+
+
+def _short(value: object) -> str:
+    if isinstance(value, np.generic | np.ndarray | jax.Array) and not isinstance(value, jax.core.Tracer):
+        value = value.item() if np.size(value) == 1 and np.ndim(value) == 0 else value
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -7,13 +7,14 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool
 
 from aihwjax import random
-from aihwjax.errors import ShapeError
+from aihwjax.errors import ConfigError, ShapeError
 from aihwjax.precision import in_single
 from aihwjax.random import Noise
-from aihwjax.tile.checks import require_finite
+from aihwjax.tile.checks import as_numbers, require_finite
 from aihwjax.tile.config import TileConfig
 from aihwjax.tile.matching import averages, drawn, fitting_device, spoiled, working_device
 from aihwjax.tile.modified_copy import follow
@@ -35,10 +36,22 @@ def init(config: TileConfig, key: Noise, shape: tuple[int, int]) -> TileState:
 
     Raises:
         ShapeError: If the shape is not two positive sizes.
+        ConfigError: If the configuration or the key is none.
     """
-    if len(shape) != 2 or min(shape) < 1:
-        raise ShapeError(f"shape={tuple(shape)} is not allowed: give (out, in) with both at least 1")
-    return _init(config, key, tuple(shape))
+    if not isinstance(config, TileConfig):
+        raise ConfigError(
+            f"config={type(config).__name__} is not allowed: give a TileConfig, such as SingleRPUConfig()"
+        )
+    return _init(config, random.as_noise(key), _checked_shape(shape))
+
+
+def _checked_shape(shape: object) -> tuple[int, int]:
+    sizes = tuple(shape) if isinstance(shape, tuple | list | np.ndarray) else ()
+    whole = all(isinstance(size, int | np.integer) and not isinstance(size, bool) for size in sizes)
+    if len(sizes) != 2 or not whole or min(sizes) < 1:
+        text = sizes if sizes else repr(shape)
+        raise ShapeError(f"shape={text} is not allowed: give (out, in), two whole numbers of at least 1")
+    return int(sizes[0]), int(sizes[1])
 
 
 # compiled as one program: op by op, each shape would compile dozens of small ones
@@ -105,10 +118,12 @@ def set_weights(config: TileConfig, state: TileState, weights: Weights, key: Noi
     With write noise the apparent weights are noisy, unless ``apply_write_noise_on_set`` is off.
 
     Raises:
+        DataError: If the weights are no array of real numbers.
         ShapeError: If the weights do not have the tile's shape.
         NonFiniteError: If a weight is NaN or infinite.
         ConfigError: If the tile was drawn with another configuration.
     """
+    weights = as_numbers("weights", weights)
     if jnp.shape(weights) != state.weights.shape:
         raise ShapeError(f"weights have shape {jnp.shape(weights)}: give {state.weights.shape}, (out, in) of the tile")
     require_finite("weights", weights)
@@ -120,7 +135,7 @@ def _written(
     config: TileConfig, state: TileState, weights: Weights, key: Noise, holds: Bool[Array, ""] | None = None
 ) -> TileState:
     stream = random.stream(key, config.noise_engine)
-    device, apparent = working_device(config).set_weights(state.device, weights, stream)
+    device, apparent = working_device(config).set_weights(state.device, jnp.asarray(weights, jnp.float32), stream)
     new = dataclasses.replace(state, device=device, weights=spoiled(apparent, holds))
     return follow(config, state, new, key)
 

@@ -17,6 +17,7 @@ from aihwjax.devices.device import Device, DeviceState
 from aihwjax.errors import ConfigError
 from aihwjax.precision import in_single
 from aihwjax.random import Noise, Stream
+from aihwjax.tile.checks import one_number
 from aihwjax.tile.config import TileConfig
 from aihwjax.tile.matching import fitting_device, spoiled
 from aihwjax.tile.modified_copy import follow, modify
@@ -37,7 +38,12 @@ def _apply(config: TileConfig, state: TileState, key: Noise, action: _Action) ->
 
 @in_single
 def decay(config: TileConfig, state: TileState, alpha: Number, key: Noise) -> TileState:
-    """Decay the weights once towards the reset bias; ``alpha`` scales the decay."""
+    """Decay the weights once towards the reset bias; ``alpha`` scales the decay.
+
+    Raises:
+        ConfigError: If ``alpha`` is not one number, the key is none, or the tile was drawn with another configuration.
+    """
+    alpha = one_number("alpha", alpha)
     return _apply(config, state, key, lambda device, d, w, s: device.decay_weights(d, w, alpha, s))
 
 
@@ -49,7 +55,13 @@ def diffuse(config: TileConfig, state: TileState, key: Noise) -> TileState:
 
 @in_single
 def drift(config: TileConfig, state: TileState, delta_t: Number, key: Noise) -> TileState:
-    """Let the time ``delta_t`` pass (in the units of ``drift.t_0``)."""
+    """Let the time ``delta_t`` pass (in the units of ``drift.t_0``).
+
+    Raises:
+        ConfigError: If ``delta_t`` is not one number, the key is none, or the tile was drawn with another
+            configuration.
+    """
+    delta_t = one_number("delta_t", delta_t)
     return _apply(config, state, key, lambda device, d, w, s: device.drift_weights(d, w, delta_t, s))
 
 
@@ -73,10 +85,11 @@ def reset(
         key: Source of the noise.
 
     Raises:
-        ConfigError: If there is no key, or the device cannot be reset.
+        ConfigError: If there is no key, the probability is not one number, or the device cannot be reset.
     """
     if key is None:
-        raise ConfigError("key=None is not allowed: give a PRNG key")
+        raise ConfigError("key=None is not allowed: give one JAX key, such as jax.random.key(0), or a whole number")
+    probability = one_number("probability", probability)
     in_size = state.weights.shape[1]
 
     def action(device: Device, parts: DeviceState, weights: Weights, stream: Stream) -> tuple[DeviceState, Weights]:
@@ -99,7 +112,11 @@ def clip(config: TileConfig, state: TileState, key: Noise, limit: Number | None 
         state: The tile.
         key: Source of write noise.
         limit: Largest magnitude of a weight.
+
+    Raises:
+        ConfigError: If ``limit`` is not one number, or the key is none.
     """
+    limit = None if limit is None else one_number("limit", limit)
     value = clipping.clip_value(
         config.clip, state.weights, torch_tile=config.torch_tile, quirks=config.reference_quirks
     )
@@ -118,8 +135,9 @@ def remap(config: TileConfig, state: TileState, key: Noise) -> TileState:
         key: Source of a new modified copy, where one is drawn at once.
 
     Raises:
-        ConfigError: If the remap was switched on after the tile was built.
+        ConfigError: If the remap was switched on after the tile was built, or the key is none.
     """
+    key = random.as_noise(key)
     if not config.remap.acts():
         return state
     if state.mapping_scales is None or state.mapping_scales.shape != (state.shape[0],):
@@ -139,6 +157,7 @@ def end_of_batch(config: TileConfig, state: TileState, key: Noise) -> TileState:
         ConfigError: If the tile was drawn with another configuration.
     """
     device, _ = fitting_device(config, state)
+    key = random.as_noise(key)
     if device.diffuses():
         state = diffuse(config, state, random.derive(key, "diffuse"))
     if device.decays():

@@ -26,8 +26,9 @@ def modify(config: TileConfig, state: TileState, key: Noise) -> TileState:
         key: Source of the noise.
 
     Raises:
-        ConfigError: If the modifier was switched on after the tile was built.
+        ConfigError: If the modifier was switched on after the tile was built, or the key is none.
     """
+    key = random.as_noise(key)
     if not config.modifier.acts():
         return state
     if state.modified is None:

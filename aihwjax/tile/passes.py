@@ -12,7 +12,7 @@ from aihwjax import random
 from aihwjax.errors import ShapeError
 from aihwjax.precision import in_single
 from aihwjax.random import Noise
-from aihwjax.tile.checks import require_finite
+from aihwjax.tile.checks import as_numbers, require_finite
 from aihwjax.tile.config import TileConfig
 from aihwjax.tile.matching import check_average
 from aihwjax.tile.product import mvm
@@ -21,6 +21,7 @@ from aihwjax.tile.state import TileState
 
 
 def _rows(array: jax.Array, size: int, name: str, what: str) -> jax.Array:
+    array = as_numbers(name, array)
     if jnp.ndim(array) < 1 or jnp.shape(array)[-1] != size:
         raise ShapeError(f"{name} has shape {jnp.shape(array)}: give (..., {size}), the tile's number of {what}")
     require_finite(name, array)
@@ -87,6 +88,7 @@ def forward(
         Outputs ``(..., out)``.
 
     Raises:
+        DataError: If ``x`` is no array of real numbers.
         ShapeError: If the last axis of ``x`` is not the tile's input size.
         NonFiniteError: If ``x`` has NaN or infinity (not checked inside a traced function).
     """
@@ -111,6 +113,7 @@ def backward(
         Input gradients ``(..., in)``.
 
     Raises:
+        DataError: If ``d`` is no array of real numbers.
         ShapeError: If the last axis of ``d`` is not the tile's output size.
         NonFiniteError: If ``d`` has NaN or infinity (not checked inside a traced function).
     """
@@ -139,7 +142,11 @@ def observe(config: TileConfig, state: TileState, x: Float[Array, "*batch size"]
         state: The tile.
         x: The vectors of a product, ``(..., in)``, or ``(..., out)`` with ``backward``.
         backward: Whether they were those of a backward product.
+
+    Raises:
+        DataError: If ``x`` is no array of real numbers.
     """
+    x = as_numbers("x", x)
     io = config.backward if backward else config.forward
     if state.running_abs_max is None or io.is_perfect or io.noise_management is not NoiseManagementType.AVERAGE_ABS_MAX:
         return state

@@ -8,11 +8,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from aihwjax import random
-from aihwjax.config import LARGEST
-from aihwjax.errors import ConfigError, ShapeError
+from aihwjax.errors import ShapeError
 from aihwjax.precision import in_single
 from aihwjax.random import Noise
-from aihwjax.tile.checks import require_finite
+from aihwjax.tile.checks import as_numbers, check_learning_rate, require_finite
 from aihwjax.tile.config import TileConfig
 from aihwjax.tile.matching import fitting_device, spoiled
 from aihwjax.tile.modified_copy import follow
@@ -37,17 +36,20 @@ def update(
         state: The tile.
         x: Inputs ``(n, in)``; leading axes are flattened, vectors act in order.
         d: Gradients of the loss with respect to the outputs, ``(n, out)``.
-        learning_rate: At least 0; 0 changes nothing.
+        learning_rate: One finite number of at least 0; 0 changes nothing. A traced one cannot be looked at.
         key: Source of pulses and noise.
 
     Raises:
+        DataError: If x or d is no array of real numbers.
         ShapeError: If x and d do not fit the tile or each other.
-        ConfigError: If the learning rate is a negative number, or the tile was drawn with another configuration.
+        ConfigError: If the learning rate is negative, not finite, or not one number, the key is none, or the tile was
+            drawn with another configuration.
         NonFiniteError: If x or d has NaN or infinity (not checked inside a traced function).
     """
     out_size, in_size = state.shape
-    if isinstance(learning_rate, int | float) and not 0 <= learning_rate <= LARGEST:
-        raise ConfigError(f"learning_rate={learning_rate!r} is not allowed: give at least 0 and at most {LARGEST:g}")
+    learning_rate = check_learning_rate(learning_rate)
+    key = random.as_noise(key)
+    x, d = as_numbers("x", x), as_numbers("d", d)
     if jnp.ndim(x) < 1 or jnp.shape(x)[-1] != in_size:
         raise ShapeError(f"x has shape {jnp.shape(x)}: give (n, {in_size}), the tile's number of inputs")
     if jnp.ndim(d) < 1 or jnp.shape(d) != (*jnp.shape(x)[:-1], out_size):

@@ -87,7 +87,7 @@ def from_arrays(
 def _as_array(value: ArrayLike, argument: str) -> np.ndarray:
     try:
         array = np.asarray(value)
-    except ValueError as error:  # rows of different lengths
+    except (ValueError, TypeError) as error:  # rows of different lengths, JAX keys
         raise DataError(f"{argument} is not a rectangular array; allowed: an array of numbers") from error
     if array.dtype.kind not in "buif":
         raise DataError(f"{argument} has type {array.dtype}; allowed: real numbers")
@@ -120,10 +120,13 @@ def _answers(value: ArrayLike, argument: str) -> np.ndarray:
         if array.dtype.kind != "f":
             raise DataError(
                 f"{argument} has shape {array.shape} and type {array.dtype};"
-                " allowed: whole-number labels (N,), or floating-point targets (N, k)"
+                " allowed: whole-number labels (N,), or floating-point targets (N, k), such as y.astype(float)"
             )
         return _as_float32(array, argument)
-    return whole_numbers(array, argument)
+    try:
+        return whole_numbers(array, argument)
+    except DataError as error:
+        raise DataError(f"{error}, or floating-point targets (N, k) of a regression, such as y[:, None]") from None
 
 
 def _class_count(classes: int | None, *labels: np.ndarray) -> int:
