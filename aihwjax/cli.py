@@ -161,8 +161,6 @@ def _train(described: ExperimentFile, output: Path | None, data: Path | None, qu
     from aihwjax.experiments import files, fit, load_data, save
     from aihwjax.experiments.metrics import MetricsFile, write_text
     from aihwjax.experiments.storage import holds_records, writable
-    from aihwjax.progress import Bar
-    from aihwjax.scores import scores
 
     experiment, resolved = described.experiment, files.to_toml(described.resolved)
     checkpoints = None if output is None else output / "checkpoints"
@@ -175,20 +173,23 @@ def _train(described: ExperimentFile, output: Path | None, data: Path | None, qu
     splits = load_data(experiment, data, described.max_elements_train)
     reports = [] if output is None else [MetricsFile(output / "metrics.jsonl")]
     done = 0
-    with Bar(not quiet, experiment.epochs, "compiling") as bar:
 
-        def show(metrics: list[EpochMetrics]) -> None:
-            nonlocal done
-            last, done = metrics[-1], len(metrics)
-            bar.show(done, "  ".join((f"training loss {last['train_loss']:.4f}", *scores(last))))
+    def count(metrics: list[EpochMetrics]) -> None:
+        nonlocal done
+        done = len(metrics)
 
-        try:
-            model, metrics = fit(
-                experiment, splits, described.key, reports=[*reports, show], checkpoint_dir=checkpoints
-            )
-        except KeyboardInterrupt:
-            kept = "nothing is kept without --output" if output is None else "the same command goes on from there"
-            raise KeyboardInterrupt(f" after {done} of {experiment.epochs} epochs: {kept}") from None
+    try:
+        model, metrics = fit(
+            experiment,
+            splits,
+            described.key,
+            reports=[*reports, count],
+            checkpoint_dir=checkpoints,
+            progress=not quiet,
+        )
+    except KeyboardInterrupt:
+        kept = "nothing is kept without --output" if output is None else "the same command goes on from there"
+        raise KeyboardInterrupt(f" after {done} of {experiment.epochs} epochs: {kept}") from None
     if output is not None:
         write_text(output / "config.toml", resolved)
         save(output / "model", model)

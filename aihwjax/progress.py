@@ -1,9 +1,10 @@
-"""A bar of epochs, on a terminal or in a notebook."""
+"""A bar of epochs on a terminal, a line of them in a notebook; elsewhere nothing."""
 
 from __future__ import annotations
 
+import sys
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 
 class Bar:
@@ -18,25 +19,36 @@ class Bar:
             text: What is said before the first epoch is done.
             name: Of the training, in front of the bar.
         """
-        from rich.console import Console
-        from rich.markup import escape
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-        console = Console(stderr=True)
-        label = (TextColumn(escape(name[:40])),) if name else ()
-        columns = (*label, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
-        hidden = not shown or not (console.is_terminal or console.is_jupyter)
-        self._progress = Progress(*columns, console=console, disable=hidden, transient=True)
-        self._task = self._progress.add_task(text, total=total)
+        self._total, self._text, self._name = total, text, name
+        self._line: Any = None
+        self._bar: Any = None
+        if not shown:
+            return
+        if _in_a_notebook():
+            self._line = "new"
+        elif sys.stderr is not None and sys.stderr.isatty():
+            self._bar = _terminal_bar(name)
+            self._task = self._bar.add_task(text, total=total)
 
     def __enter__(self) -> Self:
-        self._progress.start()
+        if self._line is not None:
+            from IPython.display import display
+
+            self._line = display(_Line(self._described(0)), display_id=True)
+        if self._bar is not None:
+            from rich.errors import LiveError
+
+            try:
+                self._bar.start()
+            except LiveError:  # another bar is shown, of a training around this one or in another thread
+                self._bar = None
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._progress.stop()
+        if self._bar is not None:
+            self._bar.stop()
 
     def show(self, done: int, text: str, total: int | None = None) -> None:
         """Show how far it is.
@@ -46,4 +58,38 @@ class Bar:
             text: What there is to say of them.
             total: Epochs, if they are known only now.
         """
-        self._progress.update(self._task, completed=done, description=text, total=total)
+        self._text, self._total = text, self._total if total is None else total
+        if self._line is not None:
+            self._line.update(_Line(self._described(done)))
+        if self._bar is not None:
+            self._bar.update(self._task, completed=done, description=text, total=total)
+
+    def _described(self, done: int) -> str:
+        count = f"{done} epochs" if self._total is None else f"{done} of {self._total} epochs"
+        return "  ".join(part for part in (self._name, count, self._text) if part)
+
+
+class _Line:
+    """A line of text as the output of a cell."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def __repr__(self) -> str:
+        return self._text
+
+
+def _in_a_notebook() -> bool:
+    ipython = sys.modules.get("IPython")
+    shell = None if ipython is None else ipython.get_ipython()
+    return type(shell).__name__ == "ZMQInteractiveShell"
+
+
+def _terminal_bar(name: str) -> Any:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    label = (TextColumn(escape(name[:40])),) if name else ()
+    columns = (*label, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
+    return Progress(*columns, console=Console(stderr=True), transient=True)

@@ -28,7 +28,9 @@ from aihwjax.experiments.padding import inert
 from aihwjax.experiments.shapes import batch_sizes, check_loss_fits, prediction
 from aihwjax.experiments.tasks import task_of
 from aihwjax.experiments.training import BasicTraining, short
+from aihwjax.progress import Bar
 from aihwjax.rates import ScheduleCheck
+from aihwjax.scores import scores
 from aihwjax.tile.checks import as_numbers
 from aihwjax.typing import Key
 
@@ -40,6 +42,7 @@ def fit(
     *,
     reports: Iterable[Report] = (),
     checkpoint_dir: str | Path | None = None,
+    progress: bool = True,
 ) -> tuple[nnx.Module, list[EpochMetrics]]:
     """Train a copy of the experiment's model.
 
@@ -50,11 +53,13 @@ def fit(
         experiment: What to do; its model stays as it is.
         data: The loaded splits, a data set, or four arrays; ``None``: the experiment's data set.
         key: Seed or JAX key of shuffling, noise and pulses.
-        reports: A list of functions, each called with the metrics so far after each epoch.
+        reports: A list of functions, each called with the metrics so far after each epoch. One that returns ``False``
+            ends the run there.
         checkpoint_dir: Folder where each epoch is saved and from which a run continues.
+        progress: Show a bar of epochs on a terminal, a line of them in a notebook.
 
     Returns:
-        The trained model and one dictionary an epoch.
+        The trained model and one dictionary an epoch; fewer than the experiment has if a report ended the run.
 
     Raises:
         DataError: If the data are missing, damaged or do not fit the model.
@@ -73,19 +78,19 @@ def fit(
     graph, moving, fixed = optim.take_apart(model)
     optimizer = optim.analog_sgd(experiment.learning_rate, digital=experiment.optimizer)
     state: loop.TrainState = own_buffers((moving, optimizer.init(model)))
-    progress = Progress(0, state, [])
+    reached, goes_on = Progress(0, state, []), True
     kept = "" if checkpoint_dir is None else f"checkpoints in {str(checkpoint_dir)!r}"
     finite = FiniteCheck(state, kept)
     checkpoints = None
     if checkpoint_dir is not None:
         identity = describe(experiment, fingerprint(_dataset(experiment).name, splits), run_key)
         checkpoints = Checkpoints(checkpoint_dir, identity)
-        progress = checkpoints.latest(progress)
-        if progress.metrics:
-            _report(reports, progress.metrics)
+        reached = checkpoints.latest(reached)
+        if reached.metrics:
+            goes_on = _report(reports, reached.metrics)
     schedule = experiment.learning_rate if callable(experiment.learning_rate) else None
     steps = -(-len(splits.train_y) // experiment.batch_size)
-    rates = ScheduleCheck(experiment.learning_rate, progress.epochs * steps, experiment.epochs * steps, steps)
+    rates = ScheduleCheck(experiment.learning_rate, reached.epochs * steps, experiment.epochs * steps, steps)
     rate = np.float32(0 if schedule else experiment.learning_rate)
     loss = resolved(experiment.loss_function)
     program = loop.Program(
@@ -102,20 +107,24 @@ def fit(
     train, valid = _on_device(splits.train_x, splits.train_y), _on_device(splits.valid_x, splits.valid_y)
     # once, as each of the many numbers would be a transfer of its own in every epoch
     numbers, rate = jax.device_put((fixed, rate))
-    state, metrics = progress.state, list(progress.metrics)
-    for number in range(progress.epochs, experiment.epochs):
-        start = time.monotonic()
-        rates.before((number + 1) * steps)
-        turn = jax.device_put(np.uint32(number))
-        state, totals = loop.epoch(program, state, numbers, rate, train, valid, run_key, turn)
-        totals = jax.device_get(totals)
-        entry = _metrics(number, totals, splits, program, experiment.metrics)
-        finite.after(number, totals.train_loss, entry["valid_loss"], state, metrics)
-        entry["time_epoch"] = time.monotonic() - start
-        metrics.append(entry)
-        if checkpoints is not None:
-            checkpoints.save(Progress(number + 1, state, metrics))
-        _report(reports, metrics)
+    state, metrics = reached.state, list(reached.metrics)
+    with Bar(progress, experiment.epochs, "compiling") as bar:
+        for number in range(reached.epochs, experiment.epochs):
+            if not goes_on:
+                break
+            start = time.monotonic()
+            rates.before((number + 1) * steps)
+            turn = jax.device_put(np.uint32(number))
+            state, totals = loop.epoch(program, state, numbers, rate, train, valid, run_key, turn)
+            totals = jax.device_get(totals)
+            entry = _metrics(number, totals, splits, program, experiment.metrics)
+            finite.after(number, totals.train_loss, entry["valid_loss"], state, metrics)
+            entry["time_epoch"] = time.monotonic() - start
+            metrics.append(entry)
+            if checkpoints is not None:
+                checkpoints.save(Progress(number + 1, state, metrics))
+            goes_on = _report(reports, metrics)
+            bar.show(number + 1, "  ".join((f"training loss {entry['train_loss']:.4f}", *scores(entry))))
     if checkpoints is not None:
         checkpoints.close()
     return nnx.merge(graph, state[0], fixed), metrics
@@ -129,6 +138,7 @@ def run_local(
     stdout: bool = False,
     checkpoint_dir: str | Path | None = None,
     reports: Iterable[Report] = (),
+    progress: bool = True,
 ) -> list[EpochMetrics]:
     """Run a training experiment on this machine.
 
@@ -139,7 +149,8 @@ def run_local(
         max_elements_train: If above 0, only so many first examples of *both* splits.
         stdout: Print three lines after each epoch.
         checkpoint_dir: Folder where each epoch is saved and from which a run continues.
-        reports: Further reports, called with the metrics so far.
+        reports: Further reports, called with the metrics so far; one that returns ``False`` ends the run.
+        progress: Show a bar of epochs on a terminal, a line of them in a notebook; not with ``stdout``.
 
     Returns:
         One dictionary an epoch: ``epoch``, ``accuracy`` (a fraction; only where there are classes),
@@ -152,7 +163,8 @@ def run_local(
     reports = _reports(reports)
     if stdout:
         reports = (Printer(len(splits.valid_y)), *reports)
-    return fit(experiment, splits, key, reports=reports, checkpoint_dir=checkpoint_dir)[1]
+    shown = progress and not stdout
+    return fit(experiment, splits, key, reports=reports, checkpoint_dir=checkpoint_dir, progress=shown)[1]
 
 
 def load_data(experiment: BasicTraining, dataset_root: str | Path | None = None, max_elements_train: int = 0) -> Splits:
@@ -250,6 +262,7 @@ def _metrics(
     return cast(EpochMetrics, entry)
 
 
-def _report(reports: Iterable[Report], metrics: list[EpochMetrics]) -> None:
-    for report in reports:
-        report(list(metrics))
+def _report(reports: Iterable[Report], metrics: list[EpochMetrics]) -> bool:
+    """Call every report; return whether the run goes on."""
+    answers = [report(list(metrics)) for report in reports]
+    return not any(isinstance(answer, bool | np.bool_) and not answer for answer in answers)

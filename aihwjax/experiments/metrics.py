@@ -28,8 +28,8 @@ class EpochMetrics(TypedDict):
     """Seconds for training and validation."""
 
 
-Report: TypeAlias = Callable[[list[EpochMetrics]], None]
-"""Called with the metrics so far: after each epoch, and once when a run is resumed."""
+Report: TypeAlias = Callable[[list[EpochMetrics]], bool | None]
+"""Called with the metrics so far: after each epoch, and once when a run is resumed; ``False`` ends the run."""
 
 
 class Printer:

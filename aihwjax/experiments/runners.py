@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from aihwjax.experiments.devices import DeviceChoice, find_device, on_device
 from aihwjax.experiments.fitting import run_local
-from aihwjax.experiments.metrics import EpochMetrics
+from aihwjax.experiments.metrics import EpochMetrics, Report
 from aihwjax.experiments.training import BasicTraining
 from aihwjax.typing import Key
 
@@ -41,6 +42,8 @@ class LocalRunner:
         stdout: bool = False,
         key: Key | int = 0,
         checkpoint_dir: str | Path | None = None,
+        reports: Iterable[Report] = (),
+        progress: bool = True,
     ) -> list[EpochMetrics]:
         """Run a training experiment; arguments and result as :func:`run_local`.
 
@@ -51,6 +54,10 @@ class LocalRunner:
             stdout: Print three lines after each epoch.
             key: Seed or JAX key.
             checkpoint_dir: Folder where each epoch is saved and from which a run continues.
+            reports: Further reports, called with the metrics so far; one that returns ``False`` ends the run.
+            progress: Show a bar of epochs on a terminal, a line of them in a notebook; not with ``stdout``.
         """
         with on_device(self.device):
-            return run_local(experiment, key, dataset_root, max_elements_train, stdout, checkpoint_dir)
+            return run_local(
+                experiment, key, dataset_root, max_elements_train, stdout, checkpoint_dir, reports, progress
+            )

@@ -298,3 +298,19 @@ def test_a_model_without_a_key_argument():
     metrics = run_local(small.experiment(model=Digital(), epochs=8))
     assert metrics[-1]["accuracy"] > 0.75
     assert nn.analog_tiles(Digital()) == {}
+
+
+def test_a_report_ends_a_run(tmp_path):
+    experiment, seen = small.experiment(epochs=5), []
+
+    def stop(metrics):
+        seen.append(len(metrics))
+        return len(metrics) < 2
+
+    metrics = fit(experiment, small.data(), reports=[stop], checkpoint_dir=tmp_path)[1]
+    assert [entry["epoch"] for entry in metrics] == [0, 1]
+    assert seen == [1, 2]
+    assert len(fit(experiment, small.data(), reports=[stop], checkpoint_dir=tmp_path)[1]) == 2  # it stays ended
+    assert seen == [1, 2, 2]
+    # what other functions happen to return ends nothing
+    assert len(fit(experiment, small.data(), reports=[lambda metrics: 0, seen.append, lambda metrics: True])[1]) == 5
