@@ -46,7 +46,7 @@ def test_exact_tiles_train_like_a_digital_network(mapping: dict[str, Any]) -> No
 
     def digital(weights: dict[str, tuple[jax.Array, jax.Array]]) -> jax.Array:
         (w1, b1), (w2, b2) = weights["layers/0"], weights["layers/2"]
-        return nn.losses.MSELoss()(jnp.tanh(X @ w1.T + b1) @ w2.T + b2, Y)
+        return nn.losses.MSELoss()(jnp.tanh(X @ w1.T + b1[None]) @ w2.T + b2[None], Y)
 
     optimizer = optim.analog_sgd(0.3)
     state = optimizer.init(model)
@@ -64,7 +64,7 @@ def test_the_learned_scale_and_the_weights_follow_the_chain_rule() -> None:
     weights, bias = (np.asarray(v) for v in layer.get_weights(apply_weight_scaling=False))
 
     def digital(w: jax.Array, a: jax.Array, b: jax.Array) -> jax.Array:
-        return nn.losses.MSELoss()(X @ w.T * a + b, Y)
+        return nn.losses.MSELoss()(X @ w.T * a[None] + b[None], Y)
 
     gradient = jax.grad(digital, (0, 1, 2))(weights, jnp.asarray([2.0]), bias)
     take_step(layer, optim.analog_sgd(0.3))
@@ -144,7 +144,7 @@ def test_the_running_average_of_the_noise_management_follows_both_products() -> 
     np.testing.assert_array_equal(tile.state.get_value().running_abs_max, [-1.0, -1.0])
 
     def scaled(layer: nn.AnalogLinear, x: jax.Array) -> jax.Array:
-        return (layer(x, key=KEY) * jnp.asarray([1.0, -3.0, 2.0])).sum()
+        return (layer(x, key=KEY) * jnp.asarray([[1.0, -3.0, 2.0]])).sum()
 
     x = jnp.asarray([[1.0, -4.0, 0.0, 2.0]])
     nn.value_and_grad(scaled)(layer, x)
@@ -283,7 +283,7 @@ def test_the_mean_of_many_updates_is_gradient_descent() -> None:
     layer = linear(SingleRPUConfig(device=device, forward=BARE, backward=BARE), 3, 2, bias=False)
     layer.set_weights(jnp.zeros((2, 3)), key=KEY)
     x, slopes = jnp.asarray([[0.5, -1.0, 0.25]]), jnp.asarray([0.7, -0.2])
-    _, gradients = nn.value_and_grad(lambda layer: (slopes * layer(x, key=KEY)).sum())(layer)
+    _, gradients = nn.value_and_grad(lambda layer: (slopes[None] * layer(x, key=KEY)).sum())(layer)
     optimizer = optim.analog_sgd(0.02)
     parts = optim.take_apart(layer)
 

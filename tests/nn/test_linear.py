@@ -48,7 +48,7 @@ def test_exact_tiles_give_the_digital_result_in_every_layout(
     np.testing.assert_allclose(weights, W, rtol=1e-5, atol=1e-6)
     assert (vector is not None) is bias
     x = inputs(*shape)
-    expected = x @ W.T + (B if bias else 0)
+    expected = np.asarray(x) @ np.asarray(W).T + (np.asarray(B) if bias else 0)
     y = layer(x, key=KEY)
     assert y.dtype == jnp.float32
     np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-5)
