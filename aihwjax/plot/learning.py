@@ -35,7 +35,7 @@ class LearningCurve:
     name: str
     """What the run is called."""
     epochs: Int64[np.ndarray, " epochs"]
-    """Number of each epoch, from 1: how many passes lie behind its metrics."""
+    """Number of each epoch, from 0 as in the metrics."""
     accuracy: Float64[np.ndarray, " epochs"] | None
     """Correct fraction of the validation set, 0 to 1; ``None`` where there are no classes."""
     train_loss: Float64[np.ndarray, " epochs"]
@@ -67,7 +67,7 @@ def read_learning_curve(run: Run, name: str | None = None) -> LearningCurve:
     if not entries:
         raise DataError(f"{source} holds no epoch: give the metrics of at least one")
     try:
-        epochs = np.asarray([int(entry["epoch"]) + 1 for entry in entries])
+        epochs = np.asarray([int(entry["epoch"]) for entry in entries])
         train, valid = [np.asarray([float(entry[loss]) for entry in entries]) for loss in _LOSSES]
         accuracy, *own = [
             np.asarray([float(entry.get(metric, np.nan)) for entry in entries])

@@ -111,7 +111,7 @@ def test_learning_curves_show_what_the_runs_say(tmp_path: Path) -> None:
     loss, error = figure.axes
     drawn = {line.get_label(): line for line in loss.get_lines()}
     np.testing.assert_allclose(drawn["analog"].get_ydata(), [2, 1, 2 / 3])
-    assert drawn["digital"].get_xdata().tolist() == [1, 2]
+    assert drawn["digital"].get_xdata().tolist() == [0, 1]
     np.testing.assert_allclose(error.get_lines()[1].get_ydata(), [50, 40, 30])
     assert [text.get_text() for text in error.get_legend().get_texts()] == ["digital", "analog"]
     check(figure, tmp_path)

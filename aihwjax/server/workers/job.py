@@ -106,7 +106,7 @@ def _run(folder: Path, dataset_root: Path | None) -> None:
     described = archive.read(folder / INPUT)
     experiment = described.experiment
     splits = load_data(experiment, dataset_root, described.max_elements_train)
-    shown = _Lines(experiment.epochs)
+    shown = _Lines()
     reports: list[Report] = [MetricsFile(folder / METRICS), shown]
     checkpoints = folder / "checkpoints"
     try:
@@ -124,17 +124,16 @@ def _run(folder: Path, dataset_root: Path | None) -> None:
 class _Lines:
     """A report of one line an epoch in the log."""
 
-    def __init__(self, epochs: int) -> None:
-        self._epochs = epochs
+    def __init__(self) -> None:
         self.count = 0
 
     def __call__(self, metrics: list[EpochMetrics]) -> None:
         last = metrics[-1]
         if self.count == 0 and len(metrics) > 1:
-            print(f"going on after epoch {last['epoch'] + 1} of {self._epochs}", flush=True)
+            print(f"going on after epoch {last['epoch']}", flush=True)
         else:
             print(
-                f"epoch {last['epoch'] + 1} of {self._epochs}: training loss {last['train_loss']:.6g}, "
+                f"epoch {last['epoch']}: training loss {last['train_loss']:.6g}, "
                 f"validation loss {last['valid_loss']:.6g}, {''.join(f'{score}, ' for score in scores(last))}"
                 f"{last['time_epoch']:.2f} s",
                 flush=True,

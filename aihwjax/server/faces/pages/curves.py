@@ -72,22 +72,22 @@ class _Curve:
 
 
 def charts(epochs: Sequence[Epoch], planned: int, ended: bool) -> list[Chart]:
-    """Return the charts of loss, accuracy and further metrics; people count epochs from 1, as the log does.
+    """Return the charts of loss, accuracy and further metrics; epochs count from 0, as in files and logs.
 
     Args:
         epochs: Metrics so far, at least of one epoch.
         planned: Epochs to train; the axis has room for them all while more may come.
         ended: Whether no more will come.
     """
-    last = epochs[-1].epoch + 1 if ended else max(planned, epochs[-1].epoch + 1)
-    train = _Curve("Training", "train", [(epoch.epoch + 1, epoch.train_loss) for epoch in epochs])
-    valid = _Curve("Validation", "valid", [(epoch.epoch + 1, epoch.valid_loss) for epoch in epochs])
+    last = epochs[-1].epoch if ended else max(planned - 1, epochs[-1].epoch)
+    train = _Curve("Training", "train", [(epoch.epoch, epoch.train_loss) for epoch in epochs])
+    valid = _Curve("Validation", "valid", [(epoch.epoch, epoch.valid_loss) for epoch in epochs])
     found = [_chart("loss", "Loss", "mean loss", [train, valid], last, words.number, _plain)]
     if any(epoch.classes for epoch in epochs):
-        right = _Curve("Validation", "valid", [(epoch.epoch + 1, epoch.accuracy) for epoch in epochs])
+        right = _Curve("Validation", "valid", [(epoch.epoch, epoch.accuracy) for epoch in epochs])
         found.append(_chart("accuracy", "Accuracy", "correct answers", [right], last, words.percent, _percent))
     for number, name in enumerate(own_names(epochs)):
-        own = _Curve("Validation", "valid", [(epoch.epoch + 1, epoch.value(name)) for epoch in epochs])
+        own = _Curve("Validation", "valid", [(epoch.epoch, epoch.value(name)) for epoch in epochs])
         found.append(_chart(f"metric-{number}", name, name, [own], last, words.number, _plain))
     return found
 
@@ -129,11 +129,11 @@ def _chart(
     values = [value for curve in curves for _, value in curve.points if _shown(value)] or [0.0, 1.0]
     y_values = ticks(min(values), max(values))
     low, high = y_values[0], y_values[-1]
-    end = max(2, last)
-    x_values = [1.0, *(value for value in ticks(0, end, least=1.0) if 1 < value <= end)]
+    end = max(1, last)
+    x_values = [value for value in ticks(0, end, least=1.0) if value <= end]
 
     def place(epoch: float, value: float) -> tuple[float, float]:
-        x = LEFT + (RIGHT - LEFT) * (epoch - 1) / (end - 1)
+        x = LEFT + (RIGHT - LEFT) * epoch / end
         return round(x, 1), round(BOTTOM - (BOTTOM - TOP) * (value - low) / (high - low), 1)
 
     step = y_values[1] - y_values[0]

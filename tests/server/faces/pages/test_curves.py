@@ -48,7 +48,7 @@ def test_a_line_goes_through_its_values() -> None:
     zero, two = loss.y_ticks[0].at, loss.y_ticks[-1].at
     assert (loss.y_ticks[0].label, loss.y_ticks[-1].label) == ("0.5", "2.0")
     assert [y for _, _, y in line] == pytest.approx([two, zero + (two - zero) / 3, zero], abs=0.1)
-    assert [mark.text for mark in accuracy.lines[0].marks][1] == "Validation, epoch 2: 100.00\N{NO-BREAK SPACE}%"
+    assert [mark.text for mark in accuracy.lines[0].marks][1] == "Validation, epoch 1: 100.00\N{NO-BREAK SPACE}%"
 
 
 def test_the_axis_ends_where_the_run_did() -> None:
@@ -73,7 +73,7 @@ def test_many_epochs_are_drawn_by_their_extremes() -> None:
     assert sorted(x for _, x, _ in line) == [x for _, x, _ in line]
     highest = min(line, key=lambda point: point[2])
     assert highest[1] == pytest.approx((curves.LEFT + curves.RIGHT) / 2, abs=1)
-    assert "highest 9.000 at epoch 5001" in loss.description
+    assert "highest 9.000 at epoch 5000" in loss.description
 
 
 def test_a_regression_has_no_accuracy_and_own_metrics_have_charts() -> None:
@@ -83,7 +83,7 @@ def test_a_regression_has_no_accuracy_and_own_metrics_have_charts() -> None:
     assert [epoch.entries() for epoch in found] == told
     charts = curves.charts(found, planned=2, ended=True)
     assert [(chart.id, chart.title) for chart in charts] == [("loss", "Loss"), ("metric-0", "f1"), ("metric-1", "<b>")]
-    assert charts[1].lines[0].last == "0.5000" and "0.5000 at epoch 2" in charts[1].description
+    assert charts[1].lines[0].last == "0.5000" and "0.5000 at epoch 1" in charts[1].description
     classes = {**entry, "accuracy": 0.5}
     assert [chart.id for chart in curves.charts([histories._epoch(classes, 0)], 1, True)] == ["loss", "accuracy"]
     assert histories._epoch(classes, 0).entries() == classes
@@ -91,14 +91,14 @@ def test_a_regression_has_no_accuracy_and_own_metrics_have_charts() -> None:
 
 def test_one_epoch_is_a_mark() -> None:
     loss = curves.charts(epochs(1.5), planned=1, ended=True)[0]
-    assert len(loss.lines[0].marks) == 1 and "1.500 at epoch 1" in loss.description
+    assert len(loss.lines[0].marks) == 1 and "1.500 at epoch 0" in loss.description
 
 
 @pytest.mark.parametrize(
     ("planned", "wanted"),
-    [(1, "1 2"), (3, "1 2 3"), (10, "1 2 4 6 8 10"), (30, "1 10 20 30"), (10_000, "1 2000 4000 6000 8000 10000")],
+    [(1, "0 1"), (3, "0 1 2"), (10, "0 2 4 6 8"), (30, "0 10 20"), (10_000, "0 2000 4000 6000 8000")],
 )
-def test_epochs_are_counted_from_one(planned: int, wanted: str) -> None:
+def test_epochs_are_counted_from_zero(planned: int, wanted: str) -> None:
     loss = curves.charts(epochs(1.5), planned=planned, ended=False)[0]
     assert " ".join(tick.label for tick in loss.x_ticks) == wanted
     assert loss.x_ticks[0].at == curves.LEFT

@@ -271,8 +271,8 @@ def test_the_page_of_an_experiment_tells_all(site: Site, ann: httpx.Client) -> N
         "Completed",
         '10 of 10 <span class="unit">epochs</span>',
         '<title id="loss-title">Loss over epochs</title>',
-        "Training: 1.900 at epoch 1, 0.3416 at epoch 10, lowest 0.3416 at epoch 10, highest 1.900 at epoch 1.",
-        '<th scope="row">10</th><td>0.3416</td><td>0.4147</td><td>86.95',
+        "Training: 1.900 at epoch 0, 0.3416 at epoch 9, lowest 0.3416 at epoch 9, highest 1.900 at epoch 0.",
+        '<th scope="row">9</th><td>0.3416</td><td>0.4147</td><td>86.95',
         "<dt>Learning rate</dt><dd>0.2</dd>",
         "<code>AnalogLinear(784, 64, ConstantStepDevice)</code>",
         "Layers 2, 4: ConstantStepDevice",
@@ -369,7 +369,7 @@ def test_a_page_has_own_metrics_and_no_accuracy_where_there_is_none(site: Site, 
     page = ann.get(f"/ui/experiments/{experiment_id}").text
     assert "Accuracy" not in page and "<img" not in page and "<script>" not in page
     assert page.count("alert(2)&#39;&gt; &amp; {{ 7 * 7 }}</th>") == 1  # a column
-    assert '<th scope="row">1</th><td>1.000</td><td>2.000</td><td>0.5000</td>' in page
+    assert '<th scope="row">0</th><td>1.000</td><td>2.000</td><td>0.5000</td>' in page
     assert '<title id="metric-0-title">' in page
 
 
