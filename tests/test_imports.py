@@ -20,7 +20,8 @@ ROOF = "aihwjax"
 
 LAYERS = (
     # the ground: no physics
-    ("errors", "typing", "version", "catalogue", "loops", "precision", "products", "progress", "scores", "showing"),
+    ("errors", "typing", "version", "moved", "catalogue", "loops", "precision", "products", "progress"),
+    ("scores", "showing"),
     ("arguments",),
     ("compiling", "random", "config"),
     ("pulses",),

@@ -207,9 +207,18 @@ def configclass(cls: _T) -> _T:
             object.__setattr__(config, name, value)
         return config
 
+    cls.__setattr__ = cls.__delattr__ = _refuse_change  # type: ignore[assignment, method-assign]
     jax.tree_util.register_pytree_with_keys(cls, flatten, unflatten)
     _REGISTRY[cls.__name__] = cls  # type: ignore[assignment]
     return cls
+
+
+def _refuse_change(self: Any, name: str, value: Any = None) -> None:
+    shown = " ".join(repr(value).split())[:40]
+    raise dataclasses.FrozenInstanceError(
+        f"{type(self).__name__}.{name}: a configuration does not change; make another one with "
+        f"config.replace({{'{name}': {shown}}}), which takes paths such as 'device.dw_min', too"
+    )
 
 
 def registered(name: str) -> type[Config]:

@@ -1,0 +1,48 @@
+"""What people who come from aihwkit look for, and what is here in its place; for one line in an error.
+
+The guide "Coming from aihwkit" says more.
+"""
+
+from __future__ import annotations
+
+_NOT_YET = "it is not there yet"
+
+NAMES = {
+    "AnalogSGD": "an optax transformation, aj.analog_sgd(learning_rate), which aj.optim.AnalogSGD applies to a model",
+    "AnalogLinear": "aj.nn.AnalogLinear",
+    "AnalogSequential": "aj.nn.AnalogSequential",
+    "AnalogTile": "aj.nn.AnalogTile of a layer, or the functions of aj.tile",
+    "AnalogConv1d": _NOT_YET,
+    "AnalogConv2d": _NOT_YET,
+    "AnalogConv3d": _NOT_YET,
+    "AnalogRNN": _NOT_YET,
+    "convert_to_analog": _NOT_YET,
+    "LocalTrainer": "aj.LocalRunner, or the function aj.run_local",
+    "parse_config": "aj.config.from_toml",
+}
+"""Names of the package."""
+
+ATTRIBUTES = {
+    "weight": "the weights are in its tiles: weights, bias = layer.get_weights(), and layer.set_weights(weights, bias, key=key)",
+    "parameters": "nnx.state(model, nnx.Param) has the digital parameters; aj.analog_sgd trains tiles and these",
+    "analog_module": "layer.analog_tiles() has its tiles",
+    "rpu_config": "each tile has its configuration: next(layer.analog_tiles()).config",
+    "state_dict": "aj.experiments.save(folder, model) and load(folder) keep a model",
+    "load_state_dict": "aj.experiments.save(folder, model) and load(folder) keep a model",
+    "to": "arrays are where JAX puts them: see jax.device_put and jax.default_device",
+    "cuda": "arrays are where JAX puts them: see jax.device_put and jax.default_device",
+    "remap_analog_weights": "aj.tile.remap(config, state, key) does it for a tile",
+    "drift_analog_weights": _NOT_YET,
+    "program_analog_weights": _NOT_YET,
+}
+"""Attributes of a layer."""
+
+
+def hint(name: str, known: dict[str, str]) -> str:
+    """Return what an error adds about a name: nothing, or what is here in its place.
+
+    Args:
+        name: What was looked for.
+        known: ``NAMES`` or ``ATTRIBUTES``.
+    """
+    return f": {known[name]}" if name in known else ""
