@@ -211,7 +211,7 @@ def as_key(key: Key | int, name: str = "key") -> Key:
     """
     problem = ""
     if isinstance(key, int | np.integer) and not isinstance(key, bool):
-        if -(2**63) <= key < 2**64:
+        if -(2**63) <= key < 2**63:
             return jax.random.key(int(key))
     elif isinstance(key, jax.Array | np.ndarray):
         typed = jax.dtypes.issubdtype(key.dtype, jax.dtypes.prng_key)
@@ -283,7 +283,11 @@ def uniforms(key: Noise, names: Sequence[str], shape: Shape) -> dict[str, Float3
     return {name: source.child(name).uniform(shape) for name in names}
 
 
-@partial(jax.jit, static_argnames="shape")
 def uniform(key: Noise, shape: Shape, low: Number, high: Number) -> Float[Array, " ..."]:
     """Return uniforms between ``low`` and ``high``: initial weights, quick to compile."""
+    return _uniform(as_noise(key), shape, low, high)
+
+
+@partial(jax.jit, static_argnames="shape")
+def _uniform(key: Key | Stream, shape: Shape, low: Number, high: Number) -> jax.Array:
     return stream(key, NoiseEngine.COUNTER).uniform(shape) * (high - low) + low

@@ -78,6 +78,8 @@ KEYED: dict[str, Callable[[Any], Any]] = {
     "random.derive": lambda key: random.derive(key, "name"),
     "random.stream": lambda key: random.stream(key, aj.NoiseEngine.COUNTER).normal((3,)),
     "random.stream, threefry": lambda key: random.stream(key, aj.NoiseEngine.THREEFRY).normal((3,)),
+    "random.uniform": lambda key: random.uniform(key, (3,), 0.0, 1.0),
+    "random.normals": lambda key: random.normals(key, ["a"], (3,)),
     "run_local": lambda key: aj.run_local(small.experiment(epochs=0), key),
     "fit": lambda key: aj.fit(small.experiment(epochs=0), key=key)[1],
     "LocalRunner": lambda key: aj.LocalRunner().run(small.experiment(epochs=0), key=key),
@@ -139,6 +141,8 @@ def test_keys_may_be_traced_raw_and_mapped_over() -> None:
     np.testing.assert_array_equal(draw(np.asarray(jax.random.PRNGKey(7))), wanted)
     np.testing.assert_array_equal(jax.vmap(draw)(jnp.arange(9))[7], wanted)
     np.testing.assert_array_equal(jax.vmap(draw)(jax.random.split(KEY, 3))[2], draw(jax.random.split(KEY, 3)[2]))
+    for key in (2**40, -1, -(2**63), 2**63 - 1):
+        np.testing.assert_array_equal(draw(key), draw(jax.random.key(key)))
     assert key_entry(np.int32(7)) == 7
     assert key_entry(KEY) == key_entry(jax.random.PRNGKey(7)) == {"impl": "threefry2x32", "data": [0, 7]}
 
@@ -157,6 +161,8 @@ ARRAYS: dict[str, Callable[[Any], Any]] = {
     "AnalogSequential": lambda x: model()(x, key=KEY),
     "AnalogSequential.set_weights": lambda x: model().set_weights({"layers/0": (x, None)}, key=KEY),
     "Flatten": lambda x: aj.nn.AnalogSequential(aj.nn.Flatten())(x),
+    "Tanh": lambda x: aj.nn.Tanh()(x),
+    "LogSoftmax": lambda x: aj.nn.AnalogSequential(aj.nn.LogSoftmax())(x),
     "AnalogTile.update x": lambda x: layer().tiles[0].update(x, D, 0.1, KEY),
     "AnalogTile.update d": lambda x: layer().tiles[0].update(X, x, 0.1, KEY),
     "from_arrays x": lambda x: aj.data.from_arrays(x, [0, 1], X, [0, 1]),

@@ -19,16 +19,14 @@ class FiniteCheck:
     seen, is none of its business.
     """
 
-    def __init__(self, start: Any, kept: str = "") -> None:
+    def __init__(self, start: Any) -> None:
         """Prepare.
 
         Args:
             start: State before the first step; nothing of it is kept.
-            kept: What is kept of a run that is stopped, such as ``"checkpoints in 'run'"``.
         """
         self._names = [_name(path) for path, leaf in jax.tree_util.tree_leaves_with_path(start) if _is_float(leaf)]
         self._finite = np.asarray(_finite_leaves(start))
-        self._kept = kept
 
     def after(
         self, epoch: int, train_loss: np.ndarray, valid_loss: float, state: Any, metrics: list[EpochMetrics]
@@ -62,8 +60,7 @@ class FiniteCheck:
             else:
                 return
         advice = "try a smaller learning_rate, or look for the source with jax_debug_nans"
-        kept = f"; {self._kept} of the epochs before stay as they are" if self._kept else ""
-        raise DivergedError(f"the training diverged in epoch {epoch}: {what}; {advice}{kept}", metrics)
+        raise DivergedError(f"the training diverged in epoch {epoch}: {what}; {advice}", metrics)
 
 
 @jax.jit

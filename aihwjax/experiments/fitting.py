@@ -79,8 +79,7 @@ def fit(
     optimizer = optim.analog_sgd(experiment.learning_rate, digital=experiment.optimizer)
     state: loop.TrainState = own_buffers((moving, optimizer.init(model)))
     reached, goes_on = Progress(0, state, []), True
-    kept = "" if checkpoint_dir is None else f"checkpoints in {str(checkpoint_dir)!r}"
-    finite = FiniteCheck(state, kept)
+    finite = FiniteCheck(state)
     checkpoints = None
     if checkpoint_dir is not None:
         identity = describe(experiment, fingerprint(_dataset(experiment).name, splits), run_key)
@@ -193,7 +192,7 @@ def _splits(data: BasicTraining | Splits | Dataset | tuple[np.ndarray, ...]) -> 
     if isinstance(data, BasicTraining):
         return load_data(data)
     if isinstance(data, Splits):
-        data = Splits(*(as_numbers(name, array) for name, array in data._asdict().items()))
+        data = Splits(*(as_numbers(name, array) for name, array in data._asdict().items()))  # type: ignore[arg-type]
         if all(array.ndim and len(array) for array in data):
             return data
     if isinstance(data, Dataset):

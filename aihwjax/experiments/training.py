@@ -102,7 +102,7 @@ class BasicTraining:
 
 
 # a dataclass writes its __init__ itself
-BasicTraining.__init__ = arguments.checked(BasicTraining.__init__)  # type: ignore[method-assign]
+BasicTraining.__init__ = arguments.checked(BasicTraining.__init__)  # type: ignore[assignment, method-assign]
 
 
 def _whole(name: str, value: object, minimum: int) -> None:

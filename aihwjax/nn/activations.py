@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,10 +17,25 @@ from aihwjax.tile.checks import as_numbers
 
 
 class _Activation(Readable):
-    """A function without parameters."""
+    """A function of real numbers, without parameters."""
 
     def __init__(self) -> None:
         pass
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "__call__" in vars(cls):
+            cls.__call__ = _of_numbers(cls.__call__)  # type: ignore[assignment, method-assign]
+
+
+def _of_numbers(call: Callable[[Any, jax.Array], jax.Array]) -> Callable[[Any, jax.Array], jax.Array]:
+    """Return a call that refuses what is no array of real numbers."""
+
+    @functools.wraps(call)
+    def checked(self: Any, x: jax.Array) -> jax.Array:
+        return call(self, as_numbers(f"{type(self).__name__}: x", x))
+
+    return checked
 
 
 class Flatten(_Activation):
@@ -26,14 +43,16 @@ class Flatten(_Activation):
 
     def __call__(self, x: Shaped[Array, "n ..."]) -> Shaped[Array, "n features"]:
         """Apply it."""
-        x = as_numbers("Flatten: x", x)
         if jnp.ndim(x) < 1:
             raise ShapeError(f"Flatten: x has shape {jnp.shape(x)}: give (n, ...)")
         return jnp.reshape(x, (x.shape[0], -1))
 
 
-class Identity(_Activation):
+class Identity(Readable):
     """Return the input as it is."""
+
+    def __init__(self) -> None:
+        pass
 
     def __call__(self, x: Shaped[Array, "*shape"]) -> Shaped[Array, "*shape"]:
         """Apply it."""
@@ -134,7 +153,7 @@ class LogSoftmax(_AlongAxis):
         return jax.nn.log_softmax(x, axis=self.dim)
 
 
-class Function(_Activation):
+class Function(Readable):
     """Any function of one array as a module, such as ``jnp.sin``.
 
     Args:

@@ -21,7 +21,7 @@ class Readable(showing.Shown, nnx.Module):
         """Let every layer answer a mistake in its arguments in one line."""
         super().__init_subclass__(**options)
         if "__init__" in vars(cls):
-            cls.__init__ = arguments.checked(cls.__init__)  # type: ignore[method-assign]
+            cls.__init__ = arguments.checked(cls.__init__)  # type: ignore[assignment, method-assign]
 
     def describe(self) -> str:
         """Return the text."""

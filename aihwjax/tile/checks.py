@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -66,7 +68,7 @@ def one_number(name: str, value: object) -> Number:
     if isinstance(value, jax.Array | np.ndarray | np.generic):
         real = jnp.issubdtype(value.dtype, jnp.integer) or jnp.issubdtype(value.dtype, jnp.floating)
         if real and value.size == 1:
-            number = value if value.shape == () else value.reshape(())
+            number: Any = value if value.shape == () else value.reshape(())
             if isinstance(value, jax.core.Tracer) or not np.isnan(np.asarray(value)).any():
                 return number
     raise ConfigError(f"{name}={_short(value)} is not allowed: give one number")

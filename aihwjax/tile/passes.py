@@ -6,6 +6,7 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from aihwjax import random
@@ -67,7 +68,7 @@ def forward_with_mask(
         quirks=config.reference_quirks,
         want_mask=True,
     )
-    shape = (*jnp.shape(x)[:-1], out_size)
+    shape = (*np.shape(x)[:-1], out_size)
     return y.reshape(shape), None if clipped is None else clipped.reshape(shape)
 
 
@@ -130,7 +131,7 @@ def backward(
         quirks=config.reference_quirks,
         transposed=True,
     )
-    return g.reshape((*jnp.shape(d)[:-1], in_size))
+    return g.reshape((*np.shape(d)[:-1], in_size))
 
 
 @in_single

@@ -59,7 +59,7 @@ def test_a_good_checkpoint_is_never_replaced(tmp_path):
     good = regression(epochs=1)
     _, metrics = fit(good, checkpoint_dir=tmp_path)
     for _ in range(2):  # started again it goes on from the good epoch, and stops there again
-        with pytest.raises(DivergedError, match=f"checkpoints in '{tmp_path}' of the epochs before stay as they are"):
+        with pytest.raises(DivergedError, match="the training diverged in epoch 1"):
             fit(regression(), checkpoint_dir=tmp_path, reports=[lambda m: lines.append(len(m))])
         assert Storage(tmp_path, 2).numbers() == [1]
     assert lines == [1, 1]

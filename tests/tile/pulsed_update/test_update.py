@@ -207,7 +207,7 @@ def test_bad_arguments(key: jax.Array) -> None:
     config = aj.SingleRPUConfig()
     state = tile.init(config, key, SHAPE)
     x, d = batch(2)
-    with pytest.raises(aj.ConfigError, match=r"learning_rate=-0\.1 is not allowed: give at least 0"):
+    with pytest.raises(aj.ConfigError, match=r"learning_rate=-0\.1 is not allowed: give a finite number of at least 0"):
         tile.update(config, state, x, d, -0.1, key)
     with pytest.raises(aj.ConfigError, match="learning_rate=nan"):
         tile.update(config, state, x, d, float("nan"), key)
