@@ -71,15 +71,15 @@ class Fixed:
                 raise ConfigError(_refusal(path, _text(number), OFF, advice))
             before = self.numbers.get(path, number)
             if before is not number and _is_known(before) and _is_known(number):
-                pair = np.asarray(before, np.float32), np.asarray(number, np.float32)
-                if not np.array_equal(*np.broadcast_arrays(*pair)):
+                if not _same(before, number):
                     raise ConfigError(_refusal(path, _text(number), _text(before), advice))
 
 
 def _collect(value: Any, path: str, numbers: dict[str, Number], choices: dict[str, object]) -> None:
     if isinstance(value, Config):
-        choices[path] = type(value).__name__
-        for name, is_number, optional in _fields(type(value)):
+        kind: Any = type(value)
+        choices[path] = kind.__name__
+        for name, is_number, optional in _fields(kind):
             own, where = getattr(value, name), f"{path}.{name}"
             if is_number and optional and not value.present(name):
                 choices[where] = OFF
@@ -174,9 +174,14 @@ class Drawn(showing.Record):
             return  # the usual case, quickly
         for path, old in self._parts(numbers):
             if path in fixed.numbers:
-                new = np.asarray(fixed.numbers[path], np.float32)
-                if not np.array_equal(*np.broadcast_arrays(old, new)):
+                if not _same(old, fixed.numbers[path]):
                     raise ConfigError(_refusal(path, _text(fixed.numbers[path]), _text(old), advice))
+
+
+def _same(first: Number, second: Number) -> bool:
+    """Whether two numbers are equal in single precision; one may be an array of equal ones."""
+    old, new = np.asarray(first, np.float32), np.asarray(second, np.float32)
+    return bool(np.all(old == new)) if old.ndim == 0 or new.ndim == 0 else np.array_equal(old, new)
 
 
 def _is_known(value: Number) -> bool:
