@@ -70,9 +70,9 @@ class Fixed:
             if self.choices.get(path) == OFF:
                 raise ConfigError(_refusal(path, _text(number), OFF, advice))
             before = self.numbers.get(path, number)
-            if before is not number and _is_known(before) and _is_known(number):
-                if not _same(before, number):
-                    raise ConfigError(_refusal(path, _text(number), _text(before), advice))
+            known = before is not number and _is_known(before) and _is_known(number)
+            if known and not _same(before, number):
+                raise ConfigError(_refusal(path, _text(number), _text(before), advice))
 
 
 def _collect(value: Any, path: str, numbers: dict[str, Number], choices: dict[str, object]) -> None:
@@ -173,9 +173,8 @@ class Drawn(showing.Record):
         if plain and np.array_equal(numbers, np.array([*fixed.numbers.values()], np.float32)):
             return  # the usual case, quickly
         for path, old in self._parts(numbers):
-            if path in fixed.numbers:
-                if not _same(old, fixed.numbers[path]):
-                    raise ConfigError(_refusal(path, _text(fixed.numbers[path]), _text(old), advice))
+            if path in fixed.numbers and not _same(old, fixed.numbers[path]):
+                raise ConfigError(_refusal(path, _text(fixed.numbers[path]), _text(old), advice))
 
 
 def _same(first: Number, second: Number) -> bool:

@@ -8,7 +8,7 @@ with ``slope = -gamma dw / w_bound``, so that ``gamma = 1`` is a soft bound.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -18,9 +18,6 @@ from aihwjax.devices.base import DeviceState, StepLaw, Steps, WriteNoiseDevice, 
 from aihwjax.errors import ConfigError
 from aihwjax.random import Noise, normals
 from aihwjax.typing import Number, Shape, Weights
-
-if TYPE_CHECKING:
-    from aihwjax.devices.soft_bounds import SoftBoundsDevice
 
 
 def slope(gamma: Number | jax.Array, step: jax.Array, bound: jax.Array) -> jax.Array:
@@ -93,7 +90,31 @@ class LinearStepDevice(WriteNoiseDevice):
         return linear_noise(self, state, steps)
 
 
-def check_bounds(device: LinearStepDevice | SoftBoundsDevice, up: bool, down: bool) -> None:
+class Slopes(Protocol):
+    """The fields of a device that say to which bounds its slopes refer."""
+
+    @property
+    def w_max(self) -> Number:
+        """Mean upper bound."""
+
+    @property
+    def w_min(self) -> Number:
+        """Mean lower bound."""
+
+    @property
+    def reverse_up(self) -> bool:
+        """Whether the up slope refers to the lower bound."""
+
+    @property
+    def reverse_down(self) -> bool:
+        """Whether the down slope refers to the upper bound."""
+
+    @property
+    def reverse_offset(self) -> Number:
+        """Distance of a reversed reference from the bound."""
+
+
+def check_bounds(device: Slopes, up: bool, down: bool) -> None:
     """Refuse slopes that refer to a bound of 0, where ``step / bound`` is not defined.
 
     Args:
@@ -116,7 +137,7 @@ def check_bounds(device: LinearStepDevice | SoftBoundsDevice, up: bool, down: bo
             refuse_bound(device, field, direction)
 
 
-def refuse_bound(device: WriteNoiseDevice, field: str, direction: str) -> None:
+def refuse_bound(device: object, field: str, direction: str) -> None:
     """Say that the step in a direction refers to a bound of 0.
 
     Raises:
