@@ -23,7 +23,7 @@ NAMES = {
 """Names of the package."""
 
 ATTRIBUTES = {
-    "weight": "the weights are in its tiles: weights, bias = layer.get_weights(), and layer.set_weights(weights, bias, key=key)",
+    "weight": "its tiles have the weights: layer.get_weights(), and layer.set_weights(weights, bias, key=key)",
     "parameters": "nnx.state(model, nnx.Param) has the digital parameters; aj.analog_sgd trains tiles and these",
     "analog_module": "layer.analog_tiles() has its tiles",
     "rpu_config": "each tile has its configuration: next(layer.analog_tiles()).config",

@@ -27,7 +27,7 @@ def in_single(function: Callable[_P, _R]) -> Callable[_P, _R]:
 
     @functools.wraps(function)
     def computed(*args: _P.args, **kwargs: _P.kwargs) -> _R:
-        if not jax.config.jax_enable_x64:
+        if jax.dtypes.canonicalize_dtype(jnp.float64) != jnp.float64:
             return function(*args, **kwargs)
         narrow_args, narrow_kwargs = jax.tree.map(_narrow, (args, kwargs))
         with jax.enable_x64(False):

@@ -70,16 +70,16 @@ class Fixed:
             if self.choices.get(path) == OFF:
                 raise ConfigError(_refusal(path, _text(number), OFF, advice))
             before = self.numbers.get(path, number)
-            if before is not number and _is_known(before) and _is_known(number):
-                pair = np.asarray(before, np.float32), np.asarray(number, np.float32)
-                if not np.array_equal(*np.broadcast_arrays(*pair)):
-                    raise ConfigError(_refusal(path, _text(number), _text(before), advice))
+            known = before is not number and _is_known(before) and _is_known(number)
+            if known and not _same(before, number):
+                raise ConfigError(_refusal(path, _text(number), _text(before), advice))
 
 
 def _collect(value: Any, path: str, numbers: dict[str, Number], choices: dict[str, object]) -> None:
     if isinstance(value, Config):
-        choices[path] = type(value).__name__
-        for name, is_number, optional in _fields(type(value)):
+        kind: Any = type(value)
+        choices[path] = kind.__name__
+        for name, is_number, optional in _fields(kind):
             own, where = getattr(value, name), f"{path}.{name}"
             if is_number and optional and not value.present(name):
                 choices[where] = OFF
@@ -173,10 +173,14 @@ class Drawn(showing.Record):
         if plain and np.array_equal(numbers, np.array([*fixed.numbers.values()], np.float32)):
             return  # the usual case, quickly
         for path, old in self._parts(numbers):
-            if path in fixed.numbers:
-                new = np.asarray(fixed.numbers[path], np.float32)
-                if not np.array_equal(*np.broadcast_arrays(old, new)):
-                    raise ConfigError(_refusal(path, _text(fixed.numbers[path]), _text(old), advice))
+            if path in fixed.numbers and not _same(old, fixed.numbers[path]):
+                raise ConfigError(_refusal(path, _text(fixed.numbers[path]), _text(old), advice))
+
+
+def _same(first: Number, second: Number) -> bool:
+    """Whether two numbers are equal in single precision; one may be an array of equal ones."""
+    old, new = np.asarray(first, np.float32), np.asarray(second, np.float32)
+    return bool(np.all(old == new)) if old.ndim == 0 or new.ndim == 0 else np.array_equal(old, new)
 
 
 def _is_known(value: Number) -> bool:

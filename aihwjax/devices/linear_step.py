@@ -20,22 +20,6 @@ from aihwjax.random import Noise, normals
 from aihwjax.typing import Number, Shape, Weights
 
 
-class Sloped(Protocol):
-    """The fields of a device that say to which bounds its steps refer."""
-
-    @property
-    def reverse_up(self) -> bool:
-        """Whether the up step refers to the lower bound."""
-
-    @property
-    def reverse_down(self) -> bool:
-        """Whether the down step refers to the upper bound."""
-
-    @property
-    def reverse_offset(self) -> Number:
-        """Distance of the point that a reversed step refers to from its bound."""
-
-
 def slope(gamma: Number | jax.Array, step: jax.Array, bound: jax.Array) -> jax.Array:
     """Return ``-gamma step / bound``, or 0 where the bound is exactly 0."""
     safe = jnp.where(bound == 0, 1.0, bound)
@@ -106,7 +90,31 @@ class LinearStepDevice(WriteNoiseDevice):
         return linear_noise(self, state, steps)
 
 
-def check_bounds(device: Sloped, up: bool, down: bool) -> None:
+class Slopes(Protocol):
+    """The fields of a device that say to which bounds its slopes refer."""
+
+    @property
+    def w_max(self) -> Number:
+        """Mean upper bound."""
+
+    @property
+    def w_min(self) -> Number:
+        """Mean lower bound."""
+
+    @property
+    def reverse_up(self) -> bool:
+        """Whether the up slope refers to the lower bound."""
+
+    @property
+    def reverse_down(self) -> bool:
+        """Whether the down slope refers to the upper bound."""
+
+    @property
+    def reverse_offset(self) -> Number:
+        """Distance of a reversed reference from the bound."""
+
+
+def check_bounds(device: Slopes, up: bool, down: bool) -> None:
     """Refuse slopes that refer to a bound of 0, where ``step / bound`` is not defined.
 
     Args:

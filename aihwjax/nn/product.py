@@ -97,9 +97,7 @@ def _forward(
     key: Noise,
 ) -> tuple[Float[Array, "*batch out"], _Saved]:
     rows = tile_inputs(x, input_range, analog_bias, config.reference_quirks)
-    y, clipped = _forward_product(
-        config, state, rows, random.derive(key, "forward"), training=slot is not None
-    )
+    y, clipped = _forward_product(config, state, rows, random.derive(key, "forward"), training=slot is not None)
     if input_range is not None:
         y = y * input_range
     if state.mapping_scales is not None:
@@ -114,9 +112,7 @@ def _backward(
     read = d if state.mapping_scales is None else d * along(state.mapping_scales, d)
     if clipped is not None:
         read = jnp.where(clipped, 0.0, read)
-    delta = _backward_product(
-        config, state, read, random.derive(key, "backward"), training=slot is not None
-    )
+    delta = _backward_product(config, state, read, random.derive(key, "backward"), training=slot is not None)
     if analog_bias:
         delta = delta[..., :-1]
     slope = None if input_range is None else range_gradient(config, input_range, x, delta, clipped)
