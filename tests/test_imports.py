@@ -20,7 +20,7 @@ ROOF = "aihwjax"
 
 LAYERS = (
     # the ground: no physics
-    ("errors", "typing", "version", "catalogue", "loops", "products", "progress", "showing"),
+    ("errors", "typing", "version", "catalogue", "derivatives", "loops", "products", "progress", "showing"),
     ("compiling", "random", "config"),
     ("pulses",),
     # the physics

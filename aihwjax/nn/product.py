@@ -7,7 +7,7 @@ rule also hands x and d to the update through the slot (see :mod:`aihwjax.nn.slo
 from __future__ import annotations
 
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -32,6 +32,7 @@ class _Saved(NamedTuple):
     slot: Slot | None  # only its structure is used
     key: Noise
     clipped: Bool[Array, "*batch out"] | None
+    pull: Any  # from a gradient at the output to that of configuration and state; None if nobody asks
 
 
 def tile_inputs(
@@ -83,10 +84,10 @@ def tile_product(
     Returns:
         Outputs ``(..., out)``, before the learned scale and the digital bias.
     """
-    return _forward(analog_bias, config, state, input_range, x, slot, key)[0]
+    return _product(analog_bias, config, state, input_range, x, slot, key)[0]
 
 
-def _forward(
+def _product(
     analog_bias: bool,
     config: TileConfig,
     state: TileState,
@@ -94,7 +95,7 @@ def _forward(
     x: Float[Array, "*batch in"],
     slot: Slot | None,
     key: Noise,
-) -> tuple[Float[Array, "*batch out"], _Saved]:
+) -> tuple[Float[Array, "*batch out"], Bool[Array, "*batch out"] | None]:
     rows = tile_inputs(x, input_range, analog_bias, config.reference_quirks)
     y, clipped = _forward_product(
         config, state, rows, random.derive(key, "forward"), training=slot is not None
@@ -103,13 +104,26 @@ def _forward(
         y = y * input_range
     if state.mapping_scales is not None:
         y = y * state.mapping_scales
-    return y, _Saved(config, state, input_range, x, slot, key, clipped)
+    return y, clipped
+
+
+def _forward(analog_bias: bool, *primals: Any) -> tuple[Float[Array, "*batch out"], _Saved]:
+    config, state, input_range, x, slot, key = jax.tree.map(lambda primal: primal.value, primals)
+    y, clipped = _product(analog_bias, config, state, input_range, x, slot, key)
+    pull = None
+    if any(primal.perturbed for primal in jax.tree.leaves(primals[:2])):
+        # somebody differentiates with respect to the tile itself: the product's own derivative
+        def of(config: TileConfig, state: TileState) -> Float[Array, "*batch out"]:
+            return _product(analog_bias, config, state, input_range, x, slot, key)[0]
+
+        pull = jax.vjp(of, config, state)[1]
+    return y, _Saved(config, state, input_range, x, slot, key, clipped, pull)
 
 
 def _backward(
     analog_bias: bool, saved: _Saved, d: Float[Array, "*batch out"]
-) -> tuple[None, None, Float[Array, ""] | None, Float[Array, "*batch in"], Slot | None, None]:
-    config, state, input_range, x, slot, key, clipped = saved
+) -> tuple[Any, Any, Float[Array, ""] | None, Float[Array, "*batch in"], Slot | None, None]:
+    config, state, input_range, x, slot, key, clipped, pull = saved
     read = d if state.mapping_scales is None else d * state.mapping_scales
     if clipped is not None:
         read = jnp.where(clipped, 0.0, read)
@@ -123,10 +137,11 @@ def _backward(
         delta = jnp.where(jnp.abs(x) > input_range, 0.0, delta)
     if slot is not None:  # the update gets d before the mask (spec: tile_ops, section 5)
         slot = Slot(x, d, None if slot.read is None else read)
-    return None, None, slope, delta, slot, None
+    own = (None, None) if pull is None else pull(d)
+    return *own, slope, delta, slot, None
 
 
-tile_product.defvjp(_forward, _backward)
+tile_product.defvjp(_forward, _backward, symbolic_zeros=True)
 
 
 def range_gradient(

@@ -191,7 +191,7 @@ class AnalogTile(Readable):
             apply_weight_scaling: Logical weights; ``False``: as they are on the tile.
         """
         config, state = self.config.get_value(), self.state.get_value()
-        weights = tile.get_weights(config, state)
+        weights = slots.watched(self._tag, tile.get_weights(config, state))
         if apply_weight_scaling:
             if state.mapping_scales is not None:
                 weights = weights * state.mapping_scales[:, None]

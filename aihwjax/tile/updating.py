@@ -9,7 +9,8 @@ from jaxtyping import Array, Float
 
 from aihwjax import random
 from aihwjax.config import LARGEST
-from aihwjax.errors import ConfigError, ShapeError
+from aihwjax.derivatives import on_derivative
+from aihwjax.errors import ConfigError, ModuleError, ShapeError
 from aihwjax.random import Noise
 from aihwjax.tile.checks import require_finite
 from aihwjax.tile.config import TileConfig
@@ -42,6 +43,7 @@ def update(
         ShapeError: If x and d do not fit the tile or each other.
         ConfigError: If the learning rate is a negative number.
         NonFiniteError: If x or d has NaN or infinity (not checked inside a traced function).
+        ModuleError: If a derivative is taken through the pulses; exact updates have one.
     """
     out_size, in_size = state.shape
     if isinstance(learning_rate, int | float) and not 0 <= learning_rate <= LARGEST:
@@ -57,6 +59,9 @@ def update(
     d = jnp.reshape(jnp.asarray(d, jnp.float32), (-1, out_size))
     if x.shape[0] == 0:
         return state
+    if not config.exact:
+        moving = (state, x, d, learning_rate)
+        state, x, d, learning_rate = on_derivative(moving, (config, *moving), _refuse)
     stream = random.stream(key, config.noise_engine)
     parts, weights = pulsing.update(
         working_device(config),
@@ -70,3 +75,10 @@ def update(
         stream,
     )
     return follow(config, state, dataclasses.replace(state, device=parts, weights=weights), key)
+
+
+def _refuse() -> None:
+    raise ModuleError(
+        "aihwjax.tile.update has no derivative, because pulses are counted: differentiate aihwjax.tile.forward and "
+        "give the update its x and d, or keep the update out of the gradient with jax.lax.stop_gradient on its arguments"
+    )

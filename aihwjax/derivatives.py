@@ -1,0 +1,81 @@
+"""Saying something when a derivative is taken that is not what it seems."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, TypeVar
+
+import jax
+import jax.numpy as jnp
+from jax.custom_derivatives import SymbolicZero
+
+_T = TypeVar("_T")
+
+
+def on_derivative(values: _T, watched: Any, act: Callable[[], None], *, unless: Any = None) -> _T:
+    """Return ``values``; ``act`` is called while a derivative is traced that moves what is watched.
+
+    Costs nothing in a compiled program. Arrays that are not traced can't move.
+
+    Args:
+        values: A pytree that goes on as it is, with its derivatives.
+        watched: A pytree. Of it only traced floating-point arrays can move.
+        act: Called without arguments; may raise.
+        unless: Nothing is called if one of these moves as well.
+    """
+    seen, excused = _traced(watched), _traced(unless)
+    if not seen:
+        return values
+    leaves, tree = jax.tree.flatten(values)
+    places = [i for i, leaf in enumerate(leaves) if isinstance(leaf, jax.Array)]
+
+    @jax.custom_jvp
+    def same(through: list[Any], seen: list[Any], excused: list[Any]) -> list[Any]:
+        return through
+
+    def rule(primals: Any, tangents: Any) -> Any:
+        if _moves(tangents[1]) and not _moves(tangents[2]):
+            act()
+        return same(*primals), tangents[0]
+
+    same.defjvp(rule, symbolic_zeros=True)
+    for place, leaf in zip(places, same([leaves[i] for i in places], seen, excused), strict=True):
+        leaves[place] = leaf
+    return jax.tree.unflatten(tree, leaves)
+
+
+def _traced(values: Any) -> list[Any]:
+    return [
+        leaf
+        for leaf in jax.tree.leaves(values)
+        if isinstance(leaf, jax.core.Tracer) and jnp.issubdtype(leaf.dtype, jnp.floating)
+    ]
+
+
+def _moves(tangents: list[Any]) -> bool:
+    return any(not isinstance(tangent, SymbolicZero) for tangent in tangents)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def on_gradient(act: Callable[[], None], value: jax.Array, witness: jax.Array) -> jax.Array:
+    """Return ``value``; ``act`` is called while a gradient is traced that comes back to it.
+
+    Args:
+        act: Called without arguments; may raise.
+        value: An array, a constant for the gradient.
+        witness: An array that is being differentiated. It gets nothing.
+    """
+    return value
+
+
+def _on_gradient(act: Callable[[], None], value: jax.Array, witness: jax.Array) -> tuple[jax.Array, jax.Array]:
+    return value, witness
+
+
+def _came_back(act: Callable[[], None], witness: jax.Array, d: jax.Array) -> tuple[jax.Array, jax.Array]:
+    act()
+    return d, jnp.zeros_like(witness)
+
+
+on_gradient.defvjp(_on_gradient, _came_back)
