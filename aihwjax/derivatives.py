@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.custom_derivatives import SymbolicZero
 
 _T = TypeVar("_T")
@@ -43,6 +44,54 @@ def on_derivative(values: _T, watched: Any, act: Callable[[], None], *, unless: 
     for place, leaf in zip(places, same([leaves[i] for i in places], seen, excused), strict=True):
         leaves[place] = leaf
     return jax.tree.unflatten(tree, leaves)
+
+
+def with_further_derivative(
+    y: jax.Array, function: Callable[[Any, Any], jax.Array], moving: _T, fixed: Any
+) -> jax.Array:
+    """Return ``y`` with its derivative and that of ``function(moving, fixed)`` with respect to ``moving``.
+
+    Costs nothing in a compiled program where no such derivative is taken.
+
+    Args:
+        y: An array of floating-point numbers.
+        function: What has the derivative, of the shape of ``y``.
+        moving: A pytree. Of it only traced floating-point arrays can move.
+        fixed: A pytree of what else the function needs.
+    """
+    seen = _traced(moving)
+    if not seen:
+        return y
+    leaves, tree = jax.tree.flatten((moving, fixed))
+    places = [i for i, leaf in enumerate(leaves) if isinstance(leaf, jax.Array | np.ndarray)]
+    seen_places = [i for i in places if any(leaves[i] is leaf for leaf in seen)]
+    other_places = [i for i in places if i not in seen_places]
+
+    @jax.custom_jvp
+    def same(y: jax.Array, seen: list[Any], others: list[Any]) -> jax.Array:
+        return y
+
+    def rule(primals: Any, tangents: Any) -> Any:
+        y, seen, others = primals
+        moved = [i for i, tangent in enumerate(tangents[1]) if not isinstance(tangent, SymbolicZero)]
+
+        def of(*values: jax.Array) -> jax.Array:
+            whole = list(leaves)
+            now = list(seen)
+            for i, value in zip(moved, values, strict=True):
+                now[i] = value
+            for place, value in zip(seen_places + other_places, now + list(others), strict=True):
+                whole[place] = value
+            return function(*jax.tree.unflatten(tree, whole))
+
+        derivative = tangents[0]
+        if moved:
+            further = jax.jvp(of, [seen[i] for i in moved], [tangents[1][i] for i in moved])[1]
+            derivative = further if isinstance(derivative, SymbolicZero) else derivative + further
+        return same(*primals), derivative
+
+    same.defjvp(rule, symbolic_zeros=True)
+    return same(y, [leaves[i] for i in seen_places], [leaves[i] for i in other_places])
 
 
 def _traced(values: Any) -> list[Any]:

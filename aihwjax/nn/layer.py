@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -92,7 +91,7 @@ class AnalogLayer(Readable):
         parameters = [self.bias] + [part for tile in self.tiles for part in (tile.out_scaling, tile.input_range)]
         digital = [part.get_value() for part in parameters if isinstance(part, nnx.Param)]
         weights = [tile.state.get_value().weights for tile in self.tiles]
-        return on_derivative(x, digital, partial(warnings.warn, self._left_out(), UserWarning, 2), unless=weights)
+        return on_derivative(x, digital, lambda: warnings.warn(self._left_out(), stacklevel=2), unless=weights)
 
     def _left_out(self) -> str:
         what = "leaves its tiles out, which learn by pulses made of x and d"

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from aihwjax import random, tile
+from aihwjax.derivatives import with_further_derivative
 from aihwjax.nn.slots import Slot
 from aihwjax.random import Noise
 from aihwjax.tile.config import TileConfig
@@ -32,7 +33,6 @@ class _Saved(NamedTuple):
     slot: Slot | None  # only its structure is used
     key: Noise
     clipped: Bool[Array, "*batch out"] | None
-    pull: Any  # from a gradient at the output to that of configuration and state; None if nobody asks
 
 
 def tile_inputs(
@@ -107,23 +107,15 @@ def _product(
     return y, clipped
 
 
-def _forward(analog_bias: bool, *primals: Any) -> tuple[Float[Array, "*batch out"], _Saved]:
-    config, state, input_range, x, slot, key = jax.tree.map(lambda primal: primal.value, primals)
-    y, clipped = _product(analog_bias, config, state, input_range, x, slot, key)
-    pull = None
-    if any(primal.perturbed for primal in jax.tree.leaves(primals[:2])):
-        # somebody differentiates with respect to the tile itself: the product's own derivative
-        def of(config: TileConfig, state: TileState) -> Float[Array, "*batch out"]:
-            return _product(analog_bias, config, state, input_range, x, slot, key)[0]
-
-        pull = jax.vjp(of, config, state)[1]
-    return y, _Saved(config, state, input_range, x, slot, key, clipped, pull)
+def _forward(analog_bias: bool, *operands: Any) -> tuple[Float[Array, "*batch out"], _Saved]:
+    y, clipped = _product(analog_bias, *operands)
+    return y, _Saved(*operands, clipped)
 
 
 def _backward(
     analog_bias: bool, saved: _Saved, d: Float[Array, "*batch out"]
-) -> tuple[Any, Any, Float[Array, ""] | None, Float[Array, "*batch in"], Slot | None, None]:
-    config, state, input_range, x, slot, key, clipped, pull = saved
+) -> tuple[None, None, Float[Array, ""] | None, Float[Array, "*batch in"], Slot | None, None]:
+    config, state, input_range, x, slot, key, clipped = saved
     read = d if state.mapping_scales is None else d * state.mapping_scales
     if clipped is not None:
         read = jnp.where(clipped, 0.0, read)
@@ -137,11 +129,31 @@ def _backward(
         delta = jnp.where(jnp.abs(x) > input_range, 0.0, delta)
     if slot is not None:  # the update gets d before the mask (spec: tile_ops, section 5)
         slot = Slot(x, d, None if slot.read is None else read)
-    own = (None, None) if pull is None else pull(d)
-    return *own, slope, delta, slot, None
+    return None, None, slope, delta, slot, None
 
 
-tile_product.defvjp(_forward, _backward, symbolic_zeros=True)
+tile_product.defvjp(_forward, _backward)
+
+
+def with_own_derivative(
+    y: Float[Array, "*batch out"],
+    analog_bias: bool,
+    config: TileConfig,
+    state: TileState,
+    input_range: Float[Array, ""] | None,
+    x: Float[Array, "*batch in"],
+    key: Noise,
+) -> Float[Array, "*batch out"]:
+    """Return the outputs ``y`` of :func:`tile_product`, for those who differentiate with respect to the tile itself.
+
+    Its numbers and weights get the derivative of ``aihwjax.tile.forward``; inputs keep that of the product.
+    """
+
+    def of(tile: Any, fixed: Any) -> Float[Array, "*batch out"]:
+        input_range, x, key = fixed
+        return _product(analog_bias, *tile, input_range, x, None, key)[0]
+
+    return with_further_derivative(y, of, (config, state), (input_range, x, key))
 
 
 def range_gradient(

@@ -13,7 +13,7 @@ from aihwjax import showing, tile
 from aihwjax.errors import ConfigError, ModuleError
 from aihwjax.nn import slots
 from aihwjax.nn.mapping import is_scaled, scale_down
-from aihwjax.nn.product import tile_inputs, tile_product
+from aihwjax.nn.product import tile_inputs, tile_product, with_own_derivative
 from aihwjax.nn.slots import Tag
 from aihwjax.nn.text import Readable
 from aihwjax.nn.variables import FixedInputRange, InputRange, InputRangeCount, TileConfigVariable, TileVariable
@@ -78,7 +78,10 @@ class AnalogTile(Readable):
         slot = slots.take(self._tag, x, (*x.shape[:-1], self.out_features), self.averages_backward)
         if slot is not None and self.input_range_count is not None:
             self._adapt_input_range(x)
-        y = tile_product(self.analog_bias, self.config.get_value(), self.state.get_value(), self._range(), x, slot, key)
+        config, state, limit = self.config.get_value(), self.state.get_value(), self._range()
+        y = tile_product(self.analog_bias, config, state, limit, x, slot, key)
+        if slot is None:
+            y = with_own_derivative(y, self.analog_bias, config, state, limit, x, key)
         return y if self.out_scaling is None else y * self.out_scaling.get_value()
 
     def _range(self) -> Float[Array, ""] | None:

@@ -74,8 +74,8 @@ class Replayed(NamedTuple):
                 index, values = carry
                 return index + 1, jnp.where(number == index, draw(self.of_reading(index)), values)
 
-            start = (jnp.int32(1), drawn)
-            drawn = repeat_while(lambda carry: carry[0] <= jnp.max(number), later, start)[1]
+            drawn = jnp.where(number >= 0, drawn, 0.0)  # varies between devices as the number does
+            drawn = repeat_while(lambda carry: carry[0] <= jnp.max(number), later, (jnp.int32(1), drawn))[1]
         return drawn if self.silent is None else jnp.where(self.silent, 0.0, drawn)
 
 
