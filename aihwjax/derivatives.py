@@ -72,7 +72,7 @@ def with_further_derivative(
         return y
 
     def rule(primals: Any, tangents: Any) -> Any:
-        y, seen, others = primals
+        _, seen, others = primals
         moved = [i for i, tangent in enumerate(tangents[1]) if not isinstance(tangent, SymbolicZero)]
 
         def of(*values: jax.Array) -> jax.Array:

@@ -80,5 +80,5 @@ def update(
 def _refuse() -> None:
     raise ModuleError(
         "aihwjax.tile.update has no derivative, because pulses are counted: differentiate aihwjax.tile.forward and "
-        "give the update its x and d, or keep the update out of the gradient with jax.lax.stop_gradient on its arguments"
+        "give the update its x and d, or keep it out of the gradient by jax.lax.stop_gradient on its arguments"
     )

@@ -144,8 +144,9 @@ def _readings(
             clipped = _audible(jnp.stack([adc.exceeds(code) for code in codes]).any(0), mute)
         reading = None
         if recorded:
-            where = (jnp.full_like(failed, number, jnp.int32), jnp.full_like(failed, 1 if factor is None else factor, jnp.float32))
-            reading = Reading(*(where if managed else (None, None)), tuple(adc.exceeds(code) for code in codes))
+            divisor = jnp.full_like(failed, 1.0 if factor is None else factor, jnp.float32)
+            which = (jnp.full_like(failed, number, jnp.int32), divisor) if managed else (None, None)
+            reading = Reading(*which, tuple(adc.exceeds(code) for code in codes))
         return Round(_rescaled(io, y, gain, mute), failed, clipped, reading)
 
     result = one_round(scale, None, 0, stream)

@@ -22,6 +22,7 @@ from typing import Any, NamedTuple, TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.custom_derivatives import SymbolicZero
 
 from aihwjax.loops import repeat_while
 from aihwjax.random import Draws, Stream
@@ -145,7 +146,7 @@ def with_derivative(
     def rule(recorded: bool, primals: Any, tangents: Any) -> Any:
         y, mask, counted = outputs(True, *primals)
         assert counted is not None
-        moving = [i for i, tangent in enumerate(tangents) if not isinstance(tangent, jax.custom_derivatives.SymbolicZero)]
+        moving = [i for i, tangent in enumerate(tangents) if not isinstance(tangent, SymbolicZero)]
 
         def last(*moved: jax.Array) -> jax.Array:
             arrays = list(primals)

@@ -37,7 +37,12 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "compressed": {"out_nonlinearity": 3.0, "out_nonlinearity_std": 0.2, "slope_calibration": 0.5},
     "spread": {"out_noise_std": 0.3},
     "two_passes": {"mv_type": "POS_NEG_SEPARATE", "w_read_asymmetry_dtod": 0.2},
-    "digital_sum": {"mv_type": "POS_NEG_SEPARATE_DIGITAL_SUM", "w_read_asymmetry_dtod": 0.2, "out_bound": 0.5, "out_noise": 0.02},
+    "digital_sum": {
+        "mv_type": "POS_NEG_SEPARATE_DIGITAL_SUM",
+        "w_read_asymmetry_dtod": 0.2,
+        "out_bound": 0.5,
+        "out_noise": 0.02,
+    },
     "perfect": {"is_perfect": True, "out_scale": 2.0},
 }
 
@@ -70,9 +75,7 @@ def moved(config: aj.TileConfig, state: tile.TileState, along: jax.Array) -> tup
 
 
 @functools.partial(jax.jit, static_argnames="count")
-def compared(
-    config: aj.TileConfig, state: tile.TileState, step: jax.Array, count: int
-) -> tuple[jax.Array, jax.Array]:
+def compared(config: aj.TileConfig, state: tile.TileState, step: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:
     """Derivatives and finite differences along the three directions, each ``(count, 3)``: a line for each key."""
 
     def one(key: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -143,7 +146,9 @@ def test_modes_and_transformations_agree() -> None:
         jax.jacfwd(f, (0, 1, 2))(*point),
         jax.jit(jax.grad(f, (0, 1, 2)))(*point),
         jax.tree.map(lambda a: a[0], jax.vmap(jax.grad(f, (0, 1, 2)))(*jax.tree.map(lambda a: a[None], point))),
-        jax.lax.scan(lambda carry, p: (carry, jax.grad(f, (0, 1, 2))(*p)), 0, jax.tree.map(lambda a: a[None], point))[1],
+        jax.lax.scan(lambda carry, p: (carry, jax.grad(f, (0, 1, 2))(*p)), 0, jax.tree.map(lambda a: a[None], point))[
+            1
+        ],
         jax.grad(lambda p: jax.lax.scan(lambda c, x: (c + f(*p[:2], x), None), 0.0, p[2][None])[0])(point),
         jax.grad(lambda p: jax.checkpoint(f)(*p))(point),
     ):
