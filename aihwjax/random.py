@@ -25,7 +25,7 @@ import math
 import zlib
 from collections.abc import Sequence
 from functools import partial
-from typing import NamedTuple, TypeAlias, TypeVar
+from typing import NamedTuple, Protocol, TypeAlias, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -193,6 +193,19 @@ class Stream(NamedTuple):
         if self.pair is None:
             return jax.random.bits(self.key, shape, jnp.uint32)
         return counter_bits(self.pair, spread(index(shape)) if place is None else place)
+
+
+class Draws(Protocol):
+    """What a product asks of its noise: a :class:`Stream` has it, and what gives the same numbers once more."""
+
+    def child(self, name: str, /) -> Draws:
+        """Return the unrelated source called ``name``."""
+
+    def normal(self, shape: Shape, /) -> Float32[Array, " ..."]:
+        """Standard normals (float32)."""
+
+    def uniform(self, shape: Shape, /) -> Float32[Array, " ..."]:
+        """Uniforms in [0, 1) (float32)."""
 
 
 Noise: TypeAlias = Key | Stream | int

@@ -20,7 +20,7 @@ ROOF = "aihwjax"
 
 LAYERS = (
     # the ground: no physics
-    ("errors", "typing", "version", "moved", "catalogue", "loops", "precision", "products", "progress"),
+    ("errors", "typing", "version", "moved", "catalogue", "derivatives", "loops", "precision", "products", "progress"),
     ("scores", "showing"),
     ("arguments",),
     ("compiling", "random", "config"),

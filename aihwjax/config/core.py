@@ -188,9 +188,9 @@ def configclass(cls: _T) -> _T:
             value = getattr(config, name)
             off = offs.get(name)
             if off is not None and _is_plain(value) and off(value):
-                absent.append((name, value))
-                value = None
-            elif name in whole and isinstance(value, int):
+                absent.append((name, value))  # and no child: a tree of other things at the leaves has none there
+                continue
+            if name in whole and isinstance(value, int):
                 value = float(value)
             values.append((jax.tree_util.GetAttrKey(name), value))
         return values, (tuple(getattr(config, name) for name in static), tuple(absent))
@@ -198,7 +198,8 @@ def configclass(cls: _T) -> _T:
     def unflatten(aux: Any, values: Any) -> Any:
         config: Any = object.__new__(cls)
         choices, absent = aux
-        for name, value in zip(children, values, strict=True):
+        off = {name for name, _ in absent}
+        for name, value in zip((name for name in children if name not in off), values, strict=True):
             plain = name in whole and isinstance(value, float) and value.is_integer()
             object.__setattr__(config, name, int(value) if plain else value)
         for name, value in absent:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,7 +13,9 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from aihwjax import random
+from aihwjax.derivatives import on_derivative
 from aihwjax.errors import ConfigError, ModuleError, NonFiniteError, ShapeError
+from aihwjax.nn import slots
 from aihwjax.nn.mapping import along, parts
 from aihwjax.nn.text import Readable
 from aihwjax.nn.tile import AnalogTile, device_name
@@ -78,11 +81,31 @@ class AnalogLayer(Readable):
 
     def multiply(self, x: Float[Array, "*batch in"], key: Noise) -> Float[Array, "*batch out"]:
         """Multiply inputs ``(..., in)`` by the matrix and add the bias; outputs ``(..., out)``."""
+        if slots.current() is None:
+            x = self._watched(x)
         if len(self.tiles) == 1:
             y = self.tiles[0](x, key=key)
         else:
             y = self._by_parts(x, key)
         return y if self.bias is None else y + along(self.bias.get_value(), y)
+
+    def _watched(self, x: Float[Array, "*batch in"]) -> Float[Array, "*batch in"]:
+        """Return x; a gradient with respect to parameters of this layer that leaves its tiles out is told so."""
+        parameters = [self.bias] + [part for tile in self.tiles for part in (tile.out_scaling, tile.input_range)]
+        digital = [part.get_value() for part in parameters if isinstance(part, nnx.Param)]
+        weights = [tile.state.get_value().weights for tile in self.tiles]
+        return on_derivative(x, digital, lambda: warnings.warn(self._left_out(), stacklevel=2), unless=weights)
+
+    def _left_out(self) -> str:
+        what = "leaves its tiles out, which learn by pulses made of x and d"
+        also = "aihwjax.analog_sgd(0.0, digital=...) trains the digital parameters alone"
+        if self.tiles[0].config.get_value().inference:
+            what = "leaves the weights of its tiles out, which are no nnx.Param"
+            also = "differentiate nnx.Any(nnx.Param, aihwjax.nn.TileVariable) and step with optax itself"
+        return (
+            f"{self}: this gradient with respect to its parameters {what}: "
+            f"take aihwjax.nn.value_and_grad and aihwjax.analog_sgd; {also}"
+        )
 
     def _by_parts(self, x: Float[Array, "*batch in"], key: Noise) -> Float[Array, "*batch out"]:
         across = len(self.out_parts)

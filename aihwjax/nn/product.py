@@ -7,13 +7,14 @@ rule also hands x and d to the update through the slot (see :mod:`aihwjax.nn.slo
 from __future__ import annotations
 
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from aihwjax import random, tile
+from aihwjax.derivatives import with_further_derivative
 from aihwjax.nn.mapping import along
 from aihwjax.nn.slots import Slot
 from aihwjax.random import Noise
@@ -84,10 +85,10 @@ def tile_product(
     Returns:
         Outputs ``(..., out)``, before the learned scale and the digital bias.
     """
-    return _forward(analog_bias, config, state, input_range, x, slot, key)[0]
+    return _product(analog_bias, config, state, input_range, x, slot, key)[0]
 
 
-def _forward(
+def _product(
     analog_bias: bool,
     config: TileConfig,
     state: TileState,
@@ -95,14 +96,19 @@ def _forward(
     x: Float[Array, "*batch in"],
     slot: Slot | None,
     key: Noise,
-) -> tuple[Float[Array, "*batch out"], _Saved]:
+) -> tuple[Float[Array, "*batch out"], Bool[Array, "*batch out"] | None]:
     rows = tile_inputs(x, input_range, analog_bias, config.reference_quirks)
     y, clipped = _forward_product(config, state, rows, random.derive(key, "forward"), training=slot is not None)
     if input_range is not None:
         y = y * input_range
     if state.mapping_scales is not None:
         y = y * along(state.mapping_scales, y)
-    return y, _Saved(config, state, input_range, x, slot, key, clipped)
+    return y, clipped
+
+
+def _forward(analog_bias: bool, *operands: Any) -> tuple[Float[Array, "*batch out"], _Saved]:
+    y, clipped = _product(analog_bias, *operands)
+    return y, _Saved(*operands, clipped)
 
 
 def _backward(
@@ -124,6 +130,27 @@ def _backward(
 
 
 tile_product.defvjp(_forward, _backward)
+
+
+def with_own_derivative(
+    y: Float[Array, "*batch out"],
+    analog_bias: bool,
+    config: TileConfig,
+    state: TileState,
+    input_range: Float[Array, ""] | None,
+    x: Float[Array, "*batch in"],
+    key: Noise,
+) -> Float[Array, "*batch out"]:
+    """Return the outputs ``y`` of :func:`tile_product`, for those who differentiate with respect to the tile itself.
+
+    Its numbers and weights get the derivative of ``aihwjax.tile.forward``; inputs keep that of the product.
+    """
+
+    def of(tile: Any, fixed: Any) -> Float[Array, "*batch out"]:
+        input_range, x, key = fixed
+        return _product(analog_bias, *tile, input_range, x, None, key)[0]
+
+    return with_further_derivative(y, of, (config, state), (input_range, x, key))
 
 
 def range_gradient(

@@ -13,8 +13,10 @@ from __future__ import annotations
 
 import itertools
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, NamedTuple, TypeAlias, cast
 
 import jax
@@ -23,8 +25,9 @@ from jax.extend.core import Primitive
 from jax.interpreters import batching
 from jaxtyping import Array, Float
 
+from aihwjax.derivatives import on_gradient
 from aihwjax.errors import ModuleError
-from aihwjax.typing import Shape
+from aihwjax.typing import Shape, Weights
 
 
 class Slot(NamedTuple):
@@ -62,6 +65,8 @@ class Recorder:
         self.in_loop = token is not None
         self.token = next(_tokens) if token is None else token
         self.noted: Slots = {}
+        self.witness: jax.Array | None = next(iter(jax.tree.leaves(answers)), None)
+        """Something that is being differentiated, if anything is."""
 
     def slot(self, path: str, shapes: Slot, witnesses: Sequence[jax.Array]) -> Slot:
         """Return the slot of the next call of the tile at ``path``.
@@ -105,6 +110,24 @@ def take(tag: Tag | None, x: Float[Array, "*batch in"], outputs: Shape, averaged
     d: Any = jax.ShapeDtypeStruct(outputs, jnp.float32)
     shapes = Slot(cast(jax.Array, jax.ShapeDtypeStruct(x.shape, jnp.float32)), d, d if averaged else None)
     return recorder.slot(path, shapes, (x,))
+
+
+def watched(tag: Tag | None, weights: Weights) -> Weights:
+    """Return weights that were read; a gradient that comes back to them is told that it ends there.
+
+    Args:
+        tag: Mark of the tile.
+        weights: Its weights ``(out, in)``.
+    """
+    recorder = current()
+    if recorder is None or tag is None or tag[0] != recorder.token or recorder.witness is None:
+        return weights
+    text = (
+        f"{tag[1]}: the loss depends on weights that were read from this tile, and its gradient leaves that out, "
+        "because a tile learns from x and d: change weights after the step (set_weights, aihwjax.tile.decay), "
+        "or let the device decay; on inference tiles differentiate nnx.Any(nnx.Param, aihwjax.nn.TileVariable)"
+    )
+    return on_gradient(partial(warnings.warn, text, UserWarning, 2), weights, recorder.witness)
 
 
 def current() -> Recorder | None:

@@ -16,7 +16,7 @@ from aihwjax.errors import ModuleError
 from aihwjax.nn import slots
 from aihwjax.nn.changes import changed, check_input_range, refuse_new_layout
 from aihwjax.nn.mapping import along, is_scaled, scale_down
-from aihwjax.nn.product import tile_inputs, tile_product
+from aihwjax.nn.product import tile_inputs, tile_product, with_own_derivative
 from aihwjax.nn.slots import Tag
 from aihwjax.nn.text import Readable
 from aihwjax.nn.variables import FixedInputRange, InputRange, InputRangeCount, TileConfigVariable, TileVariable
@@ -83,7 +83,10 @@ class AnalogTile(Readable):
         slot = slots.take(self._tag, x, (*x.shape[:-1], self.out_features), self.averages_backward)
         if slot is not None and self.input_range_count is not None:
             self._adapt_input_range(x)
-        y = tile_product(self.analog_bias, self.config.get_value(), self.state.get_value(), self._range(), x, slot, key)
+        config, state, limit = self.config.get_value(), self.state.get_value(), self._range()
+        y = tile_product(self.analog_bias, config, state, limit, x, slot, key)
+        if slot is None:
+            y = with_own_derivative(y, self.analog_bias, config, state, limit, x, key)
         return y if self.out_scaling is None else y * along(self.out_scaling.get_value(), y)
 
     def _range(self) -> Float[Array, ""] | None:
@@ -229,7 +232,7 @@ class AnalogTile(Readable):
             apply_weight_scaling: Logical weights; ``False``: as they are on the tile.
         """
         config, state = self.config.get_value(), self.state.get_value()
-        weights = tile.get_weights(config, state)
+        weights = slots.watched(self._tag, tile.get_weights(config, state))
         if apply_weight_scaling:
             if state.mapping_scales is not None:
                 weights = weights * state.mapping_scales[:, None]

@@ -78,6 +78,9 @@ def forward(
 ) -> Float[Array, "*batch out"]:
     """Multiply inputs by the weights as the analog tile does.
 
+    Derivatives pass straight through converters and bound management and are 0 where an output is clipped
+    (docs: gradients and tools).
+
     Args:
         config: The tile's configuration.
         state: The tile.

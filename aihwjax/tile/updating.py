@@ -8,7 +8,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from aihwjax import random
-from aihwjax.errors import ShapeError
+from aihwjax.derivatives import on_derivative
+from aihwjax.errors import ModuleError, ShapeError
 from aihwjax.precision import in_single
 from aihwjax.random import Noise
 from aihwjax.tile.checks import as_numbers, check_learning_rate, require_finite
@@ -45,6 +46,7 @@ def update(
         ConfigError: If the learning rate is negative, not finite, or not one number, the key is none, or the tile was
             drawn with another configuration.
         NonFiniteError: If x or d has NaN or infinity (not checked inside a traced function).
+        ModuleError: If a derivative is taken through the pulses; exact updates have one.
     """
     out_size, in_size = state.shape
     learning_rate = check_learning_rate(learning_rate)
@@ -62,6 +64,9 @@ def update(
     d = jnp.reshape(jnp.asarray(d, jnp.float32), (-1, out_size))
     if x.shape[0] == 0:
         return state
+    if not config.exact:
+        moving = (state, x, d, learning_rate)
+        state, x, d, learning_rate = on_derivative(moving, (config, *moving), _refuse)
     stream = random.stream(key, config.noise_engine)
     parts, weights = pulsing.update(
         device,
@@ -75,3 +80,10 @@ def update(
         stream,
     )
     return follow(config, state, dataclasses.replace(state, device=parts, weights=spoiled(weights, holds)), key)
+
+
+def _refuse() -> None:
+    raise ModuleError(
+        "aihwjax.tile.update has no derivative, because pulses are counted: differentiate aihwjax.tile.forward and "
+        "give the update its x and d, or keep it out of the gradient by jax.lax.stop_gradient on its arguments"
+    )

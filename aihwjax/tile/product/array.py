@@ -10,15 +10,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from aihwjax.products import product
-from aihwjax.random import Stream
+from aihwjax.random import Draws
 from aihwjax.tile.product.converters import single
 from aihwjax.tile.product.frozen import has_offset
 from aihwjax.tile.product.io import IOParameters, WeightNoiseType
+from aihwjax.tile.product.straight_through import root
 from aihwjax.tile.state import FrozenIO
 
 
 def array_output(
-    io: IOParameters, frozen: FrozenIO, weights: jax.Array, z: jax.Array, source: Stream, transposed: bool = False
+    io: IOParameters, frozen: FrozenIO, weights: jax.Array, z: jax.Array, source: Draws, transposed: bool = False
 ) -> jax.Array:
     """Return the currents of one pass of the array, ``(n, out)``, in output units.
 
@@ -87,5 +88,5 @@ def with_offset(io: IOParameters, offset: jax.Array | None, y: jax.Array, z: jax
 def _noise_norm(io: IOParameters, weights: jax.Array, z: jax.Array, transposed: bool) -> jax.Array:
     """Return the output-referred spread for unit weight noise (section 7.3)."""
     if io.w_noise_type is WeightNoiseType.ADDITIVE_CONSTANT:
-        return jnp.sqrt(jnp.sum(z * z, axis=1, keepdims=True))
-    return jnp.sqrt(product(z * z, jnp.abs(weights), transposed=transposed))
+        return root(jnp.sum(z * z, axis=1, keepdims=True))
+    return root(product(z * z, jnp.abs(weights), transposed=transposed))

@@ -12,6 +12,7 @@ its result. The noise of every round is fresh and only the last round counts.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -19,9 +20,9 @@ import jax.numpy as jnp
 from jax import lax
 
 from aihwjax.loops import repeat_while
-from aihwjax.random import Stream
 from aihwjax.tile.product.converters import Converter, single
 from aihwjax.tile.product.io import IOParameters
+from aihwjax.tile.product.straight_through import Reading
 
 
 class Round(NamedTuple):
@@ -33,14 +34,15 @@ class Round(NamedTuple):
     """Which vectors want another round, ``(n, 1)``."""
     clipped: jax.Array | None
     """Which outputs the ADC clipped, ``(n, out)``; ``None`` if nobody asks."""
+    reading: Reading | None
+    """Which round it is; ``None`` if nobody asks."""
 
 
 def repeat_clipped(
     io: IOParameters,
     dac: Converter,
     first: Round,
-    next_round: Callable[[jax.Array, Stream], Round],
-    source: Stream,
+    next_round: Callable[[jax.Array, jax.Array], Round],
     *,
     restart: bool,
 ) -> Round:
@@ -50,8 +52,7 @@ def repeat_clipped(
         io: Parameters of this direction.
         dac: Input converter.
         first: The round with k = 1.
-        next_round: Computes all vectors with a given k and fresh noise.
-        source: Noise of the product; round r uses its child r.
+        next_round: Computes all vectors with a given k and the fresh noise of a given round.
         restart: Whether the second round has k = 1 again, because it has another input scale.
     """
 
@@ -61,12 +62,9 @@ def repeat_clipped(
 
     def repeat(carry: tuple[jax.Array, jax.Array, Round]) -> tuple[jax.Array, jax.Array, Round]:
         index, factor, old = carry
-        new = next_round(factor, source.child(index))
-        y = jnp.where(old.failed, new.y, old.y)
-        clipped = None
-        if new.clipped is not None and old.clipped is not None:
-            clipped = jnp.where(old.failed, new.clipped, old.clipped)
-        return index + 1, factor * 2, Round(y, old.failed & new.failed, clipped)
+        new = next_round(factor, index)
+        kept = jax.tree.map(partial(jnp.where, old.failed), new, old)
+        return index + 1, factor * 2, kept._replace(failed=old.failed & new.failed)
 
     start = (jnp.int32(1), single(1.0 if restart else 2.0), first)
     return repeat_while(wants_more, repeat, start)[2]

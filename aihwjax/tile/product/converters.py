@@ -21,9 +21,12 @@ import jax.numpy as jnp
 from jax import lax
 
 from aihwjax.config import Config
-from aihwjax.random import Stream
+from aihwjax.random import Draws
 from aihwjax.tile.product.io import IOParameters
+from aihwjax.tile.product.straight_through import passed_through
 from aihwjax.typing import Number
+
+_AT_BOUND = 1 + 1e-6
 
 
 def single(value: Number) -> jax.Array:
@@ -60,8 +63,14 @@ class Converter(NamedTuple):
     """Grid step; 0 where a swept resolution is off."""
     dither: str | None
     """Name of the noise of stochastic rounding, if rounding is stochastic."""
+    passes: bool = False
+    """Whether a derivative passes: rounding has the slope 1, and the bound itself is not outside."""
 
-    def quantise(self, values: jax.Array, source: Stream) -> jax.Array:
+    def straight(self) -> Converter:
+        """Return the same converter with derivatives."""
+        return self._replace(passes=True)
+
+    def quantise(self, values: jax.Array, source: Draws) -> jax.Array:
         """Round ``values`` to the grid.
 
         Args:
@@ -78,11 +87,16 @@ class Converter(NamedTuple):
             dithered = code + source.child(self.dither).uniform(values.shape) - 0.5
         rounded = lax.round(dithered, lax.RoundingMethod.TO_NEAREST_EVEN)
         # a choice of codes: one of values would have a compiler make the values, and their noise, for each use
-        return jnp.where(on, rounded, code) * step
+        quantised = jnp.where(on, rounded, code) * step
+        return passed_through(values, quantised) if self.passes else quantised
 
     def clip(self, values: jax.Array) -> jax.Array:
         """Limit ``values`` to the range."""
-        return values if self.bound is None else jnp.clip(values, -self.bound, self.bound)
+        if self.bound is None:
+            return values
+        if self.passes:  # the largest input is scaled to the bound, up to rounding
+            return jnp.where(jnp.abs(values) > self.bound * _AT_BOUND, jnp.sign(values) * self.bound, values)
+        return jnp.clip(values, -self.bound, self.bound)
 
     def exceeds(self, values: jax.Array) -> jax.Array:
         """Whether each value lies strictly outside the range."""

@@ -75,6 +75,19 @@ def worst_case_scale(io: IOParameters, x: jax.Array, dac: Converter, adc: Conver
     return jnp.maximum(largest, product)
 
 
+def scale_matters(io: IOParameters) -> bool:
+    """Whether a product without rounding and noise depends on its input scale.
+
+    It does not if the scale lets the DAC clip nothing and everything behind it is linear in the size of its input.
+
+    Args:
+        io: Parameters of this direction.
+    """
+    fits = io.noise_management in (NoiseManagementType.ABS_MAX, NoiseManagementType.ABS_MAX_NP_SUM)
+    limited = not fits or io.present("nm_thres")
+    return limited or any(io.present(name) for name in ("ir_drop", "r_series", "out_nonlinearity"))
+
+
 def silent(io: IOParameters, scale: jax.Array | None, *, input_noise_counts: bool) -> jax.Array | None:
     """Return which vectors ``(n, 1)`` give exact zeros, ``None`` if none can.
 

@@ -10,16 +10,22 @@ For each input vector by itself::
     y ← y · out_scale · α k
 
 The first round is a matrix product with fused element-wise work around it. Further rounds run in a
-loop that is entered only if some vector of the batch was clipped.
+loop that is entered only if some vector of the batch was clipped. A gradient takes the rounds that counted
+once more, as straight_through.py says.
 """
 
 from __future__ import annotations
 
+import functools
+from functools import partial
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
+from jax.lax import stop_gradient
 
 from aihwjax.products import product
-from aihwjax.random import Stream
+from aihwjax.random import Draws, Stream
 from aihwjax.tile.product.array import array_output
 from aihwjax.tile.product.bound_management import Round, has_failed, repeat_clipped
 from aihwjax.tile.product.converters import Converter, has_range, input_converter, output_converter, single
@@ -31,8 +37,9 @@ from aihwjax.tile.product.frozen import (
     reads_asymmetrically,
     spreads_noise,
 )
-from aihwjax.tile.product.input_scale import advance_running, input_scale, silent, worst_case_scale
+from aihwjax.tile.product.input_scale import advance_running, input_scale, scale_matters, silent, worst_case_scale
 from aihwjax.tile.product.io import AnalogMVType, BoundManagementType, IOParameters, NoiseManagementType
+from aihwjax.tile.product.straight_through import Reading, replayed, with_derivative
 from aihwjax.tile.state import FrozenIO
 
 __all__ = ["advance_running", "analog_product", "freeze"]
@@ -86,37 +93,130 @@ def analog_product(
         y = jnp.zeros((0, weights.shape[0]), jnp.float32)
         return y, jnp.zeros(y.shape, bool) if masked else None
 
+    case = _Case(bound_managed, quirks, masked, transposed)
+    operands = _Operands(io, frozen, weights, x, running, stream)
+    y, mask = with_derivative(partial(_readings, case), partial(_last_reading, case), operands)
+    # what a compiled program finds out cannot be an error, but a NaN is not overlooked
+    return y if holds is None else jnp.where(holds, y, jnp.nan), mask
+
+
+class _Case(NamedTuple):
+    """What is known of a product before it is traced."""
+
+    bound_managed: bool
+    quirks: bool
+    masked: bool
+    transposed: bool
+
+    def repeats(self, io: IOParameters, adc: Converter) -> bool:
+        """Whether there can be more than one round."""
+        return self.bound_managed and io.bound_management is not BoundManagementType.NONE and adc.bound is not None
+
+
+class _Operands(NamedTuple):
+    """What a product can be differentiated with respect to, and its noise."""
+
+    io: IOParameters
+    frozen: FrozenIO
+    weights: jax.Array
+    x: jax.Array
+    running: jax.Array | None
+    stream: Stream
+
+
+def _readings(
+    case: _Case, operands: _Operands, recorded: bool
+) -> tuple[jax.Array, jax.Array | None, Reading | None]:
+    """Return outputs, mask and, if asked for, which round of each vector counted."""
+    io, frozen, weights, x, running, stream = operands
     dac, adc = input_converter(io), output_converter(io)
     scale = input_scale(io, x, dac, adc, running)
-    mute = silent(io, scale, input_noise_counts=bound_managed)
-    managed = bound_managed and io.bound_management is not BoundManagementType.NONE and adc.bound is not None
+    mute = silent(io, scale, input_noise_counts=case.bound_managed)
+    managed = case.repeats(io, adc)
 
-    def one_round(scale: jax.Array | None, factor: jax.Array | None, source: Stream) -> Round:
+    def one_round(scale: jax.Array | None, factor: jax.Array | None, number: jax.Array | int, source: Stream) -> Round:
         gain = _gain(scale, factor)
         z = _prepared(io, dac, x if gain is None else gain * x, source)
-        y, codes = _converted(io, frozen, adc, weights, z, source, transposed)
+        codes = _converted(io, frozen, adc, weights, z, source, case.transposed)
+        y = functools.reduce(jnp.add, [adc.clip(code) for code in codes])
         failed, clipped = jnp.zeros((x.shape[0], 1), bool), None
         for code in codes if managed else ():
-            failed = failed | _audible(has_failed(io, adc, code, quirks), mute)
-        if masked and not quirks:
+            failed = failed | _audible(has_failed(io, adc, code, case.quirks), mute)
+        if case.masked and not case.quirks:
             clipped = _audible(jnp.stack([adc.exceeds(code) for code in codes]).any(0), mute)
-        return Round(_rescaled(io, y, gain, mute), failed, clipped)
+        reading = None
+        if recorded:
+            divisor = jnp.full_like(failed, 1.0 if factor is None else factor, jnp.float32)
+            which = (jnp.full_like(failed, number, jnp.int32), divisor) if managed else (None, None)
+            reading = Reading(*which, tuple(adc.exceeds(code) for code in codes))
+        return Round(_rescaled(io, y, gain, mute), failed, clipped, reading)
 
-    result = one_round(scale, None, stream)
+    result = one_round(scale, None, 0, stream)
     if managed:
-        restart = (
-            io.bound_management is BoundManagementType.ITERATIVE_WORST_CASE
-            and io.noise_management is not NoiseManagementType.ABS_MAX_NP_SUM
-        )
-        later = worst_case_scale(io, x, dac, adc) if restart and scale is not None else scale
+        later = _later_scale(io, x, dac, adc, scale)
 
-        def next_round(factor: jax.Array, source: Stream) -> Round:
-            return one_round(later, factor, source)
+        def next_round(factor: jax.Array, number: jax.Array) -> Round:
+            return one_round(later, factor, number, stream.child(number))
 
-        result = repeat_clipped(io, dac, result, next_round, stream, restart=restart)
-    # what a compiled program finds out cannot be an error, but a NaN is not overlooked
-    y = result.y if holds is None else jnp.where(holds, result.y, jnp.nan)
-    return y, _reference_mask(io, y) if masked and quirks else result.clipped
+        result = repeat_clipped(io, dac, result, next_round, restart=_restarts(io))
+    mask = _reference_mask(io, result.y) if case.masked and case.quirks else result.clipped
+    return result.y, mask, result.reading
+
+
+def _last_reading(case: _Case, operands: _Operands, reading: Reading) -> jax.Array:
+    """Return the outputs once more, each vector as in the round that counted, differentiable."""
+    io, _, _, x, running, stream = operands
+    dac, adc = input_converter(io).straight(), output_converter(io).straight()
+    scale = input_scale(io, x, dac, adc, running)
+    mute = silent(io, scale, input_noise_counts=case.bound_managed)
+    if reading.number is not None and scale is not None:
+        scale = jnp.where(reading.number > 0, _later_scale(io, x, dac, adc, scale), scale)
+    fixed = None if scale is None else stop_gradient(scale)
+    total = _read_again(case, operands, reading, fixed, dac, adc, replayed(stream, reading, mute))
+    if scale is not None and scale_matters(io):
+        # what rounding and noise are does not move with the scale: its derivative would be noise with mean 0
+        quiet = replayed(stream, reading, jnp.ones_like(reading.outside[0][:, :1]))
+        smooth = dac._replace(step=None), adc._replace(step=None)
+        total = total + _read_again(case, jax.tree.map(stop_gradient, operands), reading, scale, *smooth, quiet)
+    if mute is None:
+        return total
+    # zeros are read as what is next to them would be; a signal without a scale is not read at all
+    return jnp.where(mute & jnp.any(x != 0, axis=1, keepdims=True), 0, total)
+
+
+def _read_again(
+    case: _Case,
+    operands: _Operands,
+    reading: Reading,
+    scale: jax.Array | None,
+    dac: Converter,
+    adc: Converter,
+    source: Draws,
+) -> jax.Array:
+    """Return the outputs of the round of each vector that counted; a clipped output does not move with its input."""
+    io, frozen, weights, x = operands[:4]
+    gain = _gain(scale, reading.factor)
+    z = _prepared(io, dac, x if gain is None else gain * x, source)
+    codes = _converted(io, frozen, adc, weights, z, source, case.transposed)
+    total = jnp.zeros((), jnp.float32)
+    for code, outside in zip(codes, reading.outside, strict=True):
+        held = None if gain is None else jnp.where(outside, stop_gradient(gain), gain)
+        value = code if adc.bound is None else jnp.where(outside, jnp.sign(code) * adc.bound, code)
+        total = total + _rescaled(io, value, held, None)
+    return total
+
+
+def _restarts(io: IOParameters) -> bool:
+    """Whether the second round has k = 1 again, with another input scale."""
+    worst = io.bound_management is BoundManagementType.ITERATIVE_WORST_CASE
+    return worst and io.noise_management is not NoiseManagementType.ABS_MAX_NP_SUM
+
+
+def _later_scale(
+    io: IOParameters, x: jax.Array, dac: Converter, adc: Converter, scale: jax.Array | None
+) -> jax.Array | None:
+    """Return the input scale of all rounds but the first."""
+    return worst_case_scale(io, x, dac, adc) if _restarts(io) and scale is not None else scale
 
 
 def _gain(scale: jax.Array | None, factor: jax.Array | None) -> jax.Array | None:
@@ -127,7 +227,7 @@ def _gain(scale: jax.Array | None, factor: jax.Array | None) -> jax.Array | None
     return gain if factor is None else gain / factor
 
 
-def _prepared(io: IOParameters, dac: Converter, v: jax.Array, source: Stream) -> jax.Array:
+def _prepared(io: IOParameters, dac: Converter, v: jax.Array, source: Draws) -> jax.Array:
     """Return what the lines carry (section 6): DAC, clip, noise (which may exceed the bound), asymmetry."""
     v = dac.clip(dac.quantise(v, source))
     if io.present("inp_noise"):
@@ -143,13 +243,12 @@ def _converted(
     adc: Converter,
     weights: jax.Array,
     z: jax.Array,
-    source: Stream,
+    source: Draws,
     transposed: bool,
-) -> tuple[jax.Array, list[jax.Array]]:
-    """Return the converter's outputs, and the codes of each conversion before the clip (section 7.4)."""
+) -> list[jax.Array]:
+    """Return the codes of each conversion before the clip; they are clipped and added up (section 7.4)."""
     if io.mv_type is AnalogMVType.ONE_PASS:
-        codes = [_codes(io, frozen, adc, array_output(io, frozen, weights, z, source, transposed), source)]
-        return adc.clip(codes[0]), codes
+        return [_codes(io, frozen, adc, array_output(io, frozen, weights, z, source, transposed), source)]
     negative_weights = weights
     if reads_asymmetrically(io):
         assert frozen.w_asymmetry is not None
@@ -158,13 +257,11 @@ def _converted(
     negative = array_output(io, frozen, negative_weights, jnp.minimum(z, 0), minus, transposed)
     positive = array_output(io, frozen, weights, jnp.maximum(z, 0), plus, transposed)
     if io.mv_type is AnalogMVType.POS_NEG_SEPARATE:
-        codes = [_codes(io, frozen, adc, negative + positive, source)]
-        return adc.clip(codes[0]), codes
-    codes = [_codes(io, frozen, adc, negative, minus), _codes(io, frozen, adc, positive, plus)]
-    return adc.clip(codes[0]) + adc.clip(codes[1]), codes
+        return [_codes(io, frozen, adc, negative + positive, source)]
+    return [_codes(io, frozen, adc, negative, minus), _codes(io, frozen, adc, positive, plus)]
 
 
-def _codes(io: IOParameters, frozen: FrozenIO, adc: Converter, v: jax.Array, source: Stream) -> jax.Array:
+def _codes(io: IOParameters, frozen: FrozenIO, adc: Converter, v: jax.Array, source: Draws) -> jax.Array:
     """Return the quantised outputs before the clip (section 8): compression, asymmetry, noise, ADC."""
     if io.present("out_nonlinearity"):
         assert frozen.out_nonlinearity is not None

@@ -1,0 +1,130 @@
+"""Saying something when a derivative is taken that is not what it seems."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.custom_derivatives import SymbolicZero
+
+_T = TypeVar("_T")
+
+
+def on_derivative(values: _T, watched: Any, act: Callable[[], None], *, unless: Any = None) -> _T:
+    """Return ``values``; ``act`` is called while a derivative is traced that moves what is watched.
+
+    Costs nothing in a compiled program. Arrays that are not traced can't move.
+
+    Args:
+        values: A pytree that goes on as it is, with its derivatives.
+        watched: A pytree. Of it only traced floating-point arrays can move.
+        act: Called without arguments; may raise.
+        unless: Nothing is called if one of these moves as well.
+    """
+    seen, excused = _traced(watched), _traced(unless)
+    if not seen:
+        return values
+    leaves, tree = jax.tree.flatten(values)
+    places = [i for i, leaf in enumerate(leaves) if isinstance(leaf, jax.Array)]
+
+    @jax.custom_jvp
+    def same(through: list[Any], seen: list[Any], excused: list[Any]) -> list[Any]:
+        return through
+
+    def rule(primals: Any, tangents: Any) -> Any:
+        if _moves(tangents[1]) and not _moves(tangents[2]):
+            act()
+        return same(*primals), tangents[0]
+
+    same.defjvp(rule, symbolic_zeros=True)
+    for place, leaf in zip(places, same([leaves[i] for i in places], seen, excused), strict=True):
+        leaves[place] = leaf
+    return jax.tree.unflatten(tree, leaves)
+
+
+def with_further_derivative(
+    y: jax.Array, function: Callable[[Any, Any], jax.Array], moving: _T, fixed: Any
+) -> jax.Array:
+    """Return ``y`` with its derivative and that of ``function(moving, fixed)`` with respect to ``moving``.
+
+    Costs nothing in a compiled program where no such derivative is taken.
+
+    Args:
+        y: An array of floating-point numbers.
+        function: What has the derivative, of the shape of ``y``.
+        moving: A pytree. Of it only traced floating-point arrays can move.
+        fixed: A pytree of what else the function needs.
+    """
+    seen = _traced(moving)
+    if not seen:
+        return y
+    leaves, tree = jax.tree.flatten((moving, fixed))
+    places = [i for i, leaf in enumerate(leaves) if isinstance(leaf, jax.Array | np.ndarray)]
+    seen_places = [i for i in places if any(leaves[i] is leaf for leaf in seen)]
+    other_places = [i for i in places if i not in seen_places]
+
+    @jax.custom_jvp
+    def same(y: jax.Array, seen: list[Any], others: list[Any]) -> jax.Array:
+        return y
+
+    def rule(primals: Any, tangents: Any) -> Any:
+        _, seen, others = primals
+        moved = [i for i, tangent in enumerate(tangents[1]) if not isinstance(tangent, SymbolicZero)]
+
+        def of(*values: jax.Array) -> jax.Array:
+            whole = list(leaves)
+            now = list(seen)
+            for i, value in zip(moved, values, strict=True):
+                now[i] = value
+            for place, value in zip(seen_places + other_places, now + list(others), strict=True):
+                whole[place] = value
+            return function(*jax.tree.unflatten(tree, whole))
+
+        derivative = tangents[0]
+        if moved:
+            further = jax.jvp(of, [seen[i] for i in moved], [tangents[1][i] for i in moved])[1]
+            derivative = further if isinstance(derivative, SymbolicZero) else derivative + further
+        return same(*primals), derivative
+
+    same.defjvp(rule, symbolic_zeros=True)
+    return same(y, [leaves[i] for i in seen_places], [leaves[i] for i in other_places])
+
+
+def _traced(values: Any) -> list[Any]:
+    return [
+        leaf
+        for leaf in jax.tree.leaves(values)
+        if isinstance(leaf, jax.core.Tracer) and jnp.issubdtype(leaf.dtype, jnp.floating)
+    ]
+
+
+def _moves(tangents: list[Any]) -> bool:
+    return any(not isinstance(tangent, SymbolicZero) for tangent in tangents)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def on_gradient(act: Callable[[], None], value: jax.Array, witness: jax.Array) -> jax.Array:
+    """Return ``value``; ``act`` is called while a gradient is traced that comes back to it.
+
+    Args:
+        act: Called without arguments; may raise.
+        value: An array, a constant for the gradient.
+        witness: An array that is being differentiated. It gets nothing.
+    """
+    return value
+
+
+def _on_gradient(act: Callable[[], None], value: jax.Array, witness: jax.Array) -> tuple[jax.Array, jax.Array]:
+    return value, witness
+
+
+def _came_back(act: Callable[[], None], witness: jax.Array, d: jax.Array) -> tuple[jax.Array, jax.Array]:
+    act()
+    return d, jnp.zeros_like(witness)
+
+
+on_gradient.defvjp(_on_gradient, _came_back)
