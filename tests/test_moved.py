@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 
+import jax.numpy as jnp
 import pytest
+from flax import nnx
 
 import aihwjax as aj
 from aihwjax import moved
@@ -23,6 +26,17 @@ def test_what_is_named_instead_is_there() -> None:
     assert aj.config.from_toml and aj.experiments.save and aj.experiments.load and aj.tile.remap
     with pytest.raises(AttributeError, match="No aihwjax attribute nothing"):
         aj.nothing  # noqa: B018
+
+
+@pytest.mark.parametrize("name", moved.ATTRIBUTES)
+def test_an_attribute_of_a_layer_says_what_is_there_instead(name: str) -> None:
+    layer = aj.nn.AnalogLinear(2, 1, rngs=nnx.Rngs(0))
+    with pytest.raises(AttributeError, match=f"'AnalogLinear' object has no attribute {name!r}: ") as caught:
+        getattr(layer, name)
+    assert moved.ATTRIBUTES[name] in str(caught.value)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'$"):
+        layer.nothing  # noqa: B018
+    assert jnp.array_equal(copy.deepcopy(layer).get_weights()[0], layer.get_weights()[0])
 
 
 def test_a_configuration_says_how_to_change_it() -> None:
