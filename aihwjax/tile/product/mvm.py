@@ -148,7 +148,7 @@ def _readings(
         if recorded:
             divisor = jnp.full_like(failed, 1.0 if factor is None else factor, jnp.float32)
             which = (jnp.full_like(failed, number, jnp.int32), divisor) if managed else (None, None)
-            reading = Reading(*which, tuple(adc.exceeds(code) for code in codes))
+            reading = Reading(which[0], which[1], tuple(adc.exceeds(code) for code in codes))
         return Round(_rescaled(io, y, gain, mute), failed, clipped, reading)
 
     result = one_round(scale, None, 0, stream)
@@ -170,7 +170,9 @@ def _last_reading(case: _Case, operands: _Operands, reading: Reading) -> jax.Arr
     scale = input_scale(io, x, dac, adc, running)
     mute = silent(io, scale, input_noise_counts=case.bound_managed)
     if reading.number is not None and scale is not None:
-        scale = jnp.where(reading.number > 0, _later_scale(io, x, dac, adc, scale), scale)
+        later = _later_scale(io, x, dac, adc, scale)
+        assert later is not None
+        scale = jnp.where(reading.number > 0, later, scale)
     fixed = None if scale is None else stop_gradient(scale)
     total = _read_again(case, operands, reading, fixed, dac, adc, replayed(stream, reading, mute))
     if scale is not None and scale_matters(io):

@@ -117,19 +117,20 @@ def test_the_derivative_of_a_spread_is_the_noise_of_the_reading_that_counted(eng
 
 
 def test_rounding_and_readings_pass_and_what_is_clipped_does_not() -> None:
-    config, state = built(out_bound=0.1, out_noise=0.0, inp_sto_round=False)
+    config, state = built(out_bound=0.2, out_noise=0.0, inp_sto_round=False)
     key = jax.random.key(12)
 
     def total(x: jax.Array, config: aj.TileConfig = config) -> jax.Array:
         return (tile.forward(config, state, x, key) * AIM).sum()
 
-    np.testing.assert_allclose(jax.grad(total)(X), AIM @ state.weights, rtol=1e-5)  # the row of zeros as well
+    np.testing.assert_allclose(jax.grad(total)(X), AIM @ state.weights, atol=1e-5)  # the row of zeros as well
     once = aj.config.replace(config, {"forward.bound_management": "NONE"})
     _, clipped = tile.forward_with_mask(once, state, X, key)
     assert 0 < clipped.sum() < clipped.size - 3
-    np.testing.assert_allclose(jax.grad(total)(X, once), jnp.where(clipped, 0, AIM) @ state.weights, rtol=1e-5)
-    back = jax.grad(lambda d: (tile.backward(config, state, d, key) * X).sum())(AIM)
-    np.testing.assert_allclose(back, X @ state.weights.T, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(jax.grad(total)(X, once), jnp.where(clipped, 0, AIM) @ state.weights, atol=1e-5)
+    roomy = aj.config.replace(config, {"backward.out_bound": 12.0})  # nothing is read again in this direction
+    back = jax.grad(lambda d: (tile.backward(roomy, state, d, key) * X).sum())(AIM)
+    np.testing.assert_allclose(back, X @ state.weights.T, atol=1e-5)
 
 
 def test_modes_and_transformations_agree() -> None:
