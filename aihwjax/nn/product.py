@@ -106,9 +106,17 @@ def _product(
     return y, clipped
 
 
-def _forward(analog_bias: bool, *operands: Any) -> tuple[Float[Array, "*batch out"], _Saved]:
-    y, clipped = _product(analog_bias, *operands)
-    return y, _Saved(*operands, clipped)
+def _forward(
+    analog_bias: bool,
+    config: TileConfig,
+    state: TileState,
+    input_range: Float[Array, ""] | None,
+    x: Float[Array, "*batch in"],
+    slot: Slot | None,
+    key: Noise,
+) -> tuple[Float[Array, "*batch out"], _Saved]:
+    y, clipped = _product(analog_bias, config, state, input_range, x, slot, key)
+    return y, _Saved(config, state, input_range, x, slot, key, clipped)
 
 
 def _backward(
@@ -147,8 +155,9 @@ def with_own_derivative(
     """
 
     def of(tile: Any, fixed: Any) -> Float[Array, "*batch out"]:
+        config, state = tile
         input_range, x, key = fixed
-        return _product(analog_bias, *tile, input_range, x, None, key)[0]
+        return _product(analog_bias, config, state, input_range, x, None, key)[0]
 
     return with_further_derivative(y, of, (config, state), (input_range, x, key))
 
