@@ -65,6 +65,7 @@ KEYED: dict[str, Callable[[Any], Any]] = {
     "tile.remap": lambda key: aj.tile.remap(CONFIG, STATE, key),
     "tile.modify": lambda key: aj.tile.modify(AWARE, AWARE_STATE, key),
     "tile.end_of_batch": lambda key: aj.tile.end_of_batch(CONFIG, STATE, key),
+    "tile.redraw": lambda key: aj.tile.redraw(CONFIG, STATE, key),
     "AnalogLinear": lambda key: layer()(X, key=key),
     "AnalogLinear.set_weights": lambda key: changed(layer(), lambda it: it.set_weights(W, key=key)),
     "AnalogLinear.remap_weights": lambda key: changed(layer(), lambda it: it.remap_weights(key=key)),

@@ -29,7 +29,7 @@ def parts(size: int, maximum: int) -> tuple[int, ...]:
     return (small + 1,) * larger + (small,) * (count - larger)
 
 
-def along(vector: Float[Array, " size"], batch: Float[Array, "*batch size"]) -> Float[Array, "*ones size"]:
+def along(vector: Float[Array, " entries"], batch: Float[Array, "*batch size"]) -> Float[Array, "*ones entries"]:
     """Return a vector with an axis of length 1 for each axis of a batch, as strict rank promotion asks for.
 
     Args:
