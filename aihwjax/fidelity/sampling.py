@@ -32,11 +32,7 @@ _ELEMENTS = 2**18
 def _simulate(
     program: Program, shape: tuple[int, int], config: TileConfig, numbers: tuple[tuple[Numbers, ...], ...], keys: Key
 ) -> tuple[tuple[Outputs, ...], ...]:
-    def one(key: Key) -> tuple[tuple[Outputs, ...], ...]:
-        return run_program(program, shape, config, numbers, key)
-
-    # One tile after another compiles and runs faster on a CPU: a choice between two ways to apply pulses stays one.
-    return jax.lax.map(one, keys) if jax.default_backend() == "cpu" else jax.vmap(one)(keys)
+    return jax.vmap(lambda key: run_program(program, shape, config, numbers, key))(keys)
 
 
 def tiles_of(case: TileCase, repeats: int | None = None) -> int:
