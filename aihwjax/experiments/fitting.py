@@ -237,7 +237,6 @@ def _check_fit(experiment: BasicTraining, splits: Splits) -> jax.ShapeDtypeStruc
     return output
 
 
-
 def _on_device(x: np.ndarray, y: np.ndarray) -> loop.Split:
     return loop.Split(jax.device_put(x), jax.device_put(y))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import jax
 import jax.numpy as jnp
@@ -79,9 +79,11 @@ class AnalogLayer(Readable):
         self.tiles = nnx.List(tiles)
         """The tiles: all output parts of the first input part, then of the second, and so on."""
 
-    def __getattr__(self, name: str) -> NoReturn:  # only of what is not there
-        text = f"{type(self).__name__!r} object has no attribute {name!r}{moved.hint(name, moved.ATTRIBUTES)}"
-        raise AttributeError(text, name=name, obj=self)
+    if not TYPE_CHECKING:  # a type checker would take any name for one that is there
+
+        def __getattr__(self, name: str) -> NoReturn:
+            text = f"{type(self).__name__!r} object has no attribute {name!r}{moved.hint(name, moved.ATTRIBUTES)}"
+            raise AttributeError(text, name=name, obj=self)
 
     def multiply(self, x: Float[Array, "*batch in"], key: Noise) -> Float[Array, "*batch out"]:
         """Multiply inputs ``(..., in)`` by the matrix and add the bias; outputs ``(..., out)``."""

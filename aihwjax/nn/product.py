@@ -85,25 +85,7 @@ def tile_product(
     Returns:
         Outputs ``(..., out)``, before the learned scale and the digital bias.
     """
-    return _product(analog_bias, config, state, input_range, x, slot, key)[0]
-
-
-def _product(
-    analog_bias: bool,
-    config: TileConfig,
-    state: TileState,
-    input_range: Float[Array, ""] | None,
-    x: Float[Array, "*batch in"],
-    slot: Slot | None,
-    key: Noise,
-) -> tuple[Float[Array, "*batch out"], Bool[Array, "*batch out"] | None]:
-    rows = tile_inputs(x, input_range, analog_bias, config.reference_quirks)
-    y, clipped = _forward_product(config, state, rows, random.derive(key, "forward"), training=slot is not None)
-    if input_range is not None:
-        y = y * input_range
-    if state.mapping_scales is not None:
-        y = y * along(state.mapping_scales, y)
-    return y, clipped
+    return _forward(analog_bias, config, state, input_range, x, slot, key)[0]
 
 
 def _forward(
@@ -115,7 +97,12 @@ def _forward(
     slot: Slot | None,
     key: Noise,
 ) -> tuple[Float[Array, "*batch out"], _Saved]:
-    y, clipped = _product(analog_bias, config, state, input_range, x, slot, key)
+    rows = tile_inputs(x, input_range, analog_bias, config.reference_quirks)
+    y, clipped = _forward_product(config, state, rows, random.derive(key, "forward"), training=slot is not None)
+    if input_range is not None:
+        y = y * input_range
+    if state.mapping_scales is not None:
+        y = y * along(state.mapping_scales, y)
     return y, _Saved(config, state, input_range, x, slot, key, clipped)
 
 
@@ -157,7 +144,7 @@ def with_own_derivative(
     def of(tile: Any, fixed: Any) -> Float[Array, "*batch out"]:
         config, state = tile
         input_range, x, key = fixed
-        return _product(analog_bias, config, state, input_range, x, None, key)[0]
+        return _forward(analog_bias, config, state, input_range, x, None, key)[0]
 
     return with_further_derivative(y, of, (config, state), (input_range, x, key))
 
