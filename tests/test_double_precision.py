@@ -1,4 +1,7 @@
-"""With ``jax_enable_x64`` everything computes in single precision, and what it computes is the same."""
+"""With ``jax_enable_x64`` everything computes in single precision, and what it computes is the same.
+
+Slow: in each run of the checks `make test-strict` has a model, upkeep and training under this option.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +19,11 @@ from aihwjax import nn, optim
 from aihwjax.devices.device import Device
 from tests.compounds.table import COMPOUNDS
 from tests.helpers import DEVICES
-from tests.marks import some
+
+pytestmark = pytest.mark.slow
 
 SHAPE = (3, 4)
 ALL: dict[str, Device] = {**DEVICES, **COMPOUNDS}
-QUICK = ("constant_step", "chopped")
 DTYPES = {"float32", "int32", "uint32", "bool"}
 
 
@@ -46,7 +49,7 @@ def same(double: Any, single: Any) -> None:
         np.testing.assert_allclose(first, second, rtol=2e-5, atol=2e-6)
 
 
-@pytest.mark.parametrize("name", some(ALL, QUICK))
+@pytest.mark.parametrize("name", ALL)
 def test_a_tile(name: str) -> None:
     config = aj.TileConfig(device=ALL[name])
     compiled = jax.jit(life, static_argnums=1)

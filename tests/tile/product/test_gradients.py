@@ -88,7 +88,7 @@ def compared(config: aj.TileConfig, state: tile.TileState, step: jax.Array, coun
     return jax.vmap(one)(jax.random.split(jax.random.key(7), count))
 
 
-@pytest.mark.parametrize("name", some(VARIANTS, ["managed", "compressed", "digital_sum"]))
+@pytest.mark.parametrize("name", some(VARIANTS, ["managed"]))
 def test_derivatives_are_those_of_the_mean(name: str) -> None:
     # 4000 keys; noise and stochastic rounding make staircases straight in the mean
     step = 0.005 if name == "clipped" else 0.02  # the edge of the range is as sharp as the noise is small
@@ -98,7 +98,7 @@ def test_derivatives_are_those_of_the_mean(name: str) -> None:
     np.testing.assert_array_less(abs((slope - difference).mean(0)), 5 * error + 0.04 * abs(difference.mean(0)))
 
 
-@pytest.mark.parametrize("engine", ["COUNTER", "THREEFRY"])
+@pytest.mark.parametrize("engine", some(["COUNTER", "THREEFRY"], ["COUNTER"]))
 def test_the_derivative_of_a_spread_is_the_noise_of_the_reading_that_counted(engine: str) -> None:
     # without rounding a product is a smooth function of its numbers, with as many readings as it took
     fields = {**SMOOTH, "out_bound": 0.3, "inp_noise": 0.01, "out_noise": 0.01, "w_noise": 0.01}
@@ -133,6 +133,7 @@ def test_rounding_and_readings_pass_and_what_is_clipped_does_not() -> None:
     np.testing.assert_allclose(back, X @ state.weights.T, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_modes_and_transformations_agree() -> None:
     config, state = built(out_bound=0.4, w_noise=0.1, w_noise_type="ADDITIVE_CONSTANT", engine="COUNTER")
     key = jax.random.key(13)
