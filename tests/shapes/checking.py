@@ -92,9 +92,11 @@ def unfitting(record: Any) -> list[str]:
 
 
 def is_abstract(function: Callable[..., Any]) -> bool:
-    """Whether a function only says what others do: its body raises ``AssertionError``."""
+    """Whether a function only says what others do: its body raises ``AssertionError``, or is that of a protocol."""
     body = ast.parse(textwrap.dedent(inspect.getsource(function))).body[0].body  # type: ignore[attr-defined]
     last = body[-1]
+    if isinstance(last, ast.Expr) and isinstance(last.value, ast.Constant) and last.value.value is ...:
+        return True
     return isinstance(last, ast.Raise) and isinstance(last.exc, ast.Name) and last.exc.id == "AssertionError"
 
 

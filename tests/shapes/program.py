@@ -43,7 +43,7 @@ def live(config: aj.TileConfig, key: jax.Array) -> None:
     state = tile.modify(config, tile.remap(config, state, key), key)
     if not isinstance(config.device, aj.FloatingPointDevice):
         state = tile.reset(config, state, 1, 2, 0.5, key)
-    state = tile.set_hidden_update_index(config, state, 0)
+    state = tile.redraw(config, tile.set_hidden_update_index(config, state, 0), key)
     tile.get_weights(config, state)
     tile.hidden_parameters(config, state)
     fits(state)
@@ -63,6 +63,10 @@ def learn(config: aj.TileConfig, x: jax.Array, key: jax.Array) -> None:
     def loss(model: nnx.Module, x: jax.Array, key: jax.Array) -> jax.Array:
         return nn.losses.MSELoss()(model(x, key=key), jnp.ones((*x.shape[:-1], OUT)))
 
+    for layer in nn.analog_layers(model).values():
+        rows = jnp.ones((N, layer.in_features))
+        jax.grad(lambda rows, layer=layer: layer(rows, key=key).sum())(rows)
+    nnx.grad(loss, argnums=nnx.DiffState(0, nn.TileVariable), allow_int=True)(model, x, key)
     _, gradients = nn.value_and_grad(loss)(model, x, key)
     for pair in gradients.analog.values():
         fits(Slot(*pair))
@@ -70,6 +74,8 @@ def learn(config: aj.TileConfig, x: jax.Array, key: jax.Array) -> None:
     model.set_weights(model.get_weights(), key=key)
     for layer in nn.analog_layers(model).values():
         layer.remap_weights(0.5, key=key)
+        layer.redraw(key=key)
+    nn.redraw(model, key=key)
     for tile in nn.analog_tiles(model).values():
         tile.hidden_parameters()
         tile.end_of_batch(key)
@@ -103,6 +109,7 @@ def losses(_: jax.Array) -> None:
     for loss in (nn.losses.CrossEntropyLoss(), nn.losses.MSELoss(), nn.losses.BCELoss()):
         loss(values, targets)
     nn.losses.MSELoss()(jnp.ones((N, 2, 3)), jnp.ones((N, 2, 3)))
+    nn.losses.per_example(nn.losses.mse_loss)(values, targets)
 
 
 def activations(_: jax.Array) -> None:
