@@ -18,7 +18,7 @@ TEST_ENV := JAX_PLATFORMS=cpu NPROC=1 OMP_NUM_THREADS=1
 EXECUTED := $(patsubst %,build/%,$(wildcard notebooks/*.ipynb))
 PYTEST := $(TEST_ENV) $(BIN)/python -m pytest -n $(WORKERS)
 
-.PHONY: help setup demo test test-slow test-strict lint format types notebooks docs bench fidelity lock clean
+.PHONY: help setup demo test test-slow test-strict test-exhaustive lint format types notebooks docs bench fidelity lock clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -34,19 +34,22 @@ demo: $(STAMP)  ## Train the example network on analog tiles and print the table
 	$(BIN)/aihwjax train configs/mnist10k_mlp.toml
 
 test: $(STAMP)  ## Run the tests, in parallel; those of the folders TESTS, if given
-	$(PYTEST) --dist loadscope -m 'not slow' $(TESTS)
+	$(PYTEST) --dist loadscope -m 'not slow and not exhaustive' $(TESTS)
 
 test-slow: $(STAMP)  ## Run the long statistical tests, in parallel
-	$(PYTEST) --dist worksteal -m 'slow and not runs_long'
+	$(PYTEST) --dist worksteal -m 'slow and not runs_long and not exhaustive'
 	$(PYTEST) --dist worksteal -m 'slow and runs_long'
+
+test-exhaustive: $(STAMP)  ## Run the rest of the tables whose kinds the other tests have, in parallel
+	$(PYTEST) --dist worksteal -m 'exhaustive and not runs_long'
 
 # JAX's stricter ways, that a user may have switched on: a model, upkeep and training, each in about a minute.
 STRICT := tests/tile/test_maintenance.py tests/test_optim.py
 
 test-strict: $(STAMP)  ## Run a few tests with double precision, NaN checks and strict ranks
-	JAX_ENABLE_X64=1 $(PYTEST) --dist loadscope -m 'not slow' tests/nn/test_linear.py $(STRICT)
-	JAX_DEBUG_NANS=1 $(PYTEST) --dist loadscope -m 'not slow' $(STRICT)
-	JAX_NUMPY_RANK_PROMOTION=raise $(PYTEST) --dist loadscope -m 'not slow' tests/nn/test_linear.py $(STRICT)
+	JAX_ENABLE_X64=1 $(PYTEST) --dist loadscope -m 'not slow and not exhaustive' tests/nn/test_linear.py $(STRICT)
+	JAX_DEBUG_NANS=1 $(PYTEST) --dist loadscope -m 'not slow and not exhaustive' $(STRICT)
+	JAX_NUMPY_RANK_PROMOTION=raise $(PYTEST) --dist loadscope -m 'not slow and not exhaustive' tests/nn/test_linear.py $(STRICT)
 
 lint: $(STAMP)  ## Check style
 	$(BIN)/ruff check

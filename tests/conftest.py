@@ -17,7 +17,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Keep compiled programs between runs, and count them."""
     if not hasattr(config, "workerinput"):
         programs.keep_small()
-    if "not runs_long" in config.option.markexpr:
+    if any(word in config.option.markexpr for word in ("not slow", "not runs_long")):
         programs.compile_quickly()
     programs.keep()
     config.pluginmanager.register(programs.Counts())

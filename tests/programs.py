@@ -46,7 +46,7 @@ def keep() -> None:
 def compile_quickly() -> None:
     """Compile without XLA's fusion emitters where there is a choice: in two thirds of the time, to the same numbers.
 
-    For the slow tests whose time is XLA's; the quick ones, and those that run for long, compile as users do.
+    For tests whose time is XLA's. Those that run for long compile as users do, and so do notebooks and `make demo`.
     """
     if jax.__version_info__ < (0, 11):
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_use_fusion_emitters=false".strip()

@@ -19,6 +19,7 @@ from aihwjax import nn, optim
 from aihwjax.devices.device import Device
 from tests.compounds.table import COMPOUNDS
 from tests.helpers import DEVICES
+from tests.marks import some
 
 pytestmark = pytest.mark.slow
 
@@ -49,7 +50,7 @@ def same(double: Any, single: Any) -> None:
         np.testing.assert_allclose(first, second, rtol=2e-5, atol=2e-6)
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", some(ALL, (), ("constant_step", "transfer", "mixed precision")))
 def test_a_tile(name: str) -> None:
     config = aj.TileConfig(device=ALL[name])
     compiled = jax.jit(life, static_argnums=1)

@@ -27,7 +27,7 @@ from aihwjax.plot.pulse_response import apply_pulses
 from aihwjax.tile.state import TileState
 from tests.compounds.table import COMPOUNDS
 from tests.helpers import DEVICES
-from tests.marks import slow, some
+from tests.marks import exhaustive, slow, some
 from tests.nn.models import inputs, network, noisy
 
 SHAPE = (2, 3)
@@ -91,7 +91,7 @@ QUICK = ("soft_bounds_reference",)
 SOME = ("constant_step", "transfer", "mixed precision")
 
 
-@pytest.mark.parametrize("name", some(ALL, QUICK))
+@pytest.mark.parametrize("name", some(ALL, QUICK, ("constant_step", "one-sided", "mixed precision")))
 def test_one_certain_pulse(name: str) -> None:
     config = aj.TileConfig(device=ALL[name], update=aj.UpdateParameters(**ONE))
     x, d, rate = one_pulse(config)
@@ -107,12 +107,15 @@ def test_one_vector_at_the_default_settings(name: str) -> None:
     ways(pulsed, config, *one_pulse(config))
 
 
-@pytest.mark.parametrize(("name", "vectors"), [*(slow(name, 5) for name in SOME), slow("constant_step", 40)])
+BATCHES = [slow("transfer", 5), slow("constant_step", 40), exhaustive("constant_step", 5), exhaustive(SOME[2], 5)]
+
+
+@pytest.mark.parametrize(("name", "vectors"), BATCHES)
 def test_mini_batches(name: str, vectors: int) -> None:
     ways(pulsed, aj.TileConfig(device=ALL[name]), *batch(vectors), 0.05)
 
 
-@pytest.mark.parametrize("kind", some(list(aj.PulseType), ()))
+@pytest.mark.parametrize("kind", some(list(aj.PulseType), (), (aj.PulseType.MEAN_COUNT,)))
 def test_pulse_types(kind: aj.PulseType) -> None:
     config = aj.TileConfig(device=ALL["soft_bounds"], update=aj.UpdateParameters(pulse_type=kind, desired_bl=5))
     ways(pulsed, config, *batch(2), 0.05)
@@ -140,7 +143,7 @@ def kept(key: jax.Array, config: aj.TileConfig, weights: jax.Array, number: jax.
     return seen, tile.hidden_parameters(config, state), tile.get_weights(config, state)
 
 
-@pytest.mark.parametrize("name", some(ALL, ("exp_step",)))
+@pytest.mark.parametrize("name", some(ALL, ("exp_step",), ("chopped", "vector")))
 def test_upkeep(name: str) -> None:
     ways(kept, aj.TileConfig(device=ALL[name]), 0.2 * inputs(*SHAPE), 1.0)
 
@@ -171,13 +174,13 @@ PRODUCTS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("name", some(PRODUCTS, ("default", "bound management ITERATIVE")))
+@pytest.mark.parametrize("name", some(PRODUCTS, ("default", "bound management ITERATIVE"), ("wires", "asymmetry")))
 def test_products(name: str) -> None:
     io = aj.IOParameters(**PRODUCTS[name])
     ways(read, aj.SingleRPUConfig(forward=io, backward=io), *batch(5))
 
 
-@pytest.mark.parametrize("kind", some(list(aj.WeightModifierType), ()))
+@pytest.mark.parametrize("kind", some(list(aj.WeightModifierType), (), (aj.WeightModifierType.PCM_NOISE,)))
 def test_weight_modifiers(kind: aj.WeightModifierType) -> None:
     config = aj.InferenceRPUConfig(modifier=aj.WeightModifierParameter(type=kind, std_dev=0.1, pdrop=0.1))
     ways(kept, config, 0.2 * inputs(*SHAPE), 1.0)

@@ -11,6 +11,7 @@ from benchmarks import compile, digital, forward, measure, one_thread, ours, rat
 from benchmarks.problem import DEVICES, Problem, Task, digits, random_digits
 from benchmarks.rates import Options
 from benchmarks.record import Record, write_json
+from tests.marks import exhaustive, slow
 
 LAYERS = (16, 8, 4)
 FIELDS = {
@@ -185,10 +186,10 @@ def test_command_line_shows_and_writes(tmp_path, capsys, monkeypatch):
     assert "How fast are outputs alone" in capsys.readouterr().out
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("name", "count"), [("forward", 1), ("memory", 4), ("compile", 4), ("update_pass", 6), ("sweep", 4)]
-)
+TINY = [slow("forward", 1), slow("memory", 4), slow("update_pass", 6), exhaustive("compile", 4), exhaustive("sweep", 4)]
+
+
+@pytest.mark.parametrize(("name", "count"), TINY)
 def test_benchmark_runs_at_tiny_sizes(name, count):
     records = run.main([name, "--quick", "--rounds", "1"])
     assert len(records) == count == len({record.name for record in records})

@@ -221,7 +221,7 @@ def test_a_few_damaged_archives(good, place, mutation):
     some(good, place, mutation, range(4))
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.__name__)
 def test_many_damaged_archives(good, place, mutation):
     assert some(good, place, mutation, range(4, 64)) >= 15

@@ -24,6 +24,7 @@ from aihwjax.experiments.arrays import digest
 from aihwjax.experiments.storing import arrays_of
 from aihwjax.tile.config import TileConfig
 from tests.cloud import networks
+from tests.marks import some
 
 DOCUMENT = document.to_document(networks.experiment(), key=3, max_elements_train=50)
 
@@ -56,14 +57,10 @@ def test_a_key_of_jax_survives_the_journey(key):
 
 
 QUICK = ("IdealizedPreset", "MixedPrecisionPCMPreset", "TikiTakaIdealizedPreset", "WebComposerInferenceRPUConfig")
-TILES = [
-    name if name in QUICK else pytest.param(name, marks=pytest.mark.slow)
-    for name in presets.names()
-    if isinstance(presets.by_name(name)(), TileConfig)
-]
+TILES = [name for name in presets.names() if isinstance(presets.by_name(name)(), TileConfig)]
 
 
-@pytest.mark.parametrize("name", TILES)
+@pytest.mark.parametrize("name", some(TILES, QUICK, TILES[::8]))
 def test_size_and_shapes_are_known_without_building(name):
     model = networks.model(presets.by_name(name)())
     arrays = arrays_of(model)

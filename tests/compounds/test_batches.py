@@ -97,7 +97,7 @@ QUICK = ("transfer", "chopped", "chopped across")
 """One of each kind; the others are among the slow tests."""
 
 
-@pytest.mark.parametrize("name", some(COMPOUNDS, QUICK))
+@pytest.mark.parametrize("name", some(COMPOUNDS, QUICK, ("reference", "dynamic", "buffered")))
 def test_a_batch_is_its_vectors_one_by_one(name: str) -> None:
     shape, vectors, calls = (3, 4), 7, 3
     rng = np.random.default_rng(1)

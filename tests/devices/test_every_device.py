@@ -21,6 +21,7 @@ EVERY = {**DEVICES, **VARIANTS}
 PULSED = {**PULSED_DEVICES, **VARIANTS}
 # one of each law, one with write noise
 QUICK = ("constant_step", "linear_step/write_noise", "pow_step", "soft_bounds_reference", "ideal", "floating_point")
+SLOW = ("soft_bounds", "exp_step/complex_noise", "piecewise_step")
 BASES = {Device, PulsedDevice, WriteNoiseDevice, ExactDevice}
 
 
@@ -49,7 +50,7 @@ def test_same_key_same_tile(name: str, key: jax.Array) -> None:
     assert not np.array_equal(first.weights, other.weights)
 
 
-@pytest.mark.parametrize("name", some(PULSED, QUICK))
+@pytest.mark.parametrize("name", some(PULSED, QUICK, SLOW))
 def test_construction_seed_fixes_the_crosspoints(name: str, key: jax.Array) -> None:
     config = TileConfig(device=PULSED[name].replace(construction_seed=3))
     first = tile.hidden_parameters(config, tile.init(config, key, SHAPE))
@@ -86,7 +87,7 @@ def test_set_weights_respects_the_bounds(name: str, key: jax.Array) -> None:
         np.testing.assert_allclose(weights, bound, rtol=1e-6)
 
 
-@pytest.mark.parametrize("name", some(EVERY, QUICK))
+@pytest.mark.parametrize("name", some(EVERY, QUICK, SLOW))
 def test_weights_move_against_the_gradient_and_rest_without_one(name: str, key: jax.Array) -> None:
     config = TileConfig(device=EVERY[name])
     shape = (16, 16)

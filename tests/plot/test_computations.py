@@ -56,7 +56,7 @@ def test_default_number_of_pulses_crosses_the_range() -> None:
     assert weight_range(certain_pulses(tile_config(shifted))) == pytest.approx((-0.8, 0.4), abs=1e-5)
 
 
-@pytest.mark.parametrize("name", some(PULSED_DEVICES, ("linear_step", "soft_bounds_reference")))
+@pytest.mark.parametrize("name", some(PULSED_DEVICES, ("linear_step", "soft_bounds_reference"), ("pow_step",)))
 def test_measured_steps_are_the_theory_and_spread_is_the_pulse_noise(name: str) -> None:
     device = without_spread(PULSED_DEVICES[name]).replace({"dw_min_std": 0.3})  # type: ignore[arg-type]
     low, high = weight_range(certain_pulses(tile_config(device)))

@@ -38,7 +38,7 @@ def check(figure: Figure, path: Path) -> None:
     assert (path / "figure.png").read_bytes().startswith(b"\x89PNG")
 
 
-@pytest.mark.parametrize("name", some(DEVICES, ("constant_step", "pow_step", "ideal")))
+@pytest.mark.parametrize("name", some(DEVICES, ("constant_step", "pow_step", "ideal"), ("soft_bounds_reference",)))
 def test_every_device_has_a_figure(name: str, tmp_path: Path) -> None:
     figure = plot.plot_device_compact(DEVICES[name], pulses=20)
     assert figure.get_suptitle() == type(DEVICES[name]).__name__

@@ -11,10 +11,12 @@ import aihwjax as aj
 from aihwjax import presets
 from aihwjax.compounds import OneSidedUnitCell, TransferCompound, VectorUnitCell
 from aihwjax.presets.facts import facts
+from tests.marks import some
 from tests.presets.table import TRAINING
 
 SHAPE = (3, 4)
 STEPS, BATCH = 10, 5
+SLOW = ("EcRamPreset", "PCMPreset", "TikiTakaReRamSBPreset", "GokmenVlasovPreset", "MixedPrecisionCapacitorPreset")
 
 
 @jax.jit  # the configuration is an argument: presets that differ in numbers only share a program
@@ -57,8 +59,7 @@ def bounds(config: aj.TileConfig, hidden: dict[str, jax.Array]):
     return of("min_bound", k), of("max_bound", k)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", TRAINING)
+@pytest.mark.parametrize("name", some(TRAINING, (), SLOW))
 def test_a_tile_trains_within_its_bounds_and_replays(name: str, key: jax.Array) -> None:
     config = presets.by_name(name)()
     before, state = trained(config, key)

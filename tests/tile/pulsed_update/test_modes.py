@@ -14,6 +14,7 @@ import pytest
 import aihwjax as aj
 from aihwjax import tile
 from tests.helpers import PULSED_DEVICES, VARIANTS
+from tests.marks import some
 
 TILES = 2000
 SHAPE = (10, 14)
@@ -22,6 +23,7 @@ DEVICES = {
     "linear_step/write_noise": VARIANTS["linear_step/write_noise"],
     "constant_step/noisy": aj.ConstantStepDevice(dw_min_std=2.0),
 }
+SLOW = ("constant_step", "soft_bounds", "pow_step_reference", "linear_step/write_noise")
 # name: step, learning rate, batch, mini-batches
 SETTINGS = {
     "fine": (0.001, 0.05, 8, 1),
@@ -53,9 +55,8 @@ def moments(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return weights.mean(0), spread, np.maximum(fourth - spread**4, 0) / len(weights)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("setting", SETTINGS)
-@pytest.mark.parametrize("name", DEVICES)
+@pytest.mark.parametrize("name", some(DEVICES, (), SLOW))
 def test_modes_agree_in_distribution(name: str, setting: str) -> None:
     step, rate, n, times = SETTINGS[setting]
     device = DEVICES[name]

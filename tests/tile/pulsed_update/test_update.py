@@ -88,10 +88,11 @@ def test_moments_and_covariances(mode: aj.UpdateMode, engine: aj.NoiseEngine, ra
 
 # one of each law
 QUICK = ("constant_step", "linear_step", "exp_step")
+SLOW = ("soft_bounds_reference", "pow_step/write_noise", "piecewise_step", "ideal")
 
 
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("name", some(EVERY, QUICK))
+@pytest.mark.parametrize("name", some(EVERY, QUICK, SLOW))
 def test_properties_of_an_update(name: str, mode: aj.UpdateMode, key: jax.Array) -> None:
     """Same key, same result; jit equals eager; zero rate changes nothing; bounds hold; no NaN."""
     config = aj.SingleRPUConfig(device=EVERY[name], update_mode=mode)
