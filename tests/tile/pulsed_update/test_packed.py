@@ -12,14 +12,16 @@ from aihwjax.devices.device import DeviceState
 from aihwjax.pulses import UpdateMode
 from aihwjax.random import NoiseEngine, stream
 from aihwjax.tile.pulsed_update import bit_lines, pulsing
-from tests.marks import slow
+from tests.marks import exhaustive, slow
 
 OUT, IN = 6, 9
 # Coarse updates are exact, however their pulse rows are grouped; others are compared where one group holds all rows
 CASES = [(0.1, 1), (0.1, 2), (0.1, 3), (0.1, 20), (0.004, 1), (1e-4, 1)]
 
+SOME = [*CASES[:1], *(slow(*case) for case in CASES[1::5]), *(exhaustive(*c) for i, c in enumerate(CASES[1:]) if i % 5)]
 
-@pytest.mark.parametrize(("dw_min", "batch"), [*CASES[:1], *(slow(*case) for case in CASES[1:])])
+
+@pytest.mark.parametrize(("dw_min", "batch"), SOME)
 @pytest.mark.parametrize("words", [1, 8, 16])
 def test_packing_changes_nothing(key: jax.Array, dw_min: float, batch: int, words: int) -> None:
     device = aj.SoftBoundsDevice(dw_min=dw_min, write_noise_std=1.0)
