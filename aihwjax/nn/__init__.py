@@ -15,7 +15,10 @@ from aihwjax.nn.activations import (
     Tanh,
 )
 from aihwjax.nn.containers import AnalogSequential
+from aihwjax.nn.conv import AnalogConv, AnalogConv1d, AnalogConv2d, AnalogConv3d
+from aihwjax.nn.conv_transpose import AnalogConvTranspose
 from aihwjax.nn.gradients import Gradients, value_and_grad
+from aihwjax.nn.images import AvgPool, ChannelsLast, MaxPool
 from aihwjax.nn.layer import AnalogLayer
 from aihwjax.nn.linear import AnalogLinear
 from aihwjax.nn.paths import analog_layers, analog_tiles, redraw
@@ -25,10 +28,17 @@ from aihwjax.nn.variables import FixedInputRange, InputRange, InputRangeCount, T
 
 __all__ = [
     "GELU",
+    "AnalogConv",
+    "AnalogConv1d",
+    "AnalogConv2d",
+    "AnalogConv3d",
+    "AnalogConvTranspose",
     "AnalogLayer",
     "AnalogLinear",
     "AnalogSequential",
     "AnalogTile",
+    "AvgPool",
+    "ChannelsLast",
     "FixedInputRange",
     "Flatten",
     "Function",
@@ -39,6 +49,7 @@ __all__ = [
     "LeakyReLU",
     "LogSigmoid",
     "LogSoftmax",
+    "MaxPool",
     "ReLU",
     "Sigmoid",
     "Softmax",

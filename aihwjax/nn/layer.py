@@ -32,19 +32,34 @@ class AnalogLayer(Readable):
     the parts are concatenated and summed over the input parts in digital. Each tile has devices,
     scales and an input range of its own.
 
+    With several groups, each has its own part of the inputs and of the outputs: the matrices of the groups
+    lie below each other in one of ``(out, columns)``, each on tiles of its own.
+
     Args:
-        in_features: Number of columns of the matrix.
-        out_features: Number of rows.
+        in_features: Number of inputs.
+        out_features: Number of outputs, the rows of the matrix.
         bias: Whether there is a bias: digital, or an extra column if ``mapping.digital_bias`` is off
             and the layer is one tile.
         config: The configuration of its tiles; ``None``: ``SingleRPUConfig()``.
         key: Source of all draws.
+        columns: Columns of the matrix, if a product takes more or fewer numbers than ``in_features``.
+        groups: Number of groups; a divisor of ``out_features``.
 
     Raises:
         ConfigError: If a size or the configuration is not allowed.
     """
 
-    def __init__(self, in_features: int, out_features: int, bias: bool, *, config: TileConfig | None, key: Key) -> None:
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        bias: bool,
+        *,
+        config: TileConfig | None,
+        key: Key,
+        columns: int | None = None,
+        groups: int = 1,
+    ) -> None:
         for name, size in (("in_features", in_features), ("out_features", out_features)):
             if isinstance(size, bool) or not isinstance(size, int | np.integer) or size < 1:
                 raise ConfigError(f"{name}={size!r} is not allowed: give a whole number of at least 1")
@@ -54,10 +69,14 @@ class AnalogLayer(Readable):
             raise ConfigError(f"config={config!r} is not allowed: give a TileConfig, such as SingleRPUConfig()")
         self.in_features = int(in_features)
         self.out_features = int(out_features)
-        self.in_parts = parts(self.in_features, config.mapping.max_input_size)
-        """Inputs of each column of tiles."""
-        self.out_parts = parts(self.out_features, config.mapping.max_output_size)
-        """Outputs of each row of tiles."""
+        self.columns = self.in_features if columns is None else int(columns)
+        """Columns of the matrix ``(out, columns)``."""
+        self.groups = int(groups)
+        """Number of groups."""
+        self.in_parts = parts(self.columns, config.mapping.max_input_size)
+        """Inputs of each column of tiles of a group."""
+        self.out_parts = parts(self.out_features // self.groups, config.mapping.max_output_size)
+        """Outputs of each row of tiles of a group."""
         single = len(self.in_parts) == len(self.out_parts) == 1
         # spec: layers, section 2: an array turns an analog bias into a digital one
         self.analog_bias = bool(bias) and not config.mapping.digital_bias and single
@@ -65,19 +84,19 @@ class AnalogLayer(Readable):
         digital = bias and not self.analog_bias
         self.bias = nnx.Param(jnp.zeros((self.out_features,), jnp.float32)) if digital else None
         """Digital bias ``(out,)``, if there is one."""
+        sizes = [(width, rows) for width in self.in_parts for rows in self.out_parts] * self.groups
         tiles = [
             AnalogTile(
-                columns,
+                width,
                 rows,
                 analog_bias=self.analog_bias,
                 config=config,
-                key=jax.random.fold_in(random.fold(key, "tile"), i * len(self.out_parts) + j),
+                key=jax.random.fold_in(random.fold(key, "tile"), index),
             )
-            for i, columns in enumerate(self.in_parts)
-            for j, rows in enumerate(self.out_parts)
+            for index, (width, rows) in enumerate(sizes)
         ]
         self.tiles = nnx.List(tiles)
-        """The tiles: all output parts of the first input part, then of the second, and so on."""
+        """The tiles: all output parts of the first input part, then of the second, and so on; group by group."""
 
     if not TYPE_CHECKING:  # a type checker would take any name for one that is there
 
@@ -86,13 +105,17 @@ class AnalogLayer(Readable):
             raise AttributeError(text, name=name, obj=self)
 
     def multiply(self, x: Float[Array, "*batch in"], key: Noise) -> Float[Array, "*batch out"]:
-        """Multiply inputs ``(..., in)`` by the matrix and add the bias; outputs ``(..., out)``."""
+        """Multiply inputs ``(..., columns of all groups)`` by the matrix and add the bias; outputs ``(..., out)``."""
+        return self.biased(self.product(x, key))
+
+    def product(self, x: Float[Array, "*batch in"], key: Noise) -> Float[Array, "*batch out"]:
+        """Multiply inputs ``(..., columns of all groups)`` by the matrix; outputs ``(..., out)`` without the bias."""
         if slots.current() is None:
             x = self._watched(x)
-        if len(self.tiles) == 1:
-            y = self.tiles[0](x, key=key)
-        else:
-            y = self._by_parts(x, key)
+        return self.tiles[0](x, key=key) if len(self.tiles) == 1 else self._by_parts(x, key)
+
+    def biased(self, y: Float[Array, "*batch out"]) -> Float[Array, "*batch out"]:
+        """Add the digital bias, if there is one, to outputs ``(..., out)``."""
         return y if self.bias is None else y + along(self.bias.get_value(), y)
 
     def _watched(self, x: Float[Array, "*batch in"]) -> Float[Array, "*batch in"]:
@@ -114,17 +137,20 @@ class AnalogLayer(Readable):
         )
 
     def _by_parts(self, x: Float[Array, "*batch in"], key: Noise) -> Float[Array, "*batch out"]:
-        across = len(self.out_parts)
-        total: jax.Array | None = None
-        start = 0
-        for i, width in enumerate(self.in_parts):
-            piece = x[..., start : start + width]
-            start += width
-            outputs = [self.tiles[i * across + j](piece, key=random.derive(key, i * across + j)) for j in range(across)]
-            y = outputs[0] if across == 1 else jnp.concatenate(outputs, axis=-1)
-            total = y if total is None else total + y
-        assert total is not None
-        return total
+        each, across = len(self.in_parts) * len(self.out_parts), len(self.out_parts)
+        outputs: list[jax.Array] = []
+        for group in range(self.groups):
+            total: jax.Array | None = None
+            for i, columns in enumerate(_slices(self.in_parts)):
+                start = group * self.columns
+                piece = x[..., start + columns.start : start + columns.stop]
+                first = group * each + i * across
+                tiles = range(first, first + across)
+                y = _joined([self.tiles[index](piece, key=random.derive(key, index)) for index in tiles])
+                total = y if total is None else total + y
+            assert total is not None
+            outputs.append(total)
+        return _joined(outputs)
 
     def checked(self, x: Float[Array, "*batch in"], key: Noise | None) -> tuple[Float[Array, "*batch in"], Noise]:
         """Return inputs as float32 and the key, or say what is wrong with them.
@@ -180,7 +206,7 @@ class AnalogLayer(Readable):
             NonFiniteError: If a value is NaN or infinite.
             ModuleError: If a bias is given to a layer without one.
         """
-        matrix = self._shaped("weights", weights, (self.out_features, self.in_features), check_finite)
+        matrix = self._shaped("weights", weights, (self.out_features, self.columns), check_finite)
         if bias is not None:
             if self.bias is None and not self.analog_bias:
                 raise ModuleError(f"{self._name()} has no bias: give bias=None")
@@ -205,11 +231,14 @@ class AnalogLayer(Readable):
             apply_weight_scaling: Logical weights; ``False``: as they are on the tiles.
         """
         read = [tile.get_weights(apply_weight_scaling=apply_weight_scaling) for tile in self.tiles]
-        if self.analog_bias:
-            return read[0][:, :-1], read[0][:, -1]
-        across = len(self.out_parts)
+        across, each = len(self.out_parts), len(self.out_parts) * len(self.in_parts)
         columns = [jnp.concatenate(read[i : i + across], axis=0) for i in range(0, len(read), across)]
-        return jnp.concatenate(columns, axis=1), None if self.bias is None else self.bias.get_value()
+        deep = each // across
+        rows = [jnp.concatenate(columns[i : i + deep], axis=1) for i in range(0, len(columns), deep)]
+        matrix = jnp.concatenate(rows, axis=0)
+        if self.analog_bias:
+            return matrix[:, :-1], matrix[:, -1]
+        return matrix, None if self.bias is None else self.bias.get_value()
 
     def remap_weights(self, weight_scaling_omega: Number | None = 1.0, *, key: Noise) -> None:
         """Write the logical weights again with another omega, so that they use the devices' range.
@@ -235,9 +264,14 @@ class AnalogLayer(Readable):
             tile.redraw(config, key=random.derive(key, index))
 
     def _blocks(self) -> list[tuple[AnalogTile, slice, slice]]:
+        rows, columns = _slices(self.out_parts * self.groups), _slices(self.in_parts)
+        if self.analog_bias:
+            columns = [slice(None)]  # with the bias as last one
         across = len(self.out_parts)
-        rows, columns = _slices(self.out_parts), _slices(self.in_parts)
-        return [(tile, rows[index % across], columns[index // across]) for index, tile in enumerate(self.tiles)]
+        places = [
+            (rows[group * across + j], part) for group in range(self.groups) for part in columns for j in range(across)
+        ]
+        return [(tile, *place) for tile, place in zip(self.tiles, places, strict=True)]
 
     def _shaped(
         self, name: str, value: jax.Array | np.ndarray, shape: tuple[int, ...], check_finite: bool
@@ -258,7 +292,8 @@ class AnalogLayer(Readable):
         if len(self.tiles) == 1:
             return device
         grid = f"{len(self.in_parts)}x{len(self.out_parts)}"
-        return f"{device}, {grid} tiles of up to {self.in_parts[0]}x{self.out_parts[0]}"
+        groups = "" if self.groups == 1 else f"{self.groups} groups of "
+        return f"{device}, {groups}{grid} tiles of up to {self.in_parts[0]}x{self.out_parts[0]}"
 
 
 def params_key(rngs: nnx.Rngs | nnx.RngStream) -> Key:
@@ -279,6 +314,10 @@ def params_key(rngs: nnx.Rngs | nnx.RngStream) -> Key:
         return rngs.params()
     except AttributeError:
         raise ConfigError("rngs has no stream 'params' and no default one: give nnx.Rngs(0)") from None
+
+
+def _joined(outputs: list[jax.Array]) -> jax.Array:
+    return outputs[0] if len(outputs) == 1 else jnp.concatenate(outputs, axis=-1)
 
 
 def _slices(sizes: tuple[int, ...]) -> list[slice]:

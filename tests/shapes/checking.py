@@ -95,7 +95,7 @@ def is_abstract(function: Callable[..., Any]) -> bool:
     """Whether a function only says what others do: its body raises ``AssertionError``, or is that of a protocol."""
     body = ast.parse(textwrap.dedent(inspect.getsource(function))).body[0].body  # type: ignore[attr-defined]
     last = body[-1]
-    if isinstance(last, ast.Expr) and isinstance(last.value, ast.Constant) and last.value.value is ...:
+    if isinstance(last, ast.Expr) and isinstance(last.value, ast.Constant):  # `...`, or the documentation alone
         return True
     return isinstance(last, ast.Raise) and isinstance(last.exc, ast.Name) and last.exc.id == "AssertionError"
 

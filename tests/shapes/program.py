@@ -120,6 +120,21 @@ def activations(_: jax.Array) -> None:
     nn.Flatten()(jnp.ones(N))
 
 
+def convolutions(key: jax.Array) -> None:
+    """Call each convolution, and what stands between."""
+    rngs, images = nnx.Rngs(0), jnp.ones((2, 6, 7, 4))
+    model = nn.AnalogSequential(
+        nn.ChannelsLast(),
+        nn.AnalogConv2d(4, 4, (2, 3), feature_group_count=2, config=noisy(), rngs=rngs),
+        nn.MaxPool(),
+        nn.AnalogConvTranspose(4, 3, (2, 2), strides=2, padding="CIRCULAR", config=exact(max_input_size=9), rngs=rngs),
+        nn.AvgPool(),
+    )
+    model(jnp.moveaxis(images, -1, 1), key=key)
+    nn.AnalogConv(4, 2, (9, 9), padding=4, config=exact(), rngs=rngs)(images, key=key)
+    nn.value_and_grad(lambda model, x: (model(x, key=key) ** 2).sum())(model, jnp.moveaxis(images, -1, 1))
+
+
 def wrong(_: jax.Array) -> None:
     """Call a function whose annotation is wrong."""
     from tests.shapes.wrong import first_column
@@ -159,6 +174,7 @@ CALLS: dict[str, Callable[[jax.Array], None]] = {
     "numbers": numbers,
     "losses": losses,
     "activations": activations,
+    "convolutions": convolutions,
     "wrong": wrong,
 }
 """What is called, by name, with a key."""

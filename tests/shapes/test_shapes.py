@@ -33,6 +33,7 @@ QUICK = (
     "numbers",
     "losses",
     "activations",
+    "convolutions",
     "wrong",
 )
 

@@ -1,0 +1,190 @@
+"""Convolutions on analog tiles (spec: layers, section 3)."""
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar
+
+from flax import nnx
+from jaxtyping import Array, Float
+
+from aihwjax import random
+from aihwjax.errors import ConfigError, ShapeError
+from aihwjax.nn.layer import AnalogLayer, params_key
+from aihwjax.nn.unfolding import Padding, Sizes, Window, check_padding, positive, unfolded
+from aihwjax.random import Noise
+from aihwjax.tile.config import TileConfig
+
+
+class Convolving(AnalogLayer):
+    """Base of convolutions: a matrix ``(out, columns)`` that is multiplied by patches of an image.
+
+    The columns are in the order channel, then element of the kernel, last axis fastest.
+    """
+
+    spatial: ClassVar[int | None] = None
+    """Number of spatial axes; ``None``: as many as the kernel has."""
+
+    def _start(
+        self,
+        in_features: int,
+        out_features: int,
+        kernel_size: Sizes,
+        groups: int,
+        use_bias: bool,
+        config: TileConfig | None,
+        rngs: nnx.Rngs,
+    ) -> None:
+        """Check the sizes, lay out the tiles and draw initial weights."""
+        kind = type(self).__name__
+        kernel = positive("kernel_size", kernel_size, self.spatial)
+        for name, size in (("in_features", in_features), ("out_features", out_features)):
+            positive(name, size, 1)
+        (groups,) = positive("feature_group_count", groups, 1)
+        for name, size in (("in_features", in_features), ("out_features", out_features)):
+            if size % groups:
+                raise ConfigError(f"{kind}: feature_group_count={groups} does not divide {name}={size}")
+        columns = in_features // groups * math.prod(kernel)
+        key = params_key(rngs)
+        super().__init__(in_features, out_features, use_bias, config=config, key=key, columns=columns, groups=groups)
+        self.kernel_size = kernel
+        """Elements of the kernel along each spatial axis."""
+        self.use_bias = bool(use_bias)
+        """Whether there is a bias."""
+        limit = 1 / math.sqrt(columns)
+        draw, shape = random.uniform, (self.out_features, columns)
+        self.set_weights(
+            draw(random.fold(key, "weights"), shape, -limit, limit),
+            draw(random.fold(key, "bias"), shape[:1], -limit, limit) if use_bias else None,
+            key=random.fold(key, "write"),
+            check_finite=False,
+        )
+
+    def _images(self, x: Float[Array, "*batch channels"]) -> tuple[Float[Array, "n *space channels"], tuple[int, ...]]:
+        """Return the images ``(n, ..., channels)`` and the shape of their batch."""
+        axes = len(self.kernel_size)
+        if x.ndim < axes + 1:
+            raise ShapeError(f"{self._name()}: x has shape {x.shape}, give (..., {'size, ' * axes}{self.in_features})")
+        batch = x.shape[: x.ndim - axes - 1]
+        return x.reshape(math.prod(batch), *x.shape[len(batch) :]), batch
+
+    def describe(self) -> str:
+        """Return the text."""
+        bias = "analog" if self.analog_bias else str(self.bias is not None)
+        sizes = f"{self.in_features}, {self.out_features}, kernel_size={self.kernel_size}"
+        return f"{type(self).__name__}({sizes}{self._moves()}, use_bias={bias}, {self._tiles_text()})"
+
+    def _moves(self) -> str:
+        """Return what of the movement of the kernel is not the default, as text."""
+        raise AssertionError
+
+
+class AnalogConv(Convolving):
+    """A convolution over any number of spatial axes whose kernel lies on analog tiles; channels are the last axis.
+
+    The arguments are those of ``flax.nnx.Conv``. The matrix on the tiles is ``(out, in / groups * elements)``, in
+    the order channel, then element of the kernel; each place of the image is one analog product of it with the patch
+    that the kernel sees there, with noise management and converters of its own. Groups have tiles of their own.
+
+    Example:
+        >>> import jax
+        >>> from flax import nnx
+        >>> layer = AnalogConv(1, 16, (5, 5), padding="VALID", rngs=nnx.Rngs(0))
+        >>> layer(jax.numpy.ones((8, 28, 28, 1)), key=jax.random.key(1)).shape
+        (8, 24, 24, 16)
+
+    Weights and bias start uniform within one over the square root of the number of columns, as logical values.
+
+    Args:
+        in_features: Number of input channels.
+        out_features: Number of output channels.
+        kernel_size: Elements of the kernel along each spatial axis; one number: one axis.
+        strides: Steps between outputs, for all axes or each.
+        padding: ``"SAME"``, ``"VALID"``, ``"CIRCULAR"``, ``"REFLECT"``, ``"CAUSAL"`` (one axis), ``"SAME_LOWER"``; or
+            numbers of zeros: one for all sides, one for each axis, or a pair for each.
+        kernel_dilation: Distance between the elements of the kernel, for all axes or each.
+        feature_group_count: Number of groups; divides both numbers of channels.
+        use_bias: Whether there is a bias; ``config.mapping.digital_bias`` says where.
+        config: Configuration of the tiles; ``None``: ``SingleRPUConfig()``.
+        rngs: Source of initial weights and of the devices.
+
+    Raises:
+        ConfigError: If an argument is not allowed.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        kernel_size: Sizes,
+        strides: Sizes | None = 1,
+        *,
+        padding: Padding = "SAME",
+        kernel_dilation: Sizes | None = 1,
+        feature_group_count: int = 1,
+        use_bias: bool = True,
+        config: TileConfig | None = None,
+        rngs: nnx.Rngs,
+    ) -> None:
+        axes = len(positive("kernel_size", kernel_size, self.spatial))
+        self.strides = positive("strides", strides, axes)
+        """Steps between outputs along each spatial axis."""
+        self.padding = check_padding(padding, axes)
+        """A word, or a pair of numbers of zeros for each spatial axis."""
+        self.kernel_dilation = positive("kernel_dilation", kernel_dilation, axes)
+        """Distance between the elements of the kernel along each spatial axis."""
+        self.feature_group_count = feature_group_count
+        """Number of groups."""
+        self._start(in_features, out_features, kernel_size, feature_group_count, use_bias, config, rngs)
+
+    def __call__(
+        self, x: Float[Array, "*batch channels"], *, key: Noise | None = None
+    ) -> Float[Array, "*places features"]:
+        """Apply the layer.
+
+        Args:
+            x: Images ``(..., space, in)``: any number of batch axes, also none, the spatial axes, the channels.
+            key: Source of the noise; equal keys give equal outputs.
+
+        Returns:
+            Images ``(..., space, out)``, float32.
+
+        Raises:
+            ModuleError: If there is no key.
+            ConfigError: If the key is none.
+            DataError: If ``x`` is no array of real numbers.
+            ShapeError: If the last axis of ``x`` is not ``in_features``, or the kernel does not fit on the image.
+        """
+        x, key = self.checked(x, key)
+        images, batch = self._images(x)
+        window = Window(self.kernel_size, self.strides, self.kernel_dilation)
+        try:
+            seen = unfolded(images, window, self.padding)
+        except ShapeError as error:
+            raise ShapeError(f"{self._name()}: {error}") from None
+        y = self.multiply(seen, key)
+        return y.reshape(*batch, *y.shape[1:])
+
+    def _moves(self) -> str:
+        text = "" if max(self.strides) == 1 else f", strides={self.strides}"
+        text += "" if self.padding == "SAME" else f", padding={self.padding!r}"
+        text += "" if max(self.kernel_dilation) == 1 else f", kernel_dilation={self.kernel_dilation}"
+        return text + ("" if self.groups == 1 else f", feature_group_count={self.groups}")
+
+
+class AnalogConv1d(AnalogConv):
+    """:class:`AnalogConv` with one spatial axis; one number as ``kernel_size`` is enough."""
+
+    spatial = 1
+
+
+class AnalogConv2d(AnalogConv):
+    """:class:`AnalogConv` with two spatial axes; one number as ``kernel_size`` is for both."""
+
+    spatial = 2
+
+
+class AnalogConv3d(AnalogConv):
+    """:class:`AnalogConv` with three spatial axes; one number as ``kernel_size`` is for all."""
+
+    spatial = 3

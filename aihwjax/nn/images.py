@@ -1,0 +1,88 @@
+"""What stands between convolutions: the order of axes, and pooling."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float, Shaped
+
+from aihwjax.errors import ShapeError
+from aihwjax.nn.text import Readable
+from aihwjax.nn.unfolding import Padding, Sizes, check_padding, positive
+from aihwjax.tile.checks import as_numbers
+
+
+class ChannelsLast(Readable):
+    """Move the channels from behind the batch to the end: ``(n, channels, ...)`` to ``(n, ..., channels)``.
+
+    Data sets have their channels first, convolutions take them last.
+    """
+
+    def __init__(self) -> None:
+        pass
+
+    def __call__(self, x: Shaped[Array, "n channels *space"]) -> Shaped[Array, "n *space channels"]:
+        """Apply it."""
+        if jnp.ndim(x) < 2:
+            raise ShapeError(f"ChannelsLast: x has shape {jnp.shape(x)}: give (n, channels, ...)")
+        return jnp.moveaxis(as_numbers("ChannelsLast: x", x), 1, -1)
+
+    def describe(self) -> str:
+        """Return the text."""
+        return "ChannelsLast()"
+
+
+class _Pool(Readable):
+    """Base of pooling."""
+
+    def __init__(self, window_shape: Sizes = (2, 2), strides: Sizes | None = None, padding: Padding = "VALID") -> None:
+        self.window_shape = positive("window_shape", window_shape)
+        axes = len(self.window_shape)
+        self.strides = self.window_shape if strides is None else positive("strides", strides, axes)
+        self.padding = check_padding(padding, axes, ("SAME", "VALID"))
+
+    def _checked(self, x: Float[Array, "*batch channels"]) -> Float[Array, "*batch channels"]:
+        name, axes = type(self).__name__, len(self.window_shape)
+        if jnp.ndim(x) < axes + 1:
+            raise ShapeError(f"{name}: x has shape {jnp.shape(x)}: give (..., {'size, ' * axes}channels)")
+        return as_numbers(f"{name}: x", x)
+
+    def describe(self) -> str:
+        """Return the text."""
+        text = "" if self.strides == self.window_shape else f", strides={self.strides}"
+        text += "" if self.padding == "VALID" else f", padding={self.padding!r}"
+        return f"{type(self).__name__}({self.window_shape}{text})"
+
+
+class MaxPool(_Pool):
+    """The largest number of each window, channel by channel; channels are the last axis.
+
+    Args:
+        window_shape: Size of the window along each spatial axis.
+        strides: Steps between windows, for all axes or each; ``None``: the size of the window.
+        padding: ``"VALID"``, ``"SAME"``, or a pair of numbers for each axis.
+
+    Raises:
+        ConfigError: If an argument is not allowed.
+    """
+
+    def __call__(self, x: Float[Array, "*batch channels"]) -> Float[Array, "*places channels"]:
+        """Apply it."""
+        return nnx.max_pool(self._checked(x), self.window_shape, self.strides, self.padding)
+
+
+class AvgPool(_Pool):
+    """The mean of each window, channel by channel, zeros of the padding included; channels are the last axis.
+
+    Args:
+        window_shape: Size of the window along each spatial axis.
+        strides: Steps between windows, for all axes or each; ``None``: the size of the window.
+        padding: ``"VALID"``, ``"SAME"``, or a pair of numbers for each axis.
+
+    Raises:
+        ConfigError: If an argument is not allowed.
+    """
+
+    def __call__(self, x: Float[Array, "*batch channels"]) -> Float[Array, "*places channels"]:
+        """Apply it."""
+        return nnx.avg_pool(self._checked(x), self.window_shape, self.strides, self.padding)
