@@ -14,6 +14,7 @@ from aihwjax.nn.activations import (
     Softmax,
     Tanh,
 )
+from aihwjax.nn.calling import call
 from aihwjax.nn.containers import AnalogSequential
 from aihwjax.nn.conv import AnalogConv, AnalogConv1d, AnalogConv2d, AnalogConv3d
 from aihwjax.nn.conv_transpose import AnalogConvTranspose
@@ -58,6 +59,7 @@ __all__ = [
     "TileVariable",
     "analog_layers",
     "analog_tiles",
+    "call",
     "losses",
     "redraw",
     "scan",

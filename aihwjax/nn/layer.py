@@ -16,6 +16,7 @@ from aihwjax import moved, random
 from aihwjax.derivatives import on_derivative
 from aihwjax.errors import ConfigError, ModuleError, NonFiniteError, ShapeError
 from aihwjax.nn import slots
+from aihwjax.nn.calling import CallKey, next_key
 from aihwjax.nn.mapping import along, parts
 from aihwjax.nn.text import Readable
 from aihwjax.nn.tile import AnalogTile, device_name
@@ -97,6 +98,8 @@ class AnalogLayer(Readable):
         ]
         self.tiles = nnx.List(tiles)
         """The tiles: all output parts of the first input part, then of the second, and so on; group by group."""
+        self.call_key: CallKey | None = None
+        """Key for calls without one, while :func:`aihwjax.nn.call` runs."""
 
     if not TYPE_CHECKING:  # a type checker would take any name for one that is there
 
@@ -162,14 +165,20 @@ class AnalogLayer(Readable):
             ShapeError: If the last axis of ``x`` is not the number of inputs.
             NonFiniteError: If ``x`` has NaN or infinity (not checked inside a traced function).
         """
-        if key is None:
-            raise ModuleError(f"{self._name()} needs a key: call it as layer(x, key=jax.random.key(0))")
-        key = random.as_noise(key)
+        if key is None and self.call_key is None:
+            raise ModuleError(
+                f"{self._name()} needs a key: call it as layer(x, key=jax.random.key(0)), "
+                "or the model as aihwjax.nn.call(model, x, key=jax.random.key(0))"
+            )
+        key = None if key is None else random.as_noise(key)
         x = as_numbers(f"{self._name()}: x", x)
         shape = jnp.shape(x)
         if not shape or shape[-1] != self.in_features:
             raise ShapeError(f"{self._name()}: x has shape {shape}, give (..., {self.in_features})")
         require_finite(f"{self._name()}: x", x)
+        if key is None:
+            assert self.call_key is not None
+            key = next_key(self.call_key, self._name())
         return jnp.asarray(x, jnp.float32), key
 
     # ----------------------------------------------------------------- weights
@@ -262,6 +271,10 @@ class AnalogLayer(Readable):
         """
         for index, tile in enumerate(self.tiles):
             tile.redraw(config, key=random.derive(key, index))
+
+    def stacked(self) -> tuple[int, ...]:
+        """Return the leading axes of a stack of layers, such as ``nnx.vmap`` makes; ``()`` for one layer."""
+        return jnp.shape(self.tiles[0].state.get_value().weights)[:-2]
 
     def _blocks(self) -> list[tuple[AnalogTile, slice, slice]]:
         rows, columns = _slices(self.out_parts * self.groups), _slices(self.in_parts)

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from aihwjax.nn import slots
+from aihwjax.nn.calling import numbered, running
 from aihwjax.nn.slots import Recorder, Slots
 
 _Carry = TypeVar("_Carry")
@@ -28,7 +29,7 @@ def scan(
 
     Args:
         body: ``(carry, x) -> (carry, y)``; layers inside it need a key of their own for each step,
-            for instance from ``xs``.
+            for instance from ``xs``. Inside :func:`aihwjax.nn.call` they have one without being given it.
         init: First carry.
         xs: What to loop over; its leaves have the steps as first axis.
         length: Number of steps, if ``xs`` has no leaves.
@@ -36,6 +37,18 @@ def scan(
     Returns:
         The last carry and the stacked outputs.
     """
+    if running():
+        steps = length if length is not None else jnp.shape(jax.tree.leaves(xs)[0])[0]
+        step, after = numbered(body)
+        result = _scan(step, init, (jnp.arange(steps), xs), steps)
+        after()
+        return result
+    return _scan(body, init, xs, length)
+
+
+def _scan(
+    body: Callable[[_Carry, _X], tuple[_Carry, _Y]], init: _Carry, xs: _X, length: int | None
+) -> tuple[_Carry, _Y]:
     outer = slots.current()
     if outer is None:
         return lax.scan(body, init, xs, length)
