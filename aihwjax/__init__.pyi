@@ -70,6 +70,8 @@ from .experiments.data import MNIST10K as MNIST10K
 from .experiments.data import SVHN as SVHN
 from .experiments.data import FashionMNIST as FashionMNIST
 from .experiments.storing import load as load
+from .nn import convert_to_analog as convert_to_analog
+from .nn import convert_to_digital as convert_to_digital
 from .optim import analog_sgd as analog_sgd
 from .pulses import PulseType as PulseType
 from .pulses import UpdateMode as UpdateMode

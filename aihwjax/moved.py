@@ -16,7 +16,6 @@ NAMES = {
     "AnalogConv2d": "aj.nn.AnalogConv2d, whose images have their channels last",
     "AnalogConv3d": "aj.nn.AnalogConv3d, whose images have their channels last",
     "AnalogRNN": _NOT_YET,
-    "convert_to_analog": _NOT_YET,
     "LocalTrainer": "aj.LocalRunner, or the function aj.run_local",
     "parse_config": "aj.config.from_toml",
 }

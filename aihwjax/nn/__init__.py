@@ -18,10 +18,12 @@ from aihwjax.nn.calling import call
 from aihwjax.nn.containers import AnalogSequential
 from aihwjax.nn.conv import AnalogConv, AnalogConv1d, AnalogConv2d, AnalogConv3d
 from aihwjax.nn.conv_transpose import AnalogConvTranspose
+from aihwjax.nn.conversion import Conversion, convert_to_analog, convert_to_digital, plan_conversion
 from aihwjax.nn.gradients import Gradients, value_and_grad
 from aihwjax.nn.images import AvgPool, ChannelsLast, MaxPool
 from aihwjax.nn.layer import AnalogLayer
 from aihwjax.nn.linear import AnalogLinear
+from aihwjax.nn.linear_general import AnalogLinearGeneral
 from aihwjax.nn.paths import analog_layers, analog_tiles, redraw
 from aihwjax.nn.scan import scan
 from aihwjax.nn.tile import AnalogTile
@@ -36,10 +38,12 @@ __all__ = [
     "AnalogConvTranspose",
     "AnalogLayer",
     "AnalogLinear",
+    "AnalogLinearGeneral",
     "AnalogSequential",
     "AnalogTile",
     "AvgPool",
     "ChannelsLast",
+    "Conversion",
     "FixedInputRange",
     "Flatten",
     "Function",
@@ -60,7 +64,10 @@ __all__ = [
     "analog_layers",
     "analog_tiles",
     "call",
+    "convert_to_analog",
+    "convert_to_digital",
     "losses",
+    "plan_conversion",
     "redraw",
     "scan",
     "value_and_grad",

@@ -138,13 +138,14 @@ class AnalogConv(Convolving):
         self._start(in_features, out_features, kernel_size, feature_group_count, use_bias, config, rngs)
 
     def __call__(
-        self, x: Float[Array, "*batch channels"], *, key: Noise | None = None
+        self, x: Float[Array, "*batch channels"], *, key: Noise | None = None, out_sharding: None = None
     ) -> Float[Array, "*places features"]:
         """Apply the layer.
 
         Args:
             x: Images ``(..., space, in)``: any number of batch axes, also none, the spatial axes, the channels.
             key: Source of the noise; equal keys give equal outputs.
+            out_sharding: Not used; modules of Flax give it to their layers.
 
         Returns:
             Images ``(..., space, out)``, float32.

@@ -16,7 +16,7 @@ from aihwjax import moved, random
 from aihwjax.derivatives import on_derivative
 from aihwjax.errors import ConfigError, ModuleError, NonFiniteError, ShapeError
 from aihwjax.nn import slots
-from aihwjax.nn.calling import CallKey, next_key
+from aihwjax.nn.call_keys import CallKey, next_key
 from aihwjax.nn.mapping import along, parts
 from aihwjax.nn.text import Readable
 from aihwjax.nn.tile import AnalogTile, device_name
@@ -70,20 +70,22 @@ class AnalogLayer(Readable):
             raise ConfigError(f"config={config!r} is not allowed: give a TileConfig, such as SingleRPUConfig()")
         self.in_features = int(in_features)
         self.out_features = int(out_features)
+        self.rows = self.out_features
+        """Rows of the matrix."""
         self.columns = self.in_features if columns is None else int(columns)
         """Columns of the matrix ``(out, columns)``."""
         self.groups = int(groups)
         """Number of groups."""
         self.in_parts = parts(self.columns, config.mapping.max_input_size)
         """Inputs of each column of tiles of a group."""
-        self.out_parts = parts(self.out_features // self.groups, config.mapping.max_output_size)
+        self.out_parts = parts(self.rows // self.groups, config.mapping.max_output_size)
         """Outputs of each row of tiles of a group."""
         single = len(self.in_parts) == len(self.out_parts) == 1
         # spec: layers, section 2: an array turns an analog bias into a digital one
         self.analog_bias = bool(bias) and not config.mapping.digital_bias and single
         """Whether the bias is the last column of the tile."""
         digital = bias and not self.analog_bias
-        self.bias = nnx.Param(jnp.zeros((self.out_features,), jnp.float32)) if digital else None
+        self.bias = nnx.Param(jnp.zeros((self.rows,), jnp.float32)) if digital else None
         """Digital bias ``(out,)``, if there is one."""
         sizes = [(width, rows) for width in self.in_parts for rows in self.out_parts] * self.groups
         tiles = [
@@ -173,13 +175,19 @@ class AnalogLayer(Readable):
         key = None if key is None else random.as_noise(key)
         x = as_numbers(f"{self._name()}: x", x)
         shape = jnp.shape(x)
-        if not shape or shape[-1] != self.in_features:
-            raise ShapeError(f"{self._name()}: x has shape {shape}, give (..., {self.in_features})")
+        if not self._fits(shape):
+            raise ShapeError(f"{self._name()}: x has shape {shape}, give {self._wanted()}")
         require_finite(f"{self._name()}: x", x)
         if key is None:
             assert self.call_key is not None
             key = next_key(self.call_key, self._name())
         return jnp.asarray(x, jnp.float32), key
+
+    def _fits(self, shape: tuple[int, ...]) -> bool:
+        return bool(shape) and shape[-1] == self.in_features
+
+    def _wanted(self) -> str:
+        return f"(..., {self.in_features})"
 
     # ----------------------------------------------------------------- weights
     def analog_tiles(self) -> list[AnalogTile]:
@@ -215,15 +223,15 @@ class AnalogLayer(Readable):
             NonFiniteError: If a value is NaN or infinite.
             ModuleError: If a bias is given to a layer without one.
         """
-        matrix = self._shaped("weights", weights, (self.out_features, self.columns), check_finite)
+        matrix = self._shaped("weights", weights, (self.rows, self.columns), check_finite)
         if bias is not None:
             if self.bias is None and not self.analog_bias:
                 raise ModuleError(f"{self._name()} has no bias: give bias=None")
-            vector = self._shaped("bias", bias, (self.out_features,), check_finite)
+            vector = self._shaped("bias", bias, (self.rows,), check_finite)
             if self.bias is not None:
                 self.bias.set_value(vector)
         if self.analog_bias:
-            column = jnp.zeros((self.out_features,), jnp.float32) if bias is None else vector
+            column = jnp.zeros((self.rows,), jnp.float32) if bias is None else vector
             matrix = jnp.concatenate([matrix, column[:, None]], axis=1)
         for index, (tile, rows, columns) in enumerate(self._blocks()):
             tile.set_weights(

@@ -61,12 +61,15 @@ class AnalogLinear(AnalogLayer):
             check_finite=False,
         )
 
-    def __call__(self, x: Float[Array, "*batch in"], *, key: Noise | None = None) -> Float[Array, "*batch out"]:
+    def __call__(
+        self, x: Float[Array, "*batch in"], *, key: Noise | None = None, out_sharding: None = None
+    ) -> Float[Array, "*batch out"]:
         """Apply the layer.
 
         Args:
             x: Inputs ``(..., in)``, at least one axis.
             key: Source of the noise; equal keys give equal outputs.
+            out_sharding: Not used; modules of Flax give it to their layers.
 
         Returns:
             Outputs ``(..., out)``, float32.

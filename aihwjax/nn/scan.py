@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from aihwjax.nn import slots
-from aihwjax.nn.calling import numbered, running
+from aihwjax.nn.call_keys import numbered, running
 from aihwjax.nn.slots import Recorder, Slots
 
 _Carry = TypeVar("_Carry")

@@ -135,6 +135,13 @@ def convolutions(key: jax.Array) -> None:
     nn.value_and_grad(lambda model, x: (model(x, key=key) ** 2).sum())(model, jnp.moveaxis(images, -1, 1))
 
 
+def generals(key: jax.Array) -> None:
+    """Call a layer over several axes, converted, without a key of its own."""
+    model = nn.convert_to_analog(nnx.LinearGeneral((2, 3), 4, axis=(-2, -1), rngs=nnx.Rngs(0)), exact(), key=0)
+    nn.call(model, jnp.ones((5, 2, 3)), key=key)
+    nn.convert_to_digital(model)
+
+
 def wrong(_: jax.Array) -> None:
     """Call a function whose annotation is wrong."""
     from tests.shapes.wrong import first_column
@@ -175,6 +182,7 @@ CALLS: dict[str, Callable[[jax.Array], None]] = {
     "losses": losses,
     "activations": activations,
     "convolutions": convolutions,
+    "generals": generals,
     "wrong": wrong,
 }
 """What is called, by name, with a key."""

@@ -34,6 +34,7 @@ QUICK = (
     "losses",
     "activations",
     "convolutions",
+    "generals",
     "wrong",
 )
 
