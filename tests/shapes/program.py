@@ -137,9 +137,11 @@ def convolutions(key: jax.Array) -> None:
 
 def generals(key: jax.Array) -> None:
     """Call a layer over several axes, converted, without a key of its own."""
-    model = nn.convert_to_analog(nnx.LinearGeneral((2, 3), 4, axis=(-2, -1), rngs=nnx.Rngs(0)), exact(), key=0)
+    rngs = nnx.Rngs(0)
+    model = nn.convert_to_analog(nnx.LinearGeneral((2, 3), 4, axis=(-2, -1), rngs=rngs), exact(), key=0)
     nn.call(model, jnp.ones((5, 2, 3)), key=key)
-    nn.convert_to_digital(model)
+    layers = [nnx.Linear(2, 3, rngs=rngs), nnx.Conv(2, 3, (2,), rngs=rngs), nnx.ConvTranspose(2, 3, (2,), rngs=rngs)]
+    nn.convert_to_digital(nn.convert_to_analog(nnx.List([model, *layers]), exact(), key=0))
 
 
 def wrong(_: jax.Array) -> None:
