@@ -15,7 +15,7 @@ from jaxtyping import Float32, Float64, Int64
 from aihwjax import random, tile
 from aihwjax.devices.floating_point import FloatingPointDevice
 from aihwjax.errors import ConfigError
-from aihwjax.plot.style import BLUE, GREEN, GREY, RED, axes, drawn, panels
+from aihwjax.plot.style import BLUE, GREEN, GREY, RED, axes, drawn, number_ticks, panels
 from aihwjax.plot.subject import Seed, Subject, key_of, name_of, tile_config
 from aihwjax.random import derive
 from aihwjax.tile.config import TileConfig
@@ -180,6 +180,7 @@ def plot_mvm_error(error: MvmError | Subject | IOParameters, ax: Axes | None = N
     second.axvline(0, color=GREY, lw=0.6)
     spread = float(residuals.std())
     second.set(xlabel="analog − exact output", ylabel="outputs", title=f"standard deviation {spread:.3g}")
+    number_ticks(second)
     for ax, places, errors, colour, label in (
         (third, error.scales, error.scale_errors, RED, "scale of the input"),
         (fourth, error.sizes, error.size_errors, GREEN, "number of inputs"),
@@ -198,3 +199,4 @@ def _draw_scatter(error: MvmError, ax: Axes) -> None:
     limits = float(exact.min()), float(exact.max())
     ax.plot(limits, limits, color=GREY, lw=0.8)
     ax.set(xlabel="exact output", ylabel="analog output")
+    number_ticks(ax)
