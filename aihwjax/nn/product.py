@@ -21,6 +21,11 @@ from aihwjax.random import Noise
 from aihwjax.tile.config import TileConfig
 from aihwjax.tile.state import TileState
 
+FORWARD_MODE = (
+    "a layer has derivatives in reverse mode only (jax.grad, jax.vjp, jax.jacrev), since its backward product is the "
+    "analog one; for those in forward mode (jax.jvp, jax.jacfwd, jax.linearize) call aihwjax.tile.forward"
+)
+
 # compiled once for each kind of tile and shape: fast outside of jit, and the two traces of a gradient share them
 _forward_product = jax.jit(tile.forward_with_mask, static_argnames="training")
 _backward_product = jax.jit(tile.backward, static_argnames="training")
