@@ -17,7 +17,7 @@ from aihwjax.errors import ModuleError
 from aihwjax.nn import slots
 from aihwjax.nn.changes import changed, check_input_range, refuse_new_layout
 from aihwjax.nn.mapping import along, is_scaled, scale_down
-from aihwjax.nn.product import FORWARD_MODE, tile_inputs, tile_product, with_own_derivative
+from aihwjax.nn.product import refuse_forward_mode, tile_inputs, tile_product, with_own_derivative
 from aihwjax.nn.slots import Tag
 from aihwjax.nn.text import Readable
 from aihwjax.nn.variables import FixedInputRange, InputRange, InputRangeCount, TileConfigVariable, TileVariable
@@ -87,7 +87,7 @@ class AnalogTile(Readable):
         config, state, limit = self.config.get_value(), self.state.get_value(), self._range()
         operands = config, state, limit, x
         if slot is None:
-            operands = only_in_reverse(operands, FORWARD_MODE)
+            operands = only_in_reverse(operands, refuse_forward_mode)
         y = tile_product(self.analog_bias, *operands, slot, key)
         if slot is None:
             y = with_own_derivative(y, self.analog_bias, config, state, limit, x, key)

@@ -82,7 +82,7 @@ def test_errors_name_the_path_of_the_layer() -> None:
 def test_errors_of_values_and_of_other_libraries_name_the_layer() -> None:
     inner = nn.AnalogSequential(linear(exact()), nnx.Linear(5, 2, rngs=nnx.Rngs(0)))
     model = nn.AnalogSequential(nn.Tanh(), inner)
-    with pytest.raises(NonFiniteError, match=r"^layers/1/layers/0: AnalogLinear\(4, 3\): x has NaN"):
+    with pytest.raises(NonFiniteError, match=r"^layers/1/layers/0: AnalogLinear\(4, 3\): x has 8 NaN"):
         model(jnp.full((2, 4), jnp.nan), key=KEY)
     with pytest.raises(TypeError) as caught:
         model(jnp.ones((2, 4)), key=KEY)
