@@ -178,10 +178,11 @@ def _located(index: int, message: str) -> str:
 def _note(error: Exception, index: int, said: str) -> None:
     """Add the position of a layer to an error that a layer inside of it may have noted already."""
     notes = getattr(error, "__notes__", [])
-    if notes and notes[-1].startswith("layers/"):
-        notes[-1] = f"layers/{index}/{notes[-1]}"
-    else:
+    place = next((i for i, note in enumerate(notes) if note.startswith("layers/")), None)
+    if place is None:
         error.add_note(f"layers/{index}: {said}")
+    else:
+        notes[place] = f"layers/{index}/{notes[place]}"
 
 
 def _indented(text: str) -> str:
