@@ -169,11 +169,12 @@ def difference(first: Any, second: Any, path: str = "") -> list[str]:
 
 def _equal(first: Any, second: Any) -> bool:
     """Whether two values are the same, in single precision where one is an array: then it was in a program."""
+    if isinstance(first, tuple) and isinstance(second, tuple):
+        return len(first) == len(second) and all(map(_equal, first, second))
     if np.array_equal(first, second):
         return True
     if not any(isinstance(value, np.ndarray | jax.Array) for value in (first, second)):
         return False
-    arrays = [np.asarray(value) for value in (first, second)]
-    if not all(np.issubdtype(array.dtype, np.number) for array in arrays):
-        return False
-    return np.array_equal(*(array.astype(np.float32) for array in arrays))
+    before, after = np.asarray(first), np.asarray(second)
+    numbers = np.issubdtype(before.dtype, np.number) and np.issubdtype(after.dtype, np.number)
+    return bool(numbers) and np.array_equal(before.astype(np.float32), after.astype(np.float32))

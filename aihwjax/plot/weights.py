@@ -18,6 +18,7 @@ from aihwjax.errors import ConfigError, ShapeError
 from aihwjax.plot.style import GREY, PANEL_HEIGHT, axes, drawn, legend_above, number_ticks, panels
 from aihwjax.plot.subject import Seed, Subject, key_of, name_of, tile_config
 from aihwjax.random import derive
+from aihwjax.tile.checks import check_learning_rate
 from aihwjax.tile.config import TileConfig
 from aihwjax.typing import Key
 
@@ -66,13 +67,14 @@ def compute_weight_traces(
         key: Key or seed of everything random.
 
     Raises:
-        ConfigError: If a count is below 1 or the subject is not known.
+        ConfigError: If a count is below 1, the learning rate not allowed or the subject is not known.
     """
     for name, value in (("updates", updates), ("crosspoints", crosspoints), ("batch", batch)):
         if value < 1:
             raise ConfigError(f"{name}={value!r} is not allowed: give at least 1")
     if crosspoints > _SIZE:
         raise ConfigError(f"crosspoints={crosspoints!r} is not allowed: give at most {_SIZE}")
+    check_learning_rate(learning_rate)
     config = tile_config(subject)
     places = tuple((i, i) for i in range(crosspoints))
     readings, target = _train(config, key_of(key), jnp.asarray(learning_rate, jnp.float32), updates, batch, places)
