@@ -208,7 +208,7 @@ REFUSED = [
     ([*LAYERS, 1], 3, "model[1]", "class"),
     ([*LAYERS, 3], {"class": "Linear", "in_features": 4, "out_features": 9}, "model", "needs 10"),
     ([*LAYERS, 3], {"class": "Linear", "in_features": 4, "out_features": 10, "kernel_init": "x"}, "model[3]", "built"),
-    ([*LAYERS, 3], {"class": "Linear", "in_features": 5, "out_features": 10}, "model", "fit"),
+    ([*LAYERS, 3], {"class": "Linear", "in_features": 5, "out_features": 10}, "model[3]", "got shape (2, 4)"),
     ([*LAYERS, 3], {"class": "Conv", "kernel_size": 0}, "model[3].kernel_size", "at least 1"),
     ([*LAYERS, 3], {"class": "Conv", "kernel_size": [3, "3"]}, "model[3].kernel_size", "integers"),
     ([*LAYERS, 3], {"class": "Linear", "in_features": 4, "out_features": -1}, "model[3].out_features", "at least 1"),

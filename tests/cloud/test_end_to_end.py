@@ -143,9 +143,9 @@ def test_a_failed_experiment_says_why():
 
 def test_a_network_that_does_not_fit_is_refused_at_once():
     model = aj.nn.AnalogSequential(aj.nn.Flatten(), *list(networks.model(EXACT))[2:])
-    with pytest.raises(ApiResponseError, match=r"refused \(422\): .*model") as caught:
+    with pytest.raises(ApiResponseError, match=r"refused \(422\): .*layers/2: nnx.Linear") as caught:
         aj.run_cloud(networks.experiment(model=model))
-    assert caught.value.response.json()["error"]["field"] == "model"
+    assert caught.value.response.json()["error"]["field"] == "model[2]"
 
 
 def test_tokens_are_needed_and_checked(composer, token, monkeypatch):
