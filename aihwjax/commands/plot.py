@@ -211,6 +211,6 @@ def _write(figure: Figure, preset: str, output: Path, more: str = "") -> None:
     if figure.get_suptitle():
         figure.suptitle(name, fontsize=9)
     else:
-        figure.axes[0].set_title(name)
+        figure.axes[0].title.set_text(name)  # where it is, above the legend
     save(figure, output)
     print(f"wrote {output}")

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 
 import aihwjax as aj
-from aihwjax import plot
+from aihwjax import cli, plot
 from tests.marks import some
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -111,6 +111,17 @@ def test_legends_in_given_axes_are_beside_the_curves(kind: str) -> None:
         "learning curves": lambda ax: plot.plot_learning_curves({"first": run(9), "second": run(9)}, ax),
     }
     assert faults(drawings[kind](Figure().subplots())) == []
+
+
+@pytest.mark.parametrize("kind", ["device", "pulse-response", "step-size", "symmetry-point", "weights", "mvm-error"])
+def test_figures_of_the_command_line_are_legible(kind: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    drawn: list[Figure] = []
+    monkeypatch.setattr(plot, "save", lambda figure, path: drawn.append(figure))
+    less = {"weights": ["--updates", "20"], "mvm-error": ["--vectors", "8"]}.get(kind, [])
+    assert cli.main(["plot", kind, "SoftBoundsDevice", "-o", str(tmp_path / "a.svg"), *less]) == 0
+    (figure,) = drawn
+    assert (figure.get_suptitle() or figure.axes[0].get_title()).startswith("SoftBoundsDevice")
+    assert faults(figure) == []
 
 
 DOCUMENTED = ("pulse_response", "device", "step_size", "symmetry_point", "weights", "mvm_error", "learning_curves")

@@ -124,7 +124,9 @@ class _Operands(NamedTuple):
     stream: Stream
 
 
-def _readings(case: _Case, operands: _Operands, recorded: bool) -> tuple[jax.Array, jax.Array | None, Reading | None]:
+def _readings(
+    case: _Case, operands: _Operands, recorded: bool
+) -> tuple[jax.Array, jax.Array | None, Reading | None]:
     """Return outputs, mask and, if asked for, which round of each vector counted."""
     io, frozen, weights, x, running, stream = operands
     dac, adc = input_converter(io), output_converter(io)
