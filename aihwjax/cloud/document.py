@@ -50,6 +50,8 @@ KIND = BasicTraining.__name__
 _ENTRIES = ("format", "kind", "experiment", "model", "parameters", "metrics")
 _MOST_DEPTH = 64
 _BOUNDS = {"batch_size": (1, 1_000_000), "epochs": (0, 2**31 - 1), "max_elements_train": (0, 2**31 - 1)}
+_LARGEST_SINGLE = float(np.finfo(np.float32).max)
+"""Above it a number is infinite in single precision."""
 _METRICS = tuple(name for name in STANDARD if name != "accuracy")  # of a regression there is none
 
 
@@ -255,7 +257,9 @@ def _check_top(document: Mapping[str, Any]) -> None:
 
 def _check_finite(document: Mapping[str, Any]) -> None:
     for path, value in _leaves(document, ""):
-        if not _finite(value):
+        # metrics are only told, all else is computed with
+        single = path.startswith("metrics") or not isinstance(value, float) or abs(value) <= _LARGEST_SINGLE
+        if not (_finite(value) and single):
             raise ArchiveError(f"{path} is NaN, infinite or too large: give a finite number", path)
 
 
