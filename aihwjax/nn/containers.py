@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from typing import TypeAlias
 
 import jax
-import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Shaped
 
@@ -93,7 +92,7 @@ class AnalogSequential(Readable):
             except AihwjaxError as error:
                 raise type(error)(_located(index, str(error))) from None
             except Exception as error:  # layers of other libraries say it in their own way
-                _note(error, index, f"{module_text(layer)} got shape {jnp.shape(x)}")
+                _note(error, index, f"{module_text(layer)} got shape {getattr(x, 'shape', None)}")
                 raise
         return x
 
