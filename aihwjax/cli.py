@@ -49,6 +49,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         print(f"aihwjax: {error.filename or 'a file'}: {error.strerror or error}", file=sys.stderr)
         return 2
+    except MemoryError as error:
+        print(f"aihwjax: there is not enough memory: {' '.join(str(error).split()) or 'give less'}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt as interruption:
         print(f"aihwjax: interrupted{interruption}", file=sys.stderr)
         return 130

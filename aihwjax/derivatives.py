@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.custom_derivatives import SymbolicZero
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir
 
 _T = TypeVar("_T")
 
@@ -92,6 +94,45 @@ def with_further_derivative(
 
     same.defjvp(rule, symbolic_zeros=True)
     return same(y, [leaves[i] for i in seen_places], [leaves[i] for i in other_places])
+
+
+def only_in_reverse(values: _T, refuse: Callable[[], NoReturn]) -> _T:
+    """Return ``values``; a derivative of theirs in forward mode is refused, one in reverse mode goes through.
+
+    Costs nothing in a compiled program, and nothing where nothing is traced.
+
+    Args:
+        values: A pytree. Of it only traced floating-point arrays can move.
+        refuse: Raises an error; called in forward mode when the derivative is computed, at once, or when the
+            program around it is compiled. The same function each time, or programs are traced again.
+    """
+    leaves, tree = jax.tree.flatten(values)
+    seen = {id(leaf) for leaf in _traced(values)}
+    return jax.tree.unflatten(tree, [_guarded(leaf, refuse) if id(leaf) in seen else leaf for leaf in leaves])
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(1,))
+def _guarded(value: jax.Array, refuse: Callable[[], NoReturn]) -> jax.Array:
+    return value
+
+
+@_guarded.defjvp
+def _guard(refuse: Callable[[], NoReturn], primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
+    # the value without a guard of its own: forward over reverse is allowed, since it differentiates the rule
+    return primals[0], _reverse_p.bind(tangents[0], refuse=refuse)
+
+
+def _refuse(*_: Any, refuse: Callable[[], NoReturn]) -> NoReturn:
+    refuse()
+
+
+_reverse_p = Primitive("only_in_reverse")
+"""The identity of a tangent. Transposing removes it, so in reverse mode it is never computed."""
+_reverse_p.def_abstract_eval(lambda aval, *, refuse: aval)
+_reverse_p.def_impl(_refuse)
+mlir.register_lowering(_reverse_p, _refuse)
+batching.defvectorized(_reverse_p)
+ad.deflinear2(_reverse_p, lambda cotangent, _, *, refuse: [cotangent])
 
 
 def _traced(values: Any) -> list[Any]:

@@ -222,10 +222,11 @@ def as_key(key: Key | int, name: str = "key") -> Key:
     Raises:
         ConfigError: If it is neither, or several keys.
     """
-    problem = ""
+    problem, whole = "", "a whole number"
     if isinstance(key, int | np.integer) and not isinstance(key, bool):
         if -(2**63) <= key < 2**63:
             return jax.random.key(int(key))
+        whole += " of 64 bits"
     elif isinstance(key, jax.Array | np.ndarray):
         typed = jax.dtypes.issubdtype(key.dtype, jax.dtypes.prng_key)
         raw = not typed and key.dtype == np.uint32 and key.shape == (_raw_words(),)
@@ -237,7 +238,7 @@ def as_key(key: Key | int, name: str = "key") -> Key:
     text = " ".join(repr(key).split())
     text = text if len(text) <= 60 else text[:57] + "..."
     hint = ", such as rngs()" if type(key).__name__ in ("Rngs", "RngStream") else ", such as jax.random.key(0)"
-    raise ConfigError(f"{name}={text}{problem} is not allowed: give one JAX key{hint}, or a whole number")
+    raise ConfigError(f"{name}={text}{problem} is not allowed: give one JAX key{hint}, or {whole}")
 
 
 def _raw_words() -> int:

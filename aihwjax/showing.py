@@ -146,6 +146,23 @@ def is_default(value: Any, field: dataclasses.Field[Any]) -> bool:
     return field.default_factory is not dataclasses.MISSING and _same(value, field.default_factory())
 
 
+def plain(values: Any) -> Any:
+    """Return numbers of arrays as Python's: those of single precision as their shortest decimals, 0.1 for 0.1.
+
+    In single precision they are the same numbers again.
+
+    Args:
+        values: A number or a NumPy or JAX array.
+
+    Returns:
+        A number, or nested lists of numbers.
+    """
+    array = np.asarray(values)
+    if array.dtype == np.float32:
+        array = np.reshape([float(str(value)) for value in array.ravel()], array.shape)
+    return array.tolist()
+
+
 def _same(first: Any, second: Any) -> bool:
     if isinstance(first, _PLAIN):
         return isinstance(second, _PLAIN) and first == second

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import html
 import json
 import re
 import tempfile
 from pathlib import Path
+from typing import Any
 
-import notebook_pages  # beside this file
+import http_reference  # these are beside this file
+import notebook_pages
 from latex2mathml.converter import convert
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
@@ -32,12 +35,13 @@ def api_pages() -> dict[str, list[str]]:
     return pages
 
 
-def http_interface() -> str:
+@functools.cache
+def http_interface() -> dict[str, Any]:
     """Return the composer's OpenAPI document."""
     from aihwjax.server.faces.app import create_app
     from aihwjax.server.settings import ServerSettings
 
-    return json.dumps(create_app(ServerSettings(Path(tempfile.gettempdir()))).openapi())
+    return create_app(ServerSettings(Path(tempfile.gettempdir()))).openapi()
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
@@ -56,8 +60,22 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         files.append(File.generated(config, f"api/{page}.md", content=content))
     for file in notebook_pages.files(config):
         files.append(file)
-    files.append(File.generated(config, "openapi.json", content=http_interface()))
+    files.append(File.generated(config, "openapi.json", content=json.dumps(http_interface())))
     return files
+
+
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Put the calls of the HTTP interface into its page."""
+    if http_reference.PLACE not in markdown:
+        return markdown
+    return markdown.replace(http_reference.PLACE, http_reference.markdown(http_interface()))
+
+
+def on_post_build(config: MkDocsConfig) -> None:
+    """Write the index of the search as a script as well: a page that is opened as a file can't fetch anything."""
+    folder = Path(config.site_dir) / "search"
+    index = (folder / "search_index.json").read_text(encoding="utf-8")
+    (folder / "search_index.js").write_text(f"var __index = {index}", encoding="utf-8")
 
 
 def on_page_content(content: str, page: Page, config: MkDocsConfig, files: Files) -> str:

@@ -278,7 +278,7 @@ def test_a_stream_of_rngs_draws_like_the_whole() -> None:
 
 TARGETS = [
     (np.array([0.5, 1.0]), "label 0.5 at index 0; allowed: whole numbers, or floating-point targets .* y[:, None]"),
-    (np.array([[1], [2]]), "floating-point targets (N, k), such as y.astype(float)"),
+    (np.array([[1], [2]]), "0 and 1 for several labels (N, k), or floating-point targets (N, k), such as"),
     (np.array([1.0, 2.0]), "mse_loss: predictions (2, 1) and targets (2,) do not fit: .* such as targets[:, None]"),
     (np.array([1, 2]), "mse_loss: predictions (2, 1) and targets (2,) do not fit: .* such as targets[:, None]"),
 ]

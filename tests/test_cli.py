@@ -127,6 +127,11 @@ BAD = [
     (["train", "CONFIG", "--set", "model.layers.1.in_features=80"], ["layers/1", "(2, 784)", "(..., 80)"]),
     (["train", "CONFIG", "--set", "model.layers.1.out_features=5"], ["label 9 is out of range", "0 to 4"]),
     (["train", "CONFIG", "--set", "max_elements_train=-1"], ["max_elements_train=-1"]),
+    (
+        ["train", "CONFIG", "--set", "model.layers.1.class=Linear", "--set", "model.layers.1.in_features=80"],
+        ["layers/1: nnx.Linear(in_features=80", "got shape (2, 784)"],
+    ),
+    (["train", "CONFIG", "--key", "99999999999999999999"], ["key=99999999999999999999", "a whole number of 64 bits"]),
     (["train", "CONFIG", "--output", "CONFIG"], ["cannot write into the folder", "experiment.toml"]),
     (["fidelity", "nowhere"], ["folder='nowhere'"]),
 ]

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 import aihwjax as aj
@@ -16,6 +20,33 @@ def test_what_differs_from_the_defaults_is_shown() -> None:
     assert str(config) == repr(config)
     assert repr(aj.IOParameters()) == "IOParameters()"
     assert "[0.1" in repr(aj.SoftBoundsDevice(dw_min=jnp.array([0.1, 0.2])))
+
+
+SINGLE = {
+    "NumPy's number": np.float32(0.1),
+    "an array of one": jnp.float32(0.1),
+    "an array": jnp.array([0.1, 0.7]),
+    "many": np.full(300, 0.1, np.float32),
+}
+
+
+@pytest.mark.parametrize("value", SINGLE.values(), ids=SINGLE)
+def test_numbers_in_single_precision_are_shown_as_they_were_given(value: Any) -> None:
+    config = aj.SoftBoundsDevice(dw_min=value)
+    negative = pytest.raises(aj.ConfigError, match=r"dw_min=.*-0\.1\b.* is not allowed: give greater than 0")
+    with negative as refused:
+        aj.SoftBoundsDevice(dw_min=-value)
+    other = "\n".join(aj.config.difference(config, aj.SoftBoundsDevice(dw_min=0.5)))
+    for text in (repr(config), aj.config.whole(config), aj.config.to_toml(config), other, str(refused.value)):
+        assert "0.1" in text and "0.10000000" not in text and "0.69999" not in text
+    assert "\n" not in repr(config) + str(refused.value)
+    again = aj.config.from_json(aj.config.to_json(config))
+    np.testing.assert_array_equal(np.asarray(again.dw_min, np.float32), np.asarray(value))
+
+
+def test_what_went_through_a_program_differs_in_nothing() -> None:
+    config = aj.SingleRPUConfig(device=aj.SoftBoundsDevice(dw_min=0.1))
+    assert aj.config.difference(config, jax.jit(lambda config: config)(config)) == []
 
 
 @pytest.mark.parametrize("name", presets.names())

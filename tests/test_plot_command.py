@@ -77,6 +77,18 @@ def test_a_class_of_devices_by_its_name(folder: Path, capsys: pytest.CaptureFixt
     assert capsys.readouterr().out == "wrote a.svg\n"
 
 
+@pytest.mark.parametrize("name", ["SoftBoundsDevice", "EcRamPresetDevice"])
+def test_a_device_without_converters_says_whose_are_drawn(
+    name: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = "default converters of a tile"
+    assert cli.main(["plot", "mvm-error", name, "-o", "a.svg", "--in-size", "16", "--vectors", "8"]) == 0
+    assert f"{name}, {said}" in (folder / "a.svg").read_text()
+    assert said in capsys.readouterr().out
+    assert cli.main(["plot", "mvm-error", "tile.toml", "-o", "b.svg", "--in-size", "16", "--vectors", "8"]) == 0
+    assert said not in (folder / "b.svg").read_text() + capsys.readouterr().out
+
+
 BAD = [
     (["step-size", "SoftBoundDevice", "-o", "a.png"], ["preset or device", "did you mean 'SoftBoundsDevice'?"]),
     (["device", "tile.toml"], ["--output"]),
@@ -87,6 +99,8 @@ BAD = [
     (["step-size", "PresetUpdateParameters", "-o", "a.png"], ["cannot be drawn", "UpdateParameters"]),
     (["step-size", "tile.toml", "-o", "a.png", "--set", "device.dw_mi=1"], ["dw_mi", "did you mean 'dw_min'?"]),
     (["step-size", "tile.toml", "-o", "a.png", "--crosspoints", "0"], ["crosspoints=0"]),
+    (["weights", "tile.toml", "-o", "a.png", "--learning-rate", "nan"], ["learning_rate=nan"]),
+    (["pulse-response", "tile.toml", "-o", "a.png", "--pulses", f"{10**15}"], ["there is not enough memory"]),
     (["learning-curve", "-o", "a.png"], ["there is no run"]),
     (["learning-curve", "nowhere", "-o", "a.png"], ["nowhere", "No such file"]),
 ]

@@ -31,6 +31,7 @@ from flax import nnx
 from aihwjax.cloud import abstract
 from aihwjax.cloud.keys import key_entry, run_key
 from aihwjax.cloud.sendable import dataset_name, learning_rate, loss_entry
+from aihwjax.config import LARGEST
 from aihwjax.errors import AihwjaxError, ArchiveError, ConfigError, DataError
 from aihwjax.experiments import data
 from aihwjax.experiments.architecture import from_document as model_from_document
@@ -49,6 +50,8 @@ KIND = BasicTraining.__name__
 _ENTRIES = ("format", "kind", "experiment", "model", "parameters", "metrics")
 _MOST_DEPTH = 64
 _BOUNDS = {"batch_size": (1, 1_000_000), "epochs": (0, 2**31 - 1), "max_elements_train": (0, 2**31 - 1)}
+_LARGEST_SINGLE = float(np.finfo(np.float32).max)
+"""Above it a number is infinite in single precision."""
 _METRICS = tuple(name for name in STANDARD if name != "accuracy")  # of a regression there is none
 
 
@@ -223,18 +226,17 @@ def loads(text: str | bytes) -> dict[str, Any]:
     """Return the document of JSON text, unchecked but for being JSON.
 
     Raises:
-        ArchiveError: If it is no JSON object, or has NaN or infinity.
+        ArchiveError: If it is no JSON object, or has NaN or infinity; then it has the path of that number.
     """
     try:
-        document = json.loads(text, parse_constant=_no_constant)
-    except ArchiveError:
-        raise
+        document = json.loads(text)  # Python's reader takes NaN and Infinity, and 1e999 is infinite
     except RecursionError:
         raise ArchiveError("the document is too deep") from None
     except ValueError as error:  # also of text that is not UTF-8
         raise ArchiveError(f"the document is not valid JSON: {error}") from None
     if not isinstance(document, dict):
         raise ArchiveError(f"the document is a {type(document).__name__}: give an object")
+    _check_finite(document)
     return document
 
 
@@ -242,9 +244,7 @@ def loads(text: str | bytes) -> dict[str, Any]:
 def _check_top(document: Mapping[str, Any]) -> None:
     if not isinstance(document, Mapping):
         raise ArchiveError(f"the document is a {type(document).__name__}: give an object")
-    for path, value in _leaves(document, ""):
-        if not _finite(value):
-            raise ArchiveError(f"{path} is NaN, infinite or too large: give a finite number", path)
+    _check_finite(document)
     with _at(None):
         check_names(document, _ENTRIES, "the document")
     for name, wanted in (("format", FORMAT), ("kind", KIND)):
@@ -253,6 +253,14 @@ def _check_top(document: Mapping[str, Any]) -> None:
     for name in ("experiment", "model"):
         if not isinstance(document.get(name), Mapping):
             raise ArchiveError(f"{name} is missing: give a table", name)
+
+
+def _check_finite(document: Mapping[str, Any]) -> None:
+    for path, value in _leaves(document, ""):
+        # metrics are only told, all else is computed with
+        single = path.startswith("metrics") or not isinstance(value, float) or abs(value) <= _LARGEST_SINGLE
+        if not (_finite(value) and single):
+            raise ArchiveError(f"{path} is NaN, infinite or too large: give a finite number", path)
 
 
 def _settings(entries: Mapping[str, Any]) -> dict[str, Any]:
@@ -269,8 +277,8 @@ def _settings(entries: Mapping[str, Any]) -> dict[str, Any]:
             if name in _BOUNDS and not _BOUNDS[name][0] <= value <= _BOUNDS[name][1]:
                 least, most = _BOUNDS[name]
                 raise ConfigError(f"experiment.{name}={value} is not allowed: give {least} to {most}")
-            if name == "learning_rate" and not 0 <= value < math.inf:
-                raise ConfigError(f"experiment.{name}={value} is not allowed: give a finite number of at least 0")
+            if name == "learning_rate" and not 0 <= value <= LARGEST:  # as in training
+                raise ConfigError(f"experiment.{name}={value} is not allowed: give 0 to {LARGEST:g}")
             if name == "loss_function":
                 check_loss(value)
             if name == "dataset" and data.by_name(_catalogued(value)).name not in data.names():
@@ -356,10 +364,6 @@ def _count(value: Any) -> int:
 def _short(value: Any) -> str:
     text = " ".join(repr(value).split())
     return text if len(text) <= 60 else text[:57] + "..."
-
-
-def _no_constant(name: str) -> None:
-    raise ArchiveError(f"the document has the number {name}: give finite numbers")
 
 
 @contextlib.contextmanager

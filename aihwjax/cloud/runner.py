@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import re
 import tempfile
 import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 from aihwjax.cloud.experiment import CloudExperiment
 from aihwjax.cloud.session import Session
@@ -106,9 +106,13 @@ class CloudRunner:
             ApiResponseError: If there is none, or several begin so.
             CloudError: If the composer does not tell.
         """
-        if not experiment_id.isalnum():
-            raise ConfigError(f"id={experiment_id!r} is not allowed: give the id of an experiment, or its start")
-        return CloudExperiment(self._session, self._session.get(f"experiments/{quote(experiment_id, safe='')}"))
+        start = experiment_id.strip().lower()
+        if not re.fullmatch("[0-9a-f]{4,32}", start):
+            raise ConfigError(
+                f"id={experiment_id!r} is not allowed: give the id of an experiment, 32 hexadecimal digits, "
+                "or its start, at least 4 of them"
+            )
+        return CloudExperiment(self._session, self._session.get(f"experiments/{start}"))
 
     def list_experiments(self, status: str | None = None, limit: int | None = None) -> list[CloudExperiment]:
         """Return the user's experiments, newest first.

@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from cyclopts import App, Parameter
-from cyclopts.types import NonNegativeInt, PositiveFloat, PositiveInt
+from cyclopts import App, Parameter, validators
+from cyclopts.types import NonNegativeInt, PositiveInt
 
 if TYPE_CHECKING:
     from aihwjax.server.core.service import Composer
@@ -22,6 +22,8 @@ token = App(name="token", help="Make, list and revoke the tokens by which users 
 app.command(token)
 
 _PLAIN = Parameter(negative=())
+_Positive = Annotated[float, Parameter(validator=validators.Number(gt=0, lte=1e9))]
+"""A number above 0 that is finite, in whatever unit."""
 _GIB = 1 << 30
 _MIB = 1 << 20
 
@@ -52,9 +54,9 @@ class Work:
     """Address of the Ray cluster."""
     attempts: PositiveInt = 3
     """How often a job is started without finishing an epoch before it has failed."""
-    lease: PositiveFloat = 30.0
+    lease: _Positive = 30.0
     """Seconds without a word from its worker after which a job is given to another."""
-    memory: PositiveFloat = 16.0
+    memory: _Positive = 16.0
     """Most GiB of memory of a job."""
 
 
@@ -68,9 +70,9 @@ def serve(
     work: Work = Work(),
     max_jobs: PositiveInt = 1000,
     max_queue: PositiveInt = 10_000,
-    max_upload: PositiveFloat = 256.0,
-    max_parameters: PositiveFloat = 1024.0,
-    max_hours: PositiveFloat = 168.0,
+    max_upload: _Positive = 256.0,
+    max_parameters: _Positive = 1024.0,
+    max_hours: _Positive = 168.0,
 ) -> None:
     """Run a composer: its interface for programs, its pages, and workers for its jobs.
 
@@ -129,10 +131,10 @@ def create(
     *,
     place: Place = Place(),
     scope: Literal["user", "admin", "worker"] = "user",
-    days: PositiveFloat | None = None,
+    days: _Positive | None = None,
     max_jobs: PositiveInt | None = None,
-    max_upload: PositiveFloat | None = None,
-    max_hours: PositiveFloat | None = None,
+    max_upload: _Positive | None = None,
+    max_hours: _Positive | None = None,
     json: Annotated[bool, _PLAIN] = False,
 ) -> None:
     """Make a token for a user and print it; it cannot be had again. Works while the server runs.

@@ -128,16 +128,23 @@ def mvm_error(preset: str, /, *, options: Options, in_size: int = 256, vectors: 
     """Draw the error of the forward product against the exact one.
 
     Args:
-        preset: Name of a preset of a tile, device or product, or a TOML file with a section tile.
+        preset: Name of a preset of a tile or product, or a TOML file with a section tile; of a device, which has
+            no converters, a tile with the default ones is drawn.
         options: Output, changes and key.
         in_size: Number of inputs.
         vectors: Number of input vectors.
     """
     config = _prepared(preset, options)
+    from aihwjax.devices import Device
     from aihwjax.plot import compute_mvm_error, plot_mvm_error
+    from aihwjax.plot.mvm_error import DEFAULT_CONVERTERS
+    from aihwjax.plot.subject import named
 
     error = compute_mvm_error(config, in_size=in_size, vectors=vectors, key=options.key)
-    _write(plot_mvm_error(error), preset, options.output)
+    without = not preset.endswith(".toml") and isinstance(named(preset), Device)
+    _write(plot_mvm_error(error), preset, options.output, f", {DEFAULT_CONVERTERS}" if without else "")
+    if without:
+        print(f"{preset} is a device and has no converters: these are the {DEFAULT_CONVERTERS}")
 
 
 @app.command
@@ -196,14 +203,14 @@ def _tile_of_preset(name: str) -> Mapping[str, Any]:
     raise ConfigError(f"{name!r} cannot be drawn: it is a preset of {type(found).__name__}, not of a device or tile")
 
 
-def _write(figure: Figure, preset: str, output: Path) -> None:
-    """Write the figure under the name that the user gave."""
+def _write(figure: Figure, preset: str, output: Path, more: str = "") -> None:
+    """Write the figure under the name that the user gave, and more."""
     from aihwjax.plot import save
 
-    name = Path(preset).stem if preset.endswith(".toml") else preset
+    name = (Path(preset).stem if preset.endswith(".toml") else preset) + more
     if figure.get_suptitle():
         figure.suptitle(name, fontsize=9)
     else:
-        figure.axes[0].set_title(name)
+        figure.axes[0].title.set_text(name)  # where it is, above the legend
     save(figure, output)
     print(f"wrote {output}")

@@ -101,7 +101,8 @@ def _print_one(entry: Preset) -> None:
     console.print()
     console.print(Text(entry.text))
     console.print()
-    table = Table("field", "value", box=box.SIMPLE_HEAD, title=f"{type(config).__name__}, where not the default")
+    console.print(Text(f"{type(config).__name__}, where not the default", style="italic"))
+    table = Table("field", "value", box=box.SIMPLE_HEAD)
     for path, value in _shortened(differing(config)).items():
         table.add_row(escape(path), escape(_word(value)))
     console.print(table)

@@ -294,9 +294,9 @@ def _clean_number(where: str, value: Any, info: _NumberInfo) -> Any:
         value = np.asarray(value)
     allowed = "a number" if isinstance(value, bool | str) or value is None else info.problem(value)
     if allowed is not None:
-        raise ConfigError(f"{where}={value!r} is not allowed: give {allowed}")
+        raise ConfigError(f"{where}={' '.join(repr(value).split())} is not allowed: give {allowed}")
     if isinstance(value, np.generic) or _is_plain(value):
-        return int(value) if info.integer else float(value)
+        return int(value) if info.integer else float(showing.plain(value))
     return value
 
 

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import jax
 import numpy as np
 
-from aihwjax import catalogue
+from aihwjax import catalogue, showing
 from aihwjax.config.core import Config, known_fields, registered
 from aihwjax.errors import ConfigError, nearest
 
@@ -56,7 +56,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, tuple | list):
         return [_plain(entry) for entry in value]
     if isinstance(value, np.ndarray | jax.Array | np.generic):
-        return np.asarray(value).tolist()
+        return showing.plain(value)
     return value
 
 
@@ -164,4 +164,17 @@ def difference(first: Any, second: Any, path: str = "") -> list[str]:
             return [f"{path}: {len(first)} entries -> {len(second)}"]
         pairs = enumerate(zip(first, second, strict=True))
         return [line for i, (a, b) in pairs for line in difference(a, b, f"{path}.{i}")]
-    return [] if np.array_equal(first, second) else [f"{path}: {_plain(first)!r} -> {_plain(second)!r}"]
+    return [] if _equal(first, second) else [f"{path}: {_plain(first)!r} -> {_plain(second)!r}"]
+
+
+def _equal(first: Any, second: Any) -> bool:
+    """Whether two values are the same, in single precision where one is an array: then it was in a program."""
+    if isinstance(first, tuple) and isinstance(second, tuple):
+        return len(first) == len(second) and all(map(_equal, first, second))
+    if np.array_equal(first, second):
+        return True
+    if not any(isinstance(value, np.ndarray | jax.Array) for value in (first, second)):
+        return False
+    before, after = np.asarray(first), np.asarray(second)
+    numbers = np.issubdtype(before.dtype, np.number) and np.issubdtype(after.dtype, np.number)
+    return bool(numbers) and np.array_equal(before.astype(np.float32), after.astype(np.float32))

@@ -47,6 +47,7 @@ from aihwjax.errors import ConfigError, nearest
 from aihwjax.experiments.architecture import from_document, registry, takes
 from aihwjax.experiments.entries import SETTINGS, check_names, check_settings, table
 from aihwjax.experiments.training import BasicTraining
+from aihwjax.random import as_key
 from aihwjax.tile.config import TileConfig
 
 _SECTIONS = ("experiment", "model", "tile")
@@ -124,6 +125,7 @@ def build(document: Mapping[str, Any], key: int | None = None) -> ExperimentFile
     settings = check_settings(table(document, "experiment"))
     seed = settings.pop("key", 0) if key is None else key
     settings.pop("key", None)
+    as_key(seed)  # refuses what is too large for a seed
     limit = settings.pop("max_elements_train", 0)
     if "dataset" not in settings:
         raise ConfigError("experiment.dataset is missing: give the name of a data set, such as 'mnist10k'")

@@ -21,12 +21,20 @@ def prediction(model: nnx.Module, x: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStru
         x: Shape and type of two inputs, ``(2, ...)``.
 
     Raises:
-        DataError: If the output is not one vector an example.
+        DataError: If the output is not one vector an example, or a layer of another library refuses its input.
         ShapeError: If the input does not fit a layer; names the layer's path.
     """
     graph, state = nnx.split(model)
     apply = lambda state, x, key: loop.call(nnx.merge(graph, state), x, key)  # noqa: E731
-    output = jax.eval_shape(apply, state, x, jax.random.key(0))
+    try:
+        output = jax.eval_shape(apply, state, x, jax.random.key(0))
+    except AihwjaxError:
+        raise
+    except Exception as error:  # what layers of other libraries raise can be anything
+        whole = f"the model does not fit inputs {x.shape}"
+        where = next((note for note in getattr(error, "__notes__", []) if note.startswith("layers/")), whole)
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise DataError(f"{where}: {reason}") from error
     if output.ndim < 2 or output.shape[0] != 2:
         raise DataError(f"the model's output for 2 examples has shape {output.shape}: give a model with (n, k)")
     return output

@@ -12,7 +12,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Shaped
 
 from aihwjax import random
-from aihwjax.errors import DataError, ModuleError, NonFiniteError, ShapeError, nearest
+from aihwjax.errors import AihwjaxError, DataError, ModuleError, NonFiniteError, ShapeError, nearest
 from aihwjax.nn.activations import Function
 from aihwjax.nn.layer import AnalogLayer
 from aihwjax.nn.paths import analog_layers, noise_engine
@@ -75,7 +75,10 @@ class AnalogSequential(Readable):
             ModuleError: If a layer needs a key and there is none.
             ConfigError: If the key is none.
             DataError: If ``x`` is no array of real numbers.
-            ShapeError: If an input does not fit an analog layer; the message has the layer's path.
+            ShapeError: If an input does not fit an analog layer.
+            NonFiniteError: If an analog layer gets NaN or infinity (not checked inside a traced function).
+
+        All messages have the layer's path; what layers of other libraries raise has a note with it.
         """
         key = None if key is None else random.as_noise(key)
         if key is not None and not isinstance(key, Stream) and noise_engine(self) is NoiseEngine.COUNTER:
@@ -86,8 +89,11 @@ class AnalogSequential(Readable):
                     x = layer(x, key=None if key is None else random.derive(key, index))
                 else:
                     x = layer(x)
-            except (ShapeError, ModuleError, DataError) as error:
+            except AihwjaxError as error:
                 raise type(error)(_located(index, str(error))) from None
+            except Exception as error:  # layers of other libraries say it in their own way
+                _note(error, index, f"{module_text(layer)} got shape {getattr(x, 'shape', None)}")
+                raise
         return x
 
     def __len__(self) -> int:
@@ -166,6 +172,16 @@ class AnalogSequential(Readable):
 def _located(index: int, message: str) -> str:
     """Put the position of a layer in front of a message that may have a path already."""
     return f"layers/{index}{'/' if message.startswith('layers/') else ': '}{message}"
+
+
+def _note(error: Exception, index: int, said: str) -> None:
+    """Add the position of a layer to an error that a layer inside of it may have noted already."""
+    notes = getattr(error, "__notes__", [])
+    place = next((i for i, note in enumerate(notes) if note.startswith("layers/")), None)
+    if place is None:
+        error.add_note(f"layers/{index}: {said}")
+    else:
+        notes[place] = f"layers/{index}/{notes[place]}"
 
 
 def _indented(text: str) -> str:

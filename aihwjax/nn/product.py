@@ -7,7 +7,7 @@ rule also hands x and d to the update through the slot (see :mod:`aihwjax.nn.slo
 from __future__ import annotations
 
 import functools
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +15,7 @@ from jaxtyping import Array, Bool, Float
 
 from aihwjax import random, tile
 from aihwjax.derivatives import with_further_derivative
+from aihwjax.errors import ModuleError
 from aihwjax.nn.mapping import along
 from aihwjax.nn.slots import Slot
 from aihwjax.random import Noise
@@ -125,6 +126,18 @@ def _backward(
 
 
 tile_product.defvjp(_forward, _backward)
+
+
+def refuse_forward_mode() -> NoReturn:
+    """Say that a layer has no derivative in forward mode.
+
+    Raises:
+        ModuleError: Always.
+    """
+    raise ModuleError(
+        "a layer has derivatives in reverse mode only (jax.grad, jax.vjp, jax.jacrev), since its backward product is "
+        "the analog one; for those in forward mode (jax.jvp, jax.jacfwd, jax.linearize) call aihwjax.tile.forward"
+    )
 
 
 def with_own_derivative(

@@ -7,6 +7,7 @@ from typing import Any
 from flax import nnx
 
 from aihwjax import arguments, showing
+from aihwjax.errors import ModuleError
 
 _FLAX_FIELDS = ("in_features", "out_features", "num_features", "kernel_size", "rate", "use_bias")
 
@@ -26,6 +27,18 @@ class Readable(showing.Shown, nnx.Module):
     def describe(self) -> str:
         """Return the text."""
         return f"{type(self).__name__}()"
+
+    @property
+    def _nnx_tabulate_id(self) -> int:
+        """What ``nnx.tabulate`` marks each module with before it calls all of its methods with arrays alone."""
+        raise AttributeError("_nnx_tabulate_id")
+
+    @_nnx_tabulate_id.setter
+    def _nnx_tabulate_id(self, value: int) -> None:
+        raise ModuleError(
+            "nnx.tabulate cannot show analog layers, whose methods take streams of noise: "
+            "call print(model), or nnx.display(model) in a notebook"
+        )
 
     def __repr__(self) -> str:
         return self.describe()

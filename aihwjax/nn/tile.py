@@ -12,11 +12,12 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from aihwjax import random, showing, tile
+from aihwjax.derivatives import only_in_reverse
 from aihwjax.errors import ModuleError
 from aihwjax.nn import slots
 from aihwjax.nn.changes import changed, check_input_range, refuse_new_layout
 from aihwjax.nn.mapping import along, is_scaled, scale_down
-from aihwjax.nn.product import tile_inputs, tile_product, with_own_derivative
+from aihwjax.nn.product import refuse_forward_mode, tile_inputs, tile_product, with_own_derivative
 from aihwjax.nn.slots import Tag
 from aihwjax.nn.text import Readable
 from aihwjax.nn.variables import FixedInputRange, InputRange, InputRangeCount, TileConfigVariable, TileVariable
@@ -84,7 +85,10 @@ class AnalogTile(Readable):
         if slot is not None and self.input_range_count is not None:
             self._adapt_input_range(x)
         config, state, limit = self.config.get_value(), self.state.get_value(), self._range()
-        y = tile_product(self.analog_bias, config, state, limit, x, slot, key)
+        operands = config, state, limit, x
+        if slot is None:
+            operands = only_in_reverse(operands, refuse_forward_mode)
+        y = tile_product(self.analog_bias, *operands, slot, key)
         if slot is None:
             y = with_own_derivative(y, self.analog_bias, config, state, limit, x, key)
         return y if self.out_scaling is None else y * along(self.out_scaling.get_value(), y)

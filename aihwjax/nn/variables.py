@@ -11,6 +11,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from aihwjax.nn.changes import refuse_new_draws, refuse_new_layout
+from aihwjax.nn.storable import make_storable
 from aihwjax.tile.config import TileConfig
 from aihwjax.tile.state import TileState
 
@@ -20,6 +21,16 @@ ModelState: TypeAlias = nnx.State[Any, Any]
 
 class TileConfigVariable(nnx.Variable[TileConfig]):
     """The configuration of a tile: its numbers are leaves of the model's state, so they never recompile."""
+
+    def __init__(self, value: TileConfig, **kwargs: Any) -> None:
+        """Keep a configuration, of a class that may be the user's own.
+
+        Args:
+            value: The configuration.
+            **kwargs: As for any variable.
+        """
+        make_storable(type(value))
+        super().__init__(value, **kwargs)
 
     def set_value(self, value: TileConfig, **kwargs: Any) -> None:
         """Set a configuration whose changes act at once.
@@ -42,6 +53,9 @@ class TileConfigVariable(nnx.Variable[TileConfig]):
             value: The new configuration.
         """
         super().set_value(value)
+
+
+make_storable(TileState)
 
 
 class TileVariable(nnx.Variable[TileState]):

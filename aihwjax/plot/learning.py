@@ -15,7 +15,7 @@ from jaxtyping import Float64, Int64
 
 from aihwjax.errors import DataError
 from aihwjax.experiments.metrics import EpochMetrics
-from aihwjax.plot.style import GREY, axes, drawn, panels
+from aihwjax.plot.style import GREY, axes, drawn, legend_above, number_ticks, panels
 from aihwjax.scores import own_names
 
 if TYPE_CHECKING:
@@ -128,8 +128,8 @@ def plot_learning_curves(
     left.plot([], [], "-", color=GREY, label="training")
     left.plot([], [], "--", color=GREY, label="validation")
     left.set(xlabel="epoch", ylabel="loss")
-    left.locator_params(axis="x", integer=True)
-    left.legend(handles=left.get_lines()[-2:])
+    number_ticks(left, integer=True)
+    legend_above(left, left.get_lines()[-2:])
     colours = {curve.name: line.get_color() for curve, line in zip(curves, left.get_lines()[::2], strict=False)}
     if classified:
         _draw_error(classified, places[1], colours)
@@ -145,11 +145,14 @@ def _draw_error(curves: Sequence[LearningCurve], ax: Axes, colours: Mapping[str,
 
 
 def _draw(values: Sequence[tuple[LearningCurve, np.ndarray]], label: str, ax: Axes, colours: Mapping[str, Any]) -> None:
-    for curve, value in values:
-        ax.plot(curve.epochs, value, "o-", ms=2.5, label=curve.name, color=colours.get(curve.name))
+    lines = [
+        line
+        for curve, value in values
+        for line in ax.plot(curve.epochs, value, "o-", ms=2.5, label=curve.name, color=colours.get(curve.name))
+    ]
     ax.set(xlabel="epoch", ylabel=label.replace("$", r"\$"))  # a name is no formula
-    ax.locator_params(axis="x", integer=True)
-    ax.legend()
+    number_ticks(ax, integer=True)
+    legend_above(ax, lines)
 
 
 def _curves(

@@ -13,10 +13,11 @@ import numpy as np
 from jaxtyping import Float32, Float64, Int64
 
 from aihwjax import random, tile
+from aihwjax.devices.base import Device
 from aihwjax.devices.floating_point import FloatingPointDevice
 from aihwjax.errors import ConfigError
-from aihwjax.plot.style import BLUE, GREEN, GREY, RED, axes, drawn, panels
-from aihwjax.plot.subject import Seed, Subject, key_of, name_of, tile_config
+from aihwjax.plot.style import BLUE, GREEN, GREY, RED, axes, drawn, number_ticks, panels
+from aihwjax.plot.subject import Seed, Subject, key_of, name_of, named, tile_config
 from aihwjax.random import derive
 from aihwjax.tile.config import TileConfig
 from aihwjax.tile.product.io import IOParameters
@@ -30,6 +31,8 @@ SCALES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 """Factors on the input at which the error is measured by default."""
 SIZES = (16, 64, 256, 1024)
 """Numbers of inputs at which the error is measured by default."""
+DEFAULT_CONVERTERS = "default converters of a tile"
+"""What the figure of a device says, which has no converters of its own."""
 _DRAWN_POINTS = 4000
 
 _Products: TypeAlias = Float32[np.ndarray, "scales vectors out"]
@@ -77,7 +80,8 @@ def compute_mvm_error(
 
     Args:
         subject: Parameters of the product, or a device, tile configuration or preset name whose
-            forward product is meant.
+            forward product is meant; a device has no converters, so those of a tile with defaults are measured,
+            and the name of the result says so.
         in_size: Inputs of the tile at all scales.
         out_size: Outputs of the tile.
         vectors: Number of input vectors.
@@ -115,13 +119,11 @@ def compute_mvm_error(
 
 
 def _looked_up(subject: Subject) -> tuple[TileConfig, str]:
-    if isinstance(subject, str):
-        from aihwjax import presets
-
-        found = presets.by_name(subject)()
-        if isinstance(found, IOParameters):
-            return TileConfig(device=FloatingPointDevice(), forward=found), subject
-    return tile_config(subject), name_of(subject)
+    found = named(subject) if isinstance(subject, str) else subject
+    if isinstance(found, IOParameters):
+        return TileConfig(device=FloatingPointDevice(), forward=found), name_of(subject)
+    name = name_of(subject)
+    return tile_config(subject), f"{name}, {DEFAULT_CONVERTERS}" if isinstance(found, Device) else name
 
 
 def _named(name: str, values: Sequence[float]) -> list[tuple[str, float]]:
@@ -180,6 +182,7 @@ def plot_mvm_error(error: MvmError | Subject | IOParameters, ax: Axes | None = N
     second.axvline(0, color=GREY, lw=0.6)
     spread = float(residuals.std())
     second.set(xlabel="analog − exact output", ylabel="outputs", title=f"standard deviation {spread:.3g}")
+    number_ticks(second)
     for ax, places, errors, colour, label in (
         (third, error.scales, error.scale_errors, RED, "scale of the input"),
         (fourth, error.sizes, error.size_errors, GREEN, "number of inputs"),
@@ -198,3 +201,4 @@ def _draw_scatter(error: MvmError, ax: Axes) -> None:
     limits = float(exact.min()), float(exact.max())
     ax.plot(limits, limits, color=GREY, lw=0.8)
     ax.set(xlabel="exact output", ylabel="analog output")
+    number_ticks(ax)

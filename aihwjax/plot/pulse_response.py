@@ -13,7 +13,7 @@ from jaxtyping import Float, Float32, Int, Int8
 
 from aihwjax import tile
 from aihwjax.errors import ConfigError
-from aihwjax.plot.style import BLUE, GREY, axes, drawn
+from aihwjax.plot.style import BLUE, GREY, axes, drawn, legend_above, number_ticks
 from aihwjax.plot.subject import (
     CROSSPOINTS,
     Seed,
@@ -157,12 +157,6 @@ def plot_pulse_response(response: PulseResponse | Subject, ax: Axes | None = Non
         ax.plot(pulses, shown[:, number], color=GREY, lw=0.5, label=label, rasterized=True)
     ax.plot(pulses, weights.mean(axis=1), color=BLUE, label="mean")
     ax.set(xlabel="pulse number (up, then down)", ylabel="weight", xlim=(0, len(weights) - 1), title=response.name)
-    ax.set_ylim(*_with_room(ax.get_ylim()))
-    ax.legend(loc="lower left", ncols=2)
+    number_ticks(ax)
+    legend_above(ax)
     return figure
-
-
-def _with_room(limits: tuple[float, float]) -> tuple[float, float]:
-    """Leave room for the legend below the curves."""
-    low, high = limits
-    return low - 0.25 * (high - low), high

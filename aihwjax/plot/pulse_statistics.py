@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 from aihwjax import tile
 from aihwjax.devices.base import PulsedDevice
 from aihwjax.errors import ConfigError
-from aihwjax.plot.style import BLUE, GREY, RED, axes, drawn
+from aihwjax.plot.style import BLUE, GREY, RED, axes, drawn, legend_above, number_ticks
 from aihwjax.plot.subject import (
     CROSSPOINTS,
     Seed,
@@ -206,7 +206,6 @@ def plot_pulse_statistics(statistics: PulseStatistics | Subject, ax: Axes | None
         if theory is not None:
             ax.plot(s.weights, theory, color=colour, lw=1, label=f"{label}, without spread")
     ax.set(xlabel="weight", ylabel="change by one pulse", title=s.name)
-    low, high = ax.get_ylim()
-    ax.set_ylim(low, high + 0.25 * (high - low))
-    ax.legend(loc="upper center", ncols=2)
+    number_ticks(ax)
+    legend_above(ax)
     return figure

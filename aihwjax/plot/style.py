@@ -5,7 +5,8 @@ Matplotlib is imported here and only when a figure is drawn.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import textwrap
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
@@ -17,6 +18,7 @@ import numpy as np
 from aihwjax.errors import ConfigError, MissingExtraError, nearest
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -27,7 +29,7 @@ COLUMN = 3.4
 """Width of one column of a paper, in inches."""
 PAGE = 7.0
 """Width of two columns, in inches."""
-PANEL_HEIGHT = 2.4
+PANEL_HEIGHT = 2.6
 """Height of one row of axes, in inches."""
 
 BLUE, ORANGE, GREEN, RED, SKY, PURPLE, YELLOW = (
@@ -42,6 +44,10 @@ BLUE, ORANGE, GREEN, RED, SKY, PURPLE, YELLOW = (
 """The palette of Okabe and Ito, which the colour-blind tell apart."""
 GREY = "#6b6b6b"
 """Reference lines and single traces."""
+
+_LABEL_WIDTH = 40  # characters of a line in a legend: what a column of a paper holds
+_OVERHANG = 1.1  # of the width of axes: a little more than them, since there are tick labels beside them
+_ABOVE_LEGEND = 4  # points between a legend and the title above it
 
 FORMATS = ("png", "svg", "pdf")
 """Kinds of files that :func:`save` writes, by suffix."""
@@ -58,6 +64,9 @@ _SETTINGS = {
     "axes.spines.right": False,
     "lines.linewidth": 1.2,
     "legend.frameon": False,
+    "legend.handlelength": 1.5,
+    "legend.columnspacing": 1.2,
+    "legend.handletextpad": 0.5,
     "figure.dpi": 150,
     "savefig.dpi": 300,
     "svg.fonttype": "none",
@@ -132,6 +141,42 @@ def axes(ax: Axes | None) -> tuple[Figure, Axes]:
     own = ax.get_figure(root=True)
     assert own is not None, "axes that were removed from their figure"
     return own, ax
+
+
+def number_ticks(ax: Axes, integer: bool = False) -> None:
+    """Let the x axis have few enough ticks that labels like -0.75 stay apart in a column of a paper.
+
+    Args:
+        ax: Axes with a linear x axis.
+        integer: Whether only whole numbers have ticks.
+    """
+    ax.locator_params(axis="x", nbins=8 if integer else 5, integer=integer)
+
+
+def legend_above(ax: Axes, handles: Sequence[Artist] | None = None, title: str | None = None) -> None:
+    """Put the legend between the axes and their title, where no curve is, in as few rows as fit above the axes.
+
+    Args:
+        ax: Axes with everything drawn and with their title.
+        handles: What the legend lists; by default all that has a label.
+        title: Title of the legend.
+    """
+    handles = ax.get_legend_handles_labels()[0] if handles is None else handles
+    # a dollar in the name of a run begins no formula
+    labels = [textwrap.fill(str(handle.get_label()), _LABEL_WIDTH).replace("$", r"\$") for handle in handles]
+    count, room = len(handles), ax.get_window_extent().width
+    if count == 0:
+        return
+    for columns in dict.fromkeys(-(-count // rows) for rows in range(1, count + 1)):
+        legend = ax.legend(
+            handles, labels, title=title, ncols=columns, loc="lower center", bbox_to_anchor=(0.5, 1), borderaxespad=0.3
+        )
+        size = legend.get_window_extent()
+        if size.width <= _OVERHANG * room:
+            break
+    root = ax.get_figure(root=True)
+    assert root is not None, "axes that were removed from their figure"
+    ax.set_title(ax.get_title(), pad=72 * size.height / root.dpi + _ABOVE_LEGEND)
 
 
 def check_suffix(path: str | Path) -> None:

@@ -14,7 +14,7 @@ from jaxtyping import Float32, Float64
 from aihwjax.devices.base import DeviceState, PulsedDevice
 from aihwjax.errors import ConfigError
 from aihwjax.plot.pulse_response import apply_pulses
-from aihwjax.plot.style import BLUE, GREEN, GREY, RED, axes, drawn, panels
+from aihwjax.plot.style import BLUE, GREEN, GREY, RED, axes, drawn, legend_above, number_ticks, panels
 from aihwjax.plot.subject import (
     CROSSPOINTS,
     Seed,
@@ -147,7 +147,8 @@ def _draw_traces(points: SymmetryPoints, ax: Axes, traces: int) -> None:
     if points.theory is not None and np.isfinite(points.theory).any():
         ax.axhline(float(np.nanmean(points.theory)), color=GREY, lw=1, ls="--", label="mean of equal steps")
     ax.set(xlabel="pairs of an up and a down pulse", ylabel="weight", xlim=(0, len(pairs)), title=points.name)
-    ax.legend()
+    number_ticks(ax)
+    legend_above(ax)
 
 
 def draw_histogram(points: SymmetryPoints, ax: Axes) -> None:
@@ -166,5 +167,5 @@ def draw_histogram(points: SymmetryPoints, ax: Axes) -> None:
     if len(theory):
         ax.hist(theory, edges, histtype="step", color=GREEN, lw=1.2, label="equal steps")
     ax.set(xlabel="symmetry point (weight)", ylabel="crosspoints")
-    ax.set_ylim(0, 1.3 * ax.get_ylim()[1])
-    ax.legend()
+    number_ticks(ax)
+    legend_above(ax)

@@ -15,9 +15,10 @@ from jaxtyping import Float32, Int64
 
 from aihwjax import random, tile
 from aihwjax.errors import ConfigError, ShapeError
-from aihwjax.plot.style import GREY, PANEL_HEIGHT, axes, drawn, panels
+from aihwjax.plot.style import GREY, PANEL_HEIGHT, axes, drawn, legend_above, number_ticks, panels
 from aihwjax.plot.subject import Seed, Subject, key_of, name_of, tile_config
 from aihwjax.random import derive
+from aihwjax.tile.checks import check_learning_rate
 from aihwjax.tile.config import TileConfig
 from aihwjax.typing import Key
 
@@ -66,13 +67,14 @@ def compute_weight_traces(
         key: Key or seed of everything random.
 
     Raises:
-        ConfigError: If a count is below 1 or the subject is not known.
+        ConfigError: If a count is below 1, the learning rate not allowed or the subject is not known.
     """
     for name, value in (("updates", updates), ("crosspoints", crosspoints), ("batch", batch)):
         if value < 1:
             raise ConfigError(f"{name}={value!r} is not allowed: give at least 1")
     if crosspoints > _SIZE:
         raise ConfigError(f"crosspoints={crosspoints!r} is not allowed: give at most {_SIZE}")
+    check_learning_rate(learning_rate)
     config = tile_config(subject)
     places = tuple((i, i) for i in range(crosspoints))
     readings, target = _train(config, key_of(key), jnp.asarray(learning_rate, jnp.float32), updates, batch, places)
@@ -179,6 +181,7 @@ def plot_weights(traces: WeightTraces | Subject, ax: Axes | None = None) -> Figu
         ax = places[0]
         places[-1].set_xlabel("updates")
     ax.set_title(traces.name)
+    legend_above(ax, title="crosspoint (row, column)")
     return figure
 
 
@@ -188,12 +191,9 @@ def _draw_part(traces: WeightTraces, name: str, ax: Axes) -> None:
         (line,) = ax.plot(traces.steps, values[:, number], lw=0.9, label=str(place))
         if traces.target is not None and name == "weights":
             ax.axhline(traces.target[number], color=line.get_color(), lw=0.6, ls=":")
-    if name == "weights":
-        if traces.target is not None:
-            ax.plot([], [], color=GREY, lw=0.6, ls=":", label="target")
-        low, high = ax.get_ylim()
-        ax.set_ylim(low, high + 0.3 * (high - low))
-        ax.legend(ncols=3, loc="upper center", title="crosspoint (row, column)")
+    if name == "weights" and traces.target is not None:
+        ax.plot([], [], color=GREY, lw=0.6, ls=":", label="target")
     first, last = int(traces.steps[0]), int(traces.steps[-1])
     label = "visible weight" if name == "weights" else name.replace("_", " ")
     ax.set(xlabel="updates", ylabel=label, xlim=(first, max(last, first + 1)))
+    number_ticks(ax)

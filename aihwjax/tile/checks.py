@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from aihwjax import showing
 from aihwjax.config import LARGEST
 from aihwjax.errors import ConfigError, DataError, NonFiniteError
 from aihwjax.typing import Number
@@ -100,6 +101,6 @@ def check_learning_rate(value: object, where: str = "") -> Number:
 
 def _short(value: object) -> str:
     if isinstance(value, np.generic | np.ndarray | jax.Array) and not isinstance(value, jax.core.Tracer):
-        value = value.item() if np.size(value) == 1 and np.ndim(value) == 0 else value
+        value = showing.plain(value) if np.ndim(value) == 0 else value
     text = " ".join(repr(value).split())
     return text if len(text) <= 60 else text[:57] + "..."

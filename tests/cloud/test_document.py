@@ -168,10 +168,14 @@ REFUSED = [
     (["experiment", "epochs"], 10**30, "experiment.epochs", "too large"),
     (["experiment", "batch_size"], 0, "experiment.batch_size", "1 to"),
     (["experiment", "batch_size"], 10**9, "experiment.batch_size", "1 to"),
-    (["experiment", "learning_rate"], -0.1, "experiment.learning_rate", "at least 0"),
+    (["experiment", "learning_rate"], -0.1, "experiment.learning_rate", "give 0 to"),
     (["experiment", "learning_rate"], math.nan, "experiment.learning_rate", "NaN"),
     (["experiment", "learning_rate"], math.inf, "experiment.learning_rate", "infinite"),
+    (["experiment", "learning_rate"], 1e300, "experiment.learning_rate", "too large"),
+    (["experiment", "learning_rate"], 1e19, "experiment.learning_rate", "0 to 1e+18"),
+    ([*LAYERS, 2], {"class": "LeakyReLU", "negative_slope": 1e39}, "model.layers[2].negative_slope", "too large"),
     (["experiment", "learning_rate"], "0.1", "experiment.learning_rate", "a number"),
+    ([*LAYERS, 1, "config", "device", "dw_min"], math.inf, "model.layers[1].config.device.dw_min", "infinite"),
     (["experiment", "loss_function"], "NLLoss", "experiment.loss_function", "did you mean 'NLLLoss'?"),
     (["experiment", "max_elements_train"], -1, "experiment.max_elements_train", "0 to"),
     (["experiment", "key"], 1.5, "experiment.key", "whole number"),
@@ -203,7 +207,7 @@ REFUSED = [
     ([*LAYERS, 1], 3, "model[1]", "class"),
     ([*LAYERS, 3], {"class": "Linear", "in_features": 4, "out_features": 9}, "model", "needs 10"),
     ([*LAYERS, 3], {"class": "Linear", "in_features": 4, "out_features": 10, "kernel_init": "x"}, "model[3]", "built"),
-    ([*LAYERS, 3], {"class": "Linear", "in_features": 5, "out_features": 10}, "model", "fit"),
+    ([*LAYERS, 3], {"class": "Linear", "in_features": 5, "out_features": 10}, "model[3]", "got shape (2, 4)"),
     ([*LAYERS, 3], {"class": "Conv", "kernel_size": 0}, "model[3].kernel_size", "at least 1"),
     ([*LAYERS, 3], {"class": "Conv", "kernel_size": [3, "3"]}, "model[3].kernel_size", "integers"),
     ([*LAYERS, 3], {"class": "Linear", "in_features": 4, "out_features": -1}, "model[3].out_features", "at least 1"),
@@ -233,6 +237,17 @@ def test_a_document_is_refused_with_the_path_of_what_is_wrong(path, value, field
 def test_text_that_is_no_document_is_refused(text):
     with pytest.raises(ArchiveError):
         document.loads(text)
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999", "-1e400"])
+@pytest.mark.parametrize("entry", ['"learning_rate":0.1', '"dw_min":0.01'])
+def test_text_with_a_number_that_is_not_finite_is_refused_with_its_path(number, entry):
+    name = entry.split('"')[1]
+    text = document.dumps(DOCUMENT)
+    assert entry in text
+    with pytest.raises(ArchiveError, match="give a finite number") as caught:
+        document.loads(text.replace(entry, f'"{name}":{number}', 1))
+    assert caught.value.field.endswith(name) and caught.value.field in str(caught.value)
 
 
 @pytest.mark.parametrize("value", [None, 3, "x", [], b"x", {1: 2}, {"model": object()}])

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
 
 import jax
 import jax.numpy as jnp
 import pytest
+import requests
 from flax import nnx
 
 import aihwjax as aj
 from aihwjax import cli, nn
-from aihwjax.cloud import CloudJobStatus, CloudRunner, list_experiments
+from aihwjax.cloud import CloudJobStatus, CloudRunner, archive, document, list_experiments
 from aihwjax.errors import (
     ApiResponseError,
     CredentialsError,
@@ -22,6 +24,7 @@ from aihwjax.experiments import fit, load
 from aihwjax.experiments.arrays import digest
 from aihwjax.experiments.storing import arrays_of
 from tests.cloud import networks
+from tests.cloud.test_damaged_archives import members, packed
 from tests.server.live import live
 from tests.test_cli import EXPERIMENT
 
@@ -143,9 +146,35 @@ def test_a_failed_experiment_says_why():
 
 def test_a_network_that_does_not_fit_is_refused_at_once():
     model = aj.nn.AnalogSequential(aj.nn.Flatten(), *list(networks.model(EXACT))[2:])
-    with pytest.raises(ApiResponseError, match=r"refused \(422\): .*model") as caught:
+    with pytest.raises(ApiResponseError, match=r"refused \(422\): .*layers/2: nnx.Linear") as caught:
         aj.run_cloud(networks.experiment(model=model))
-    assert caught.value.response.json()["error"]["field"] == "model"
+    assert caught.value.response.json()["error"]["field"] == "model[2]"
+
+
+@pytest.mark.parametrize(
+    ("entry", "field"),
+    [
+        ('"learning_rate":0.1', "experiment.learning_rate"),
+        ('"dw_min":0.01', "model.layers[1].config.device.dw_min"),
+        ('"epochs":2', "experiment.epochs"),
+    ],
+)
+@pytest.mark.parametrize("number", ["Infinity", "NaN", "1e999"])
+def test_a_number_that_is_not_finite_is_refused_and_no_job_is_made(composer, token, entry, field, number):
+    file = io.BytesIO()
+    archive.pack(file, document.to_document(networks.experiment()))
+    files = members(file.getvalue())
+    text = files["experiment.json"].decode()
+    assert entry in text
+    files["experiment.json"] = text.replace(entry, f"{entry.split(':')[0]}:{number}", 1).encode()
+    api, headers = f"{composer.url}/api/v1/experiments", {"Authorization": f"Bearer {token}"}
+    made = requests.post(api, json={"name": "odd"}, headers=headers, timeout=60).json()
+    assert requests.put(made["upload"]["url"], data=packed(files), timeout=60).ok
+    refused = requests.post(f"{api}/{made['experiment']['id']}/submit", headers=headers, timeout=60)
+    assert (refused.status_code, refused.json()["error"]["field"]) == (422, field)
+    assert f"{field} is NaN, infinite or too large: give a finite number" in refused.json()["message"]
+    now = requests.get(f"{api}/{made['experiment']['id']}", headers=headers, timeout=60).json()
+    assert (now["status"], now["job_id"]) == ("created", None)
 
 
 def test_tokens_are_needed_and_checked(composer, token, monkeypatch):

@@ -192,7 +192,12 @@ def test_arguments_are_checked_before_anything_is_sent(server, fields):
     assert server.asked == []
 
 
-@pytest.mark.parametrize("id_", ["", "../me", "a/b", "a?b"])
+def test_an_id_may_be_copied_with_blanks_and_in_capitals(server):
+    experiment(server)
+    assert CloudRunner(server.url, TOKEN).get_cloud_experiment(f" {ID.upper()}\n").id == ID
+
+
+@pytest.mark.parametrize("id_", ["", "../me", "a/b", "a?b", "abc", "digits", "0" * 33])
 def test_an_id_is_no_path(server, id_):
     with pytest.raises(ConfigError, match="id="):
         CloudRunner(server.url, TOKEN).get_cloud_experiment(id_)

@@ -106,6 +106,14 @@ def test_the_pictures_of_an_executed_notebook_are_on_its_page(source: Path) -> N
     assert len(set(page.images.values())) == pictures, "the same picture twice"
 
 
+@pytest.mark.parametrize("source", notebook_pages.SOURCES, ids=lambda path: path.stem)
+def test_every_notebook_shows_its_result_in_a_figure(source: Path) -> None:
+    notebook, executed = notebook_pages.read(source)
+    if not executed:
+        pytest.skip("not executed: run `make notebooks`")
+    assert notebook_pages.page(notebook, source.stem, executed).images
+
+
 DRAWS = re.compile(r"plt\.subplots|plot\.plot_")
 
 

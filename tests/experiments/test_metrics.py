@@ -12,9 +12,9 @@ from flax import nnx
 
 from aihwjax import nn
 from aihwjax.commands.tables import print_metrics
-from aihwjax.errors import AihwjaxError, CheckpointError, ConfigError
+from aihwjax.errors import AihwjaxError, CheckpointError, ConfigError, DataError
 from aihwjax.experiments import MetricsFile, Printer, run_local
-from aihwjax.experiments.data import Splits
+from aihwjax.experiments.data import Splits, from_arrays
 from aihwjax.experiments.own_metrics import measured
 from aihwjax.experiments.tasks import Task, task_of
 from tests.experiments import small
@@ -63,6 +63,18 @@ def test_both_splits_say_what_the_targets_are():
     assert task_of("MSELoss", output, Splits(X, ONE_HOT, X, REAL)) is None
     deep = jax.ShapeDtypeStruct((2, 1, 3), jnp.float32)
     assert task_of("MSELoss", deep, Splits(X, MARKS[:, None], X, MARKS[:, None])) is None
+
+
+@pytest.mark.parametrize("kind", [int, np.uint8, bool])
+def test_several_labels_may_be_of_any_type(kind):
+    marks = MARKS.astype(kind)
+    splits = from_arrays(X, marks, X, marks.tolist()).load()
+    for y in (splits.train_y, splits.valid_y):
+        assert y.dtype == np.float32
+        np.testing.assert_array_equal(y, MARKS)
+    assert task_of("BCELoss", jax.ShapeDtypeStruct((2, 3), jnp.float32), splits) is Task.MARKS
+    with pytest.raises(DataError, match=r"train_y has shape \(4, 3\).*0 and 1 for several labels"):
+        from_arrays(X, 2 * MARKS.astype(int), X, MARKS)
 
 
 # ---------------------------------------------------------------------- whole runs

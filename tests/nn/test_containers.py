@@ -79,6 +79,17 @@ def test_errors_name_the_path_of_the_layer() -> None:
         model(jnp.ones((2, 4)))
 
 
+def test_errors_of_values_and_of_other_libraries_name_the_layer() -> None:
+    inner = nn.AnalogSequential(linear(exact()), nnx.Linear(5, 2, rngs=nnx.Rngs(0)))
+    model = nn.AnalogSequential(nn.Tanh(), inner)
+    with pytest.raises(NonFiniteError, match=r"^layers/1/layers/0: AnalogLinear\(4, 3\): x has 8 NaN"):
+        model(jnp.full((2, 4), jnp.nan), key=KEY)
+    with pytest.raises(TypeError) as caught:
+        model(jnp.ones((2, 4)), key=KEY)
+    notes = [note for note in caught.value.__notes__ if "layers/" in note]
+    assert notes == ["layers/1/layers/1: nnx.Linear(in_features=5, out_features=2, use_bias=True) got shape (2, 3)"]
+
+
 def test_weights_by_path() -> None:
     model, other = network(exact()), network(exact(weight_scaling_omega=0.6, max_input_size=3))
     weights = model.get_weights()

@@ -20,7 +20,7 @@ import optax
 import orbax.checkpoint as ocp
 import pytest
 import treescope
-from flax import nnx
+from flax import nnx, serialization
 
 import aihwjax as aj
 from tests.marks import some
@@ -78,6 +78,15 @@ def saved(checkpointer: Any, folder: Path, model: nnx.Module) -> jax.Array:
     return called(other)
 
 
+def packed(model: nnx.Module) -> jax.Array:
+    """Outputs of another model after it got the state from Flax's msgpack."""
+    content = serialization.to_bytes(nnx.to_pure_dict(nnx.state(model)))
+    other = network(1)
+    state = nnx.state(other)
+    nnx.replace_by_pure_dict(state, serialization.from_bytes(nnx.to_pure_dict(state), content))
+    return updated(other, state)
+
+
 def updated(other: nnx.Module, state: Any) -> jax.Array:
     """Outputs of a model after an update of its state."""
     nnx.update(other, state)
@@ -115,6 +124,7 @@ SAME: dict[str, Callable[[nnx.Module, Path], jax.Array]] = {
     "jax.export": lambda m, _: jax.export.export(jax.jit(lambda x: called(m, x)))(X).call(X),
     "StandardCheckpointer": lambda m, folder: saved(ocp.StandardCheckpointer(), folder, m),
     "PyTreeCheckpointer": lambda m, folder: saved(ocp.PyTreeCheckpointer(), folder, m),
+    "flax.serialization": lambda m, _: packed(m),
     "ravel_pytree": lambda m, _: put_together(
         m, lambda s: (lambda flat: flat[1](flat[0]))(jax.flatten_util.ravel_pytree(s))
     ),
@@ -123,7 +133,9 @@ SAME: dict[str, Callable[[nnx.Module, Path], jax.Array]] = {
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
-@pytest.mark.parametrize("name", some(SAME, ["nnx.split", "nnx.clone", "pickle", "StandardCheckpointer"]))
+@pytest.mark.parametrize(
+    "name", some(SAME, ["nnx.split", "nnx.clone", "pickle", "StandardCheckpointer", "flax.serialization"])
+)
 def test_a_model_is_the_same_after(name: str, model: nnx.Module, tmp_path: Path) -> None:
     np.testing.assert_allclose(SAME[name](model, tmp_path), called(model), atol=1e-5)
 
@@ -156,6 +168,47 @@ def test_it_can_be_shown_and_walked(model: nnx.Module) -> None:
     assert any(isinstance(part, aj.nn.AnalogTile) for _, part in nnx.iter_modules(model))
     assert len(list(nnx.iter_graph(model))) > 10
     assert nnx.graphdef(model) == nnx.graphdef(nnx.clone(model))
+
+
+# ------------------------------------------------------------------- what is refused
+REFUSED: dict[str, tuple[Callable[[nnx.Module], Any], str]] = {
+    "nnx.tabulate": (lambda m: nnx.tabulate(m, X, key=KEY), r"^nnx\.tabulate cannot show.*print\(model\)"),
+    "jax.jvp": (lambda m: jax.jvp(lambda x: called(m, x), (X,), (X,)), "reverse mode only.*jax.jacrev"),
+    "jax.jvp of jit": (lambda m: jax.jvp(jax.jit(lambda x: called(m, x)), (X,), (X,)), "reverse mode only"),
+    "jit of jax.jvp": (lambda m: jax.jit(lambda x: jax.jvp(lambda x: called(m, x), (x,), (x,)))(X), "reverse mode"),
+    "jax.jacfwd": (lambda m: jax.jacfwd(lambda x: called(m, x))(X), "layers/0: .*reverse mode only"),
+    "jax.linearize": (lambda m: jax.linearize(lambda x: called(m, x), X)[1](X), "aihwjax.tile.forward"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_does_not_work_says_what_to_call(name: str, model: nnx.Module) -> None:
+    use, message = REFUSED[name]
+    with pytest.raises(aj.ModuleError, match=message) as caught:
+        use(model)
+    assert "\n" not in str(caught.value)
+    assert called(model).shape == (5, 2)
+
+
+def test_derivatives_in_reverse_mode_pass_the_guard(model: nnx.Module) -> None:
+    def f(x: jax.Array) -> jax.Array:
+        return (called(model, x) ** 2).sum()
+
+    slope = jax.grad(f)(X)
+    for other in (jax.jit(jax.grad(f)), jax.grad(jax.checkpoint(f)), lambda x: jax.vmap(jax.grad(f))(x[None])[0]):
+        np.testing.assert_allclose(other(X), slope, atol=1e-5)
+    assert jax.hessian(f)(X).shape == (5, 4, 5, 4), "forward over reverse"
+
+
+def test_another_model_is_not_restored_from_msgpack(model: nnx.Module) -> None:
+    stored = serialization.to_bytes(nnx.to_pure_dict(nnx.state(aj.nn.AnalogLinear(4, 3, rngs=nnx.Rngs(0)))))
+    for config, size, message in (
+        (aj.SingleRPUConfig(device=aj.SoftBoundsDevice(lifetime=5.0)), 4, "is missing in what was stored"),
+        (None, 5, r"\.weights was stored with shape \(3, 4\), this model has \(3, 5\)"),
+    ):
+        other = nnx.to_pure_dict(nnx.state(aj.nn.AnalogLinear(size, 3, config=config, rngs=nnx.Rngs(0))))
+        with pytest.raises(aj.CheckpointError, match=message):
+            serialization.from_bytes(other, stored)
 
 
 # ------------------------------------------------------------------- gradients of Flax

@@ -184,6 +184,20 @@ def test_mvm_error_of_output_noise_alone() -> None:
     np.testing.assert_allclose(error.size_errors, 0.05 / size * np.asarray([2, 1]), rtol=0.15)
 
 
+@pytest.mark.parametrize(
+    ("subject", "name"),
+    [
+        (CONSTANT, "ConstantStepDevice, default converters of a tile"),
+        ("ConstantStepDevice", "ConstantStepDevice, default converters of a tile"),
+        ("EcRamPresetDevice", "EcRamPresetDevice, default converters of a tile"),
+        (aj.SingleRPUConfig(device=CONSTANT), "ConstantStepDevice"),
+        ("StandardIOParameters", "StandardIOParameters"),
+    ],
+)
+def test_the_error_of_a_device_says_whose_converters_it_has(subject: plot.Subject, name: str) -> None:
+    assert plot.compute_mvm_error(subject, in_size=16, vectors=4, scales=[1], sizes=[16]).name == name
+
+
 def test_perfect_product_has_no_error() -> None:
     error = plot.compute_mvm_error(aj.IOParameters(is_perfect=True), in_size=16, vectors=4, scales=[1], sizes=[8])
     assert unfitting(error) == []

@@ -103,6 +103,17 @@ def test_tokens_are_made_listed_and_revoked(tmp_path, capsys, monkeypatch):
     composer.close()
 
 
+@pytest.mark.parametrize("option", ["--max-upload", "--max-hours", "--max-parameters", "--memory", "--lease"])
+@pytest.mark.parametrize("value", ["inf", "nan", "0", "1e300"])
+def test_limits_are_finite_and_above_0(tmp_path, capsys, option, value):
+    assert cli.main(["composer", "serve", "--data-dir", str(tmp_path / "new"), option, value]) == 2
+    if option in ("--max-upload", "--max-hours"):
+        assert cli.main(["composer", "token", "create", "ada", "--data-dir", str(tmp_path), option, value]) == 2
+    for line in capsys.readouterr().err.splitlines():
+        assert line.startswith("aihwjax: Invalid value") and option in line
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_port_that_is_taken_is_told_in_one_line(tmp_path, capsys):
     from aihwjax.server.serving import listen
 

@@ -47,8 +47,8 @@ def from_arrays(
     Args:
         train_x: Training inputs ``(N, ...)``, finite. 8-bit images (uint8) are scaled to [0, 1] on loading; other
             numbers are taken as they are, as float32.
-        train_y: Labels: whole numbers ``(N,)``, zero or above. Or targets for a regression loss: floating-point
-            ``(N, k, ...)``.
+        train_y: Labels: whole numbers ``(N,)``, zero or above. Or several labels an example: 0 and 1, ``(N, k)``,
+            of any type. Or targets for a regression loss: floating-point ``(N, k, ...)``.
         valid_x: Validation inputs, with examples of the same shape.
         valid_y: Validation labels or targets, of the same kind.
         classes: Number of classes; None: one more than the largest label. Not for targets.
@@ -114,13 +114,13 @@ def _inputs(value: ArrayLike, argument: str) -> np.ndarray:
 
 
 def _answers(value: ArrayLike, argument: str) -> np.ndarray:
-    """Return labels as int64 ``(N,)`` or targets as float32 ``(N, k, ...)``."""
+    """Return labels as int64 ``(N,)`` or targets, several labels among them, as float32 ``(N, k, ...)``."""
     array = _as_array(value, argument)
     if array.ndim > 1:
-        if array.dtype.kind != "f":
+        if array.dtype.kind != "f" and not np.isin(array, (0, 1)).all():
             raise DataError(
-                f"{argument} has shape {array.shape} and type {array.dtype};"
-                " allowed: whole-number labels (N,), or floating-point targets (N, k), such as y.astype(float)"
+                f"{argument} has shape {array.shape} and type {array.dtype}; allowed: whole-number labels (N,),"
+                " 0 and 1 for several labels (N, k), or floating-point targets (N, k), such as y.astype(float)"
             )
         return _as_float32(array, argument)
     try:

@@ -77,11 +77,15 @@ def add_token(
             422, "bad_value", f"scope={scope!r} is not allowed: give one of {', '.join(_SCOPES)}", "scope"
         )
     if days is not None and not 0 < days < 36_500:
-        raise ServiceError(422, "bad_value", f"days={days!r} is not allowed: give a number above 0", "days")
+        raise ServiceError(
+            422, "bad_value", f"days={days!r} is not allowed: give a number above 0 and below 36,500", "days"
+        )
     limits = limits or {}
     for name, value in limits.items():
         if name not in Limits.__dataclass_fields__ or not 0 < value < 1 << 62:
-            raise ServiceError(422, "bad_value", f"{name}={value!r} is not allowed: give a number above 0", name)
+            raise ServiceError(
+                422, "bad_value", f"{name}={value!r} is not allowed: give a number above 0, below 4e18", name
+            )
     text = f"aihwjax_{secrets.token_hex(4)}_{secrets.token_urlsafe(32)}"
     expires = None if days is None else database_now() + days * 86_400
     session.add(

@@ -2,19 +2,41 @@
 
 from __future__ import annotations
 
+import inspect
+import re
+import typing
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from fastapi.routing import APIRoute
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from aihwjax.server.errors import ServiceError
 from aihwjax.server.faces.schemas import ErrorAnswer
 
 _MOST_FIELD = 200
+_MEANINGS = {
+    400: "The request is malformed, or its body was cut off.",
+    401: "There is no token or login, or it is not accepted.",
+    403: "The link is not valid for this or has expired, or the token's scope does not allow it.",
+    404: "There is no such thing, or it belongs to somebody else.",
+    408: "The body came too slowly.",
+    409: "The experiment is not in a state that allows this, or several ids start like the one given.",
+    410: "The file is no longer stored.",
+    413: "The body is too large.",
+    422: "A value is not allowed; `error.field` says which.",
+    429: "Too many requests, experiments or jobs; `Retry-After` may say when to try again.",
+    500: "The server made a mistake.",
+    503: "The server is busy or one of its parts is out of reach: try again.",
+    507: "The server's disk is full.",
+}
+"""What each refusal means, for the OpenAPI document."""
+_UNSAID = "Successful Response"  # FastAPI's, where a route says nothing
 
 
 def refusal(
@@ -53,10 +75,29 @@ def declared(*statuses: int) -> dict[int | str, dict[str, Any]]:
         *statuses: Those that a route can answer with, besides those of every route.
     """
     every = (400, 413, 429, 500, 503)
-    return {
-        status: {"model": ErrorAnswer, "description": HTTPStatus(status).phrase}
-        for status in sorted({*every, *statuses})
-    }
+    return {status: {"model": ErrorAnswer, "description": _MEANINGS[status]} for status in sorted({*every, *statuses})}
+
+
+def describe(router: APIRouter) -> None:
+    """Give each route its summary, the first sentence of its docstring, and say what its answer is.
+
+    Args:
+        router: Routes of the OpenAPI document.
+    """
+    for route in router.routes:
+        if isinstance(route, APIRoute) and route.include_in_schema:
+            _describe(route)
+
+
+def _describe(route: APIRoute) -> None:
+    if not route.summary:
+        route.summary = " ".join(re.split(r"[.;](?:\s|$)", route.description, maxsplit=1)[0].split())
+    if route.response_description == _UNSAID:
+        kind = route.response_model
+        many = typing.get_origin(kind) is list
+        kind = typing.get_args(kind)[0] if many else kind
+        said = inspect.getdoc(kind) if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+        route.response_description = f"{'A list. ' if many else ''}{said or 'Nothing but the status.'}"
 
 
 def install(app: FastAPI) -> None:

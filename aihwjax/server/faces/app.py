@@ -57,9 +57,9 @@ def create_app(settings: ServerSettings) -> FastAPI:
     answers.install(app)
     app.add_middleware(BodyLimit)
     app.add_middleware(Guard)
-    app.include_router(api.router)
-    app.include_router(transfers.router)
-    app.include_router(wire.router)
+    for router in (api.router, transfers.router, wire.router):
+        answers.describe(router)
+        app.include_router(router)
     app.include_router(pages.router, include_in_schema=False)
     app.add_api_route("/", _start, methods=["GET"], include_in_schema=False)
     return app

@@ -31,7 +31,7 @@ class ErrorDetail(BaseModel):
 class ErrorAnswer(BaseModel):
     """A refusal."""
 
-    error: ErrorDetail
+    error: ErrorDetail = Field(description="What was refused, and why.")
     message: str = Field(description="The message once more.")
 
 
@@ -58,25 +58,25 @@ class Submit(_Request):
 class Experiment(BaseModel):
     """An experiment and how far it is."""
 
-    id: str
+    id: str = Field(description="32 hexadecimal digits; its start is enough in requests.")
     user: str = Field(description="Name of the owner.")
-    name: str
-    category: str
-    status: Status
-    created_at: datetime
-    started_at: datetime | None
-    finished_at: datetime | None
+    name: str = Field(description="For people.")
+    category: str = Field(description="What kind of run it is.")
+    status: Status = Field(description="How far it is.")
+    created_at: datetime = Field(description="When it was made, UTC.")
+    started_at: datetime | None = Field(description="When a worker took it up first, UTC.")
+    finished_at: datetime | None = Field(description="When it ended, UTC.")
     epochs: int = Field(description="Epochs to train; 0 before it is submitted.")
-    epochs_done: int
+    epochs_done: int = Field(description="Epochs that are finished.")
     attempts: int = Field(description="How often it was started.")
     cancel_requested: bool = Field(description="Whether it was asked to stop while it ran, which takes a moment.")
     error: str | None = Field(description="Why it failed.")
-    device: str | None
-    job_id: str | None
-    input_id: str
+    device: str | None = Field(description="Kind of device that it asks for, or ran on.")
+    job_id: str | None = Field(description="The job's id, once it is submitted.")
+    input_id: str = Field(description="The id of its archive.")
     output_id: str | None = Field(description="The result's file, once it is there.")
-    has_input: bool
-    has_payload: bool
+    has_input: bool = Field(description="Whether its archive has come.")
+    has_payload: bool = Field(description="Whether the payload of the reference's client has come.")
     metrics: dict[str, Any] | None = Field(description="Metrics of the last finished epoch.")
     summary: dict[str, Any] | None = Field(description="What the check found in the archive.")
 
@@ -94,27 +94,27 @@ class Experiment(BaseModel):
 class Link(BaseModel):
     """Where to send or get a file, for a while, without a token."""
 
-    url: str
+    url: str = Field(description="Whole address, with the signature.")
 
 
 class FileLink(Link):
     """Where to get a file."""
 
-    sha256: str
+    sha256: str = Field(description="SHA-256 of the file, in small hexadecimal letters.")
     size: int = Field(description="Bytes.")
 
 
 class Created(BaseModel):
     """A new experiment and where its archive goes."""
 
-    experiment: Experiment
+    experiment: Experiment = Field(description="The experiment.")
     upload: Link | None = Field(description="Where to PUT the archive; null once it is there.")
 
 
 class ExperimentList(BaseModel):
     """Experiments, newest first."""
 
-    experiments: list[Experiment]
+    experiments: list[Experiment] = Field(description="Newest first.")
     next: str | None = Field(description="Give it as 'before' to get the following ones; null at the end.")
 
 
@@ -122,9 +122,9 @@ class Event(BaseModel):
     """Something that happened to an experiment."""
 
     id: int = Field(description="Grows; the cursor of readers.")
-    kind: Literal["state", "epoch", "log"]
+    kind: Literal["state", "epoch", "log"] = Field(description="What happened.")
     data: dict[str, Any] = Field(description="Of a state: status; of an epoch: its metrics; of a log: text.")
-    created_at: datetime
+    created_at: datetime = Field(description="When it happened, UTC.")
 
     @classmethod
     def of(cls, view: EventView) -> Self:
@@ -135,7 +135,7 @@ class Event(BaseModel):
 class Events(BaseModel):
     """Events after a cursor."""
 
-    events: list[Event]
+    events: list[Event] = Field(description="Oldest first.")
     cursor: int = Field(description="Give it as 'after' to get the following ones.")
     status: Status = Field(description="Of the experiment.")
 
@@ -145,33 +145,33 @@ class EpochResult(BaseModel):
 
     model_config = ConfigDict(extra="allow")
 
-    epoch: int
-    accuracy: Metric = None
-    train_loss: Metric = None
-    valid_loss: Metric = None
+    epoch: int = Field(description="Number of the epoch, from 0.")
+    accuracy: Metric = Field(None, description="Correct fraction of the validation set, 0 to 1.")
+    train_loss: Metric = Field(None, description="Mean loss over the training set, while the weights change.")
+    valid_loss: Metric = Field(None, description="Mean loss over the validation set after the epoch.")
     time_epoch: Metric = Field(None, description="Seconds.")
 
 
 class Result(BaseModel):
     """What a completed experiment found."""
 
-    metrics: list[EpochResult]
+    metrics: list[EpochResult] = Field(description="Of each epoch.")
 
 
 class LimitsAnswer(BaseModel):
     """Limits of a token."""
 
-    max_archive_bytes: int
-    max_jobs: int
-    max_seconds: float
+    max_archive_bytes: int = Field(description="Most bytes of an uploaded experiment.")
+    max_jobs: int = Field(description="Most waiting and running jobs.")
+    max_seconds: float = Field(description="Most seconds that a job computes.")
 
 
 class Me(BaseModel):
     """Who asks."""
 
-    user: str
-    scope: Literal["user", "admin", "worker"]
-    limits: LimitsAnswer
+    user: str = Field(description="Name of the user.")
+    scope: Literal["user", "admin", "worker"] = Field(description="What the token may do.")
+    limits: LimitsAnswer = Field(description="Limits of the token.")
 
     @classmethod
     def of(cls, identity: Identity) -> Self:
@@ -182,8 +182,8 @@ class Me(BaseModel):
 class Health(BaseModel):
     """Whether the server works."""
 
-    status: Literal["ok"]
-    version: str
+    status: Literal["ok"] = Field(description="Always ok: a server that doesn't work gives no such answer.")
+    version: str = Field(description="Version of aihwjax on the server.")
     jobs: dict[str, int] = Field(description="Number of jobs by their status.")
 
 

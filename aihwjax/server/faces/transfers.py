@@ -19,7 +19,7 @@ from aihwjax.server.faces.calling import core_of
 router = APIRouter(prefix="/files", tags=["files"])
 
 ArtefactId: TypeAlias = Annotated[str, Path(alias="id", max_length=64, description="From the link.")]
-Expires: TypeAlias = Annotated[str, Query(max_length=20, description="From the link.")]
+Expires: TypeAlias = Annotated[str, Query(max_length=20, description="From the link: when it ends.")]
 Signature: TypeAlias = Annotated[str, Query(max_length=128, description="From the link.")]
 Limit: TypeAlias = Annotated[str, Query(max_length=20, description="From the link.")]
 
@@ -38,7 +38,7 @@ _BLOCK = 1 << 20
 async def put(
     artefact_id: ArtefactId, expires: Expires, signature: Signature, limit: Limit, request: Request
 ) -> Response:
-    """Store a file. What is cut off leaves nothing; repeating it changes nothing."""
+    """Store a file under a signed link. What is cut off leaves nothing; repeating it changes nothing."""
     core = core_of(request)
     query = dict(request.query_params)
     core.check_signature(f"/files/{artefact_id}", "PUT", query)  # before a byte is kept
@@ -67,7 +67,7 @@ async def put(
     },
 )
 def get(artefact_id: ArtefactId, expires: Expires, signature: Signature, request: Request) -> Response:
-    """Send a file."""
+    """Send a file of a signed link. No token is needed."""
     found = core_of(request).open_file(artefact_id, dict(request.query_params))
     headers = {
         "Content-Length": str(found.size),

@@ -13,6 +13,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from schemathesis import GenerationMode
 
+from aihwjax.server.faces.app import create_app
+from aihwjax.server.settings import ServerSettings
 from tests.marks import exhaustive, slow
 from tests.server.faces.harness import Server, serving
 
@@ -90,3 +92,25 @@ def test_thousands_of_requests_are_answered_as_declared(server: Server, requests
     statuses = ask(server, 45 * requests // 1_000)
     assert sum(statuses.values()) >= requests
     assert not [status for status in statuses if status >= 500]
+
+
+def test_every_operation_says_what_it_does_and_answers(tmp_path: Path) -> None:
+    document = create_app(ServerSettings(tmp_path)).openapi()
+    summaries = []
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            where = f"{method} {path}"
+            assert " " in operation["summary"] and not operation["summary"].endswith("."), where
+            assert operation["description"].startswith(operation["summary"]), where
+            assert all(parameter.get("description") for parameter in operation.get("parameters", [])), where
+            said = {status: answer["description"] for status, answer in operation["responses"].items()}
+            assert all(text.endswith(".") for text in said.values()), (where, said)
+            assert "Successful Response" not in said.values(), where
+            summaries.append(operation["summary"])
+    assert len(summaries) > 15
+    schemas = document["components"]["schemas"]
+    assert [name for name, schema in schemas.items() if not schema.get("description")] == []
+    fields = {
+        f"{name}.{field}": entry for name in schemas for field, entry in schemas[name].get("properties", {}).items()
+    }
+    assert [name for name, entry in fields.items() if not entry.get("description") and "$ref" not in entry] == []

@@ -46,63 +46,65 @@ _SIGNED = Identity("", "", "", "admin", Limits(1, 1, 1.0))
 class Login(BaseModel):
     """A token."""
 
-    token: str
+    token: str = Field(description="As `aihwjax composer token create` printed it.")
 
 
 class LoginAnswer(BaseModel):
     """A login that stands for it."""
 
-    jwt: str
+    jwt: str = Field(description="Sent as the bearer of the other calls.")
 
 
 class NewExperiment(BaseModel):
     """An experiment to be made."""
 
-    name: str = ""
-    category: Annotated[str, Field(pattern="^(train|trainweb|inference|inferenceweb)$")] = "train"
+    name: str = Field("", description="For people.")
+    category: Annotated[str, Field(pattern="^(train|trainweb|inference|inferenceweb)$")] = Field(
+        "train", description="What kind of run it is."
+    )
 
 
 class Ask(BaseModel):
     """An experiment and the device that it asks for."""
 
-    experiment: str
-    device: str = "gpu"
+    experiment: str = Field(description="Id of the experiment.")
+    device: str = Field("gpu", description="Kind of device that it asks for.")
 
 
 class Reference(BaseModel):
     """An id."""
 
-    id: str
+    id: str = Field(description="Id of the file.")
 
 
 class JobAnswer(BaseModel):
     """A job."""
 
-    id: str
-    status: str
-    output: str | None
+    id: str = Field(description="Id of the experiment, which stands for its job.")
+    status: str = Field(description="How far it is.")
+    output: str | None = Field(description="Id of the result, once it is there.")
 
 
 class ExperimentAnswer(BaseModel):
     """An experiment."""
 
-    id: str
-    name: str
-    category: str
+    id: str = Field(description="Its id.")
+    name: str = Field(description="For people.")
+    category: str = Field(description="What kind of run it is.")
     createdAt: Annotated[str, Field(description="UTC, always with a fraction.")]
-    input: Reference
-    job: JobAnswer | None
+    input: Reference = Field(description="What it was made from.")
+    job: JobAnswer | None = Field(description="Its job, once it has one.")
 
 
 class UrlAnswer(BaseModel):
     """Where to send or get a file."""
 
-    url: str
+    url: str = Field(description="Whole address, with the signature.")
 
 
 @router.post("/token/login", responses=declared(400, 422))
 def login(request: Request, body: Login) -> LoginAnswer:
-    """Exchange a token for a login."""
+    """Exchange a token for a login. The login is sent as the bearer of all other calls."""
     try:
         return LoginAnswer(jwt=core_of(request).login(body.token, client=address(request)))
     except ServiceError as error:
@@ -113,7 +115,7 @@ def login(request: Request, body: Login) -> LoginAnswer:
 
 @router.get("/experiments/me", responses=declared(401, 422))
 def listed(caller: CallerOf) -> list[ExperimentAnswer]:
-    """List the newest experiments of the user."""
+    """List the newest experiments of the user, at most 1,000."""
     who = caller.identity()
     views = caller.core.experiments(who, limit=_MOST_LISTED)
     return [_experiment(view) for view in views if view.user == who.user]
@@ -121,26 +123,26 @@ def listed(caller: CallerOf) -> list[ExperimentAnswer]:
 
 @router.post("/experiments", status_code=201, responses=declared(401, 403, 422))
 def create(caller: CallerOf, body: NewExperiment) -> ExperimentAnswer:
-    """Make an experiment."""
+    """Make an experiment. Its payload follows under the URL that ``/inputs`` gives, and ``/jobs`` starts it."""
     name = _printable(body.name)[:_MOST_NAME].strip() or "experiment"
     return _experiment(caller.core.create(caller.identity(), name=name, category=body.category))
 
 
 @router.get("/experiments/{id}", responses=declared(401, 404, 409, 422))
 def experiment(caller: CallerOf, item_id: ItemId) -> ExperimentAnswer:
-    """Tell how far an experiment is."""
+    """Tell how far an experiment is, with its job once it has one."""
     return _experiment(caller.core.experiment(caller.identity(), item_id))
 
 
 @router.post("/inputs", status_code=201, responses=declared(401, 404, 409, 422))
 def send_input(caller: CallerOf, body: Ask, request: Request) -> UrlAnswer:
-    """Tell where to send the payload of an experiment."""
+    """Tell where to send the payload of an experiment. The link takes a PUT request without a token."""
     return UrlAnswer(url=absolute(request, caller.core.upload_url(caller.identity(), body.experiment, "payload")))
 
 
 @router.get("/inputs/{id}/file", responses=declared(401, 404, 409, 422))
 def get_input(caller: CallerOf, item_id: ItemId, request: Request) -> UrlAnswer:
-    """Tell where to get the payload of an experiment."""
+    """Tell where to get the payload of an experiment. The link needs no token."""
     who = caller.identity()
     return UrlAnswer(url=absolute(request, caller.core.download_url(who, item_id, "payload")))
 
@@ -169,7 +171,7 @@ async def start(caller: CallerOf, body: Ask, request: Request) -> JobAnswer | Re
 
 @router.get("/jobs/{id}", responses=declared(401, 404, 409, 422))
 async def job(caller: CallerOf, item_id: ItemId) -> JobAnswer:
-    """Tell how far a job is."""
+    """Tell how far the job of an experiment is."""
     view = await run_in_threadpool(_found, caller, item_id)  # asked most of all: one visit to another thread
     if view.job_id is None:
         raise ServiceError(404, "not_found", "there is no such job")
@@ -178,7 +180,7 @@ async def job(caller: CallerOf, item_id: ItemId) -> JobAnswer:
 
 @router.get("/outputs/{id}/file", responses=declared(401, 404, 409, 422))
 def get_output(caller: CallerOf, item_id: ItemId, request: Request) -> UrlAnswer:
-    """Tell where to get the result of an experiment."""
+    """Tell where to get the result of a completed experiment. The link needs no token."""
     view = caller.core.experiment(caller.identity(), item_id)
     if view.status is not Status.COMPLETED:
         raise ServiceError(409, str(view.status), f"the experiment has no result, it is {view.status}")
@@ -194,7 +196,7 @@ def get_output(caller: CallerOf, item_id: ItemId, request: Request) -> UrlAnswer
     },
 )
 def output(item_id: ItemId, expires: Expires, signature: Signature, request: Request) -> Response:
-    """Send the result of an experiment."""
+    """Send the result of an experiment, in the form of the reference's client. Its metrics and weights are in it."""
     core = core_of(request)
     core.check_signature(f"/outputs/{item_id}/message", "GET", dict(request.query_params))
     metrics = core.result(_SIGNED, item_id)
@@ -202,8 +204,10 @@ def output(item_id: ItemId, expires: Expires, signature: Signature, request: Req
 
 
 @router.get("/refused/{words}", status_code=422, responses=declared(422))
-def refused(words: Annotated[str, PathParameter(max_length=2 * _MOST_WORDS)]) -> Response:
-    """Say that something is refused; the path says why."""
+def refused(
+    words: Annotated[str, PathParameter(max_length=2 * _MOST_WORDS, description="Why, with dashes for blanks.")],
+) -> Response:
+    """Say that something is refused, and why. That client shows nothing of a refusal but its path."""
     return refusal(422, "refused", words.replace("-", " "))
 
 
