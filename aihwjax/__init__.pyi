@@ -73,6 +73,7 @@ from .experiments.storing import load as load
 from .nn import convert_to_analog as convert_to_analog
 from .nn import convert_to_digital as convert_to_digital
 from .optim import analog_sgd as analog_sgd
+from .presets import build_config as build_config
 from .pulses import PulseType as PulseType
 from .pulses import UpdateMode as UpdateMode
 from .pulses import UpdateParameters as UpdateParameters

@@ -10,6 +10,7 @@ Every preset is a function under the reference's name that takes fields to repla
 """
 
 from aihwjax.presets import web
+from aihwjax.presets.algorithms import build_config
 from aihwjax.presets.compounds import (
     PCMPresetUnitCell,
 )
@@ -164,6 +165,7 @@ __all__ = [
     "TikiTakaIdealizedPreset",
     "TikiTakaReRamESPreset",
     "TikiTakaReRamSBPreset",
+    "build_config",
     "by_name",
     "names",
     "web",
