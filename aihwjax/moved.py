@@ -15,7 +15,7 @@ NAMES = {
     "AnalogConv1d": "aj.nn.AnalogConv1d, whose images have their channels last",
     "AnalogConv2d": "aj.nn.AnalogConv2d, whose images have their channels last",
     "AnalogConv3d": "aj.nn.AnalogConv3d, whose images have their channels last",
-    "AnalogRNN": _NOT_YET,
+    "AnalogRNN": "aj.nn.AnalogRNN",
     "LocalTrainer": "aj.LocalRunner, or the function aj.run_local",
     "parse_config": "aj.config.from_toml",
 }

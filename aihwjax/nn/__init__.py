@@ -25,6 +25,13 @@ from aihwjax.nn.layer import AnalogLayer
 from aihwjax.nn.linear import AnalogLinear
 from aihwjax.nn.linear_general import AnalogLinearGeneral
 from aihwjax.nn.paths import analog_layers, analog_tiles, redraw
+from aihwjax.nn.recurrent import (
+    AnalogGRUCell,
+    AnalogLSTMCell,
+    AnalogLSTMCellCombinedWeight,
+    AnalogRNN,
+    AnalogVanillaRNNCell,
+)
 from aihwjax.nn.scan import scan
 from aihwjax.nn.tile import AnalogTile
 from aihwjax.nn.variables import FixedInputRange, InputRange, InputRangeCount, TileConfigVariable, TileVariable
@@ -36,11 +43,16 @@ __all__ = [
     "AnalogConv2d",
     "AnalogConv3d",
     "AnalogConvTranspose",
+    "AnalogGRUCell",
+    "AnalogLSTMCell",
+    "AnalogLSTMCellCombinedWeight",
     "AnalogLayer",
     "AnalogLinear",
     "AnalogLinearGeneral",
+    "AnalogRNN",
     "AnalogSequential",
     "AnalogTile",
+    "AnalogVanillaRNNCell",
     "AvgPool",
     "ChannelsLast",
     "Conversion",

@@ -15,6 +15,7 @@ from flax import nnx
 
 import aihwjax as aj
 from aihwjax import nn, random
+from aihwjax.nn.recurrent.cells import CELLS
 from aihwjax.nn.slots import Slot
 from aihwjax.optim import take_apart, training_step
 from tests.compounds.table import COMPOUNDS
@@ -141,6 +142,11 @@ def generals(key: jax.Array) -> None:
     model = nn.convert_to_analog(nnx.LinearGeneral((2, 3), 4, axis=(-2, -1), rngs=rngs), exact(), key=0)
     nn.call(model, jnp.ones((5, 2, 3)), key=key)
     layers = [nnx.Linear(2, 3, rngs=rngs), nnx.Conv(2, 3, (2,), rngs=rngs), nnx.ConvTranspose(2, 3, (2,), rngs=rngs)]
+    for cell in CELLS:
+        layer = nn.AnalogRNN(cell, 2, 3, config=exact(), rngs=rngs)
+        layer(jnp.ones((4, 5, 2)), key=key, seq_lengths=jnp.ones(4, int))
+        one = layer.cells[0][0]
+        one(one.initialize_carry((4, 2)), jnp.ones((4, 2)), key=key)
     nn.convert_to_digital(nn.convert_to_analog(nnx.List([model, *layers]), exact(), key=0))
 
 
