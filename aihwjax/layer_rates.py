@@ -27,8 +27,8 @@ class LayerRates:
 
     Example:
         >>> rates = LayerRates({"layers/0": 0.0, "default": 0.1})
-        >>> rates.is_frozen("layers/0/tiles/0"), rates.at(0)("layers/2/bias")
-        (True, 0.1)
+        >>> rates.entry("layers/0/tiles/0"), rates.entry("layers/2/bias")
+        ('layers/0', 'default')
     """
 
     def __init__(self, entries: Mapping[str, LearningRate]) -> None:
@@ -65,14 +65,6 @@ class LayerRates:
         """The schedules by path."""
         return dict(self._schedules)
 
-    def is_frozen(self, path: str) -> bool:
-        """Whether the rate of a tile or parameter is the number 0.
-
-        Args:
-            path: Its path.
-        """
-        return self._entry(path) in self._frozen
-
     def values(self, step: int | Int[Array, ""]) -> dict[str, Number]:
         """Return the rates of a step by the paths that were given.
 
@@ -84,18 +76,6 @@ class LayerRates:
         """
         changing = {path: rate_at(rate, step) for path, rate in self._schedules.items()}
         return dict(sorted({**dict.fromkeys(self._frozen, 0), **self._numbers, **changing}.items()))
-
-    def at(self, step: int | Int[Array, ""]) -> Callable[[str], Number]:
-        """Return the rate of each path at a step.
-
-        Args:
-            step: Number of steps done; may be traced.
-
-        Raises:
-            ConfigError: If a rate is not allowed, as far as it is known.
-        """
-        values = self.values(step)
-        return lambda path: values[self._entry(path)]
 
     def check(self, paths: Iterable[str]) -> None:
         """Refuse rates that don't fit a model.
@@ -126,7 +106,15 @@ class LayerRates:
             return max(fitting, key=len)
         return DEFAULT if DEFAULT in self._paths else None
 
-    def _entry(self, path: str) -> str:
+    def entry(self, path: str) -> str:
+        """Return the path that was given, or ``"default"``, whose rate a tile or parameter has.
+
+        Args:
+            path: Of the tile or parameter.
+
+        Raises:
+            ConfigError: If there is none.
+        """
         found = self._found(path)
         if found is None:
             raise _uncovered(path)
@@ -188,7 +176,7 @@ def rates_at(learning_rate: AnyRate, step: int | Int[Array, ""]) -> tuple[Callab
     """
     if isinstance(learning_rate, LayerRates):
         values = learning_rate.values(step)
-        return learning_rate.at(step), list(values.values())
+        return lambda path: values[learning_rate.entry(path)], list(values.values())
     rate = rate_at(learning_rate, step)
     return lambda path: rate, [rate]
 

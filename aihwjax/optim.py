@@ -106,7 +106,7 @@ class AnalogSGD:
             return state
         params = nnx.state(model, nnx.Param)
         if self.digital is None:
-            updates = _by_path(lambda path, g: -jnp.asarray(rate(path)) * g, gradients)
+            updates = _by_path(_descent(rate), gradients)
         elif isinstance(self.learning_rate, LayerRates):
             # both sides: a norm over all gradients leaves out what is frozen, and so does a decay
             updates, state = self.digital.update(_by_path(_unless_frozen(rate), gradients), state, params)
@@ -127,6 +127,14 @@ def _by_path(change: Callable[[str, jax.Array], jax.Array], values: ModelState) 
     return nnx.from_flat_state(
         [(path, each.replace(change(path_text(path), each.get_value()))) for path, each in changed]
     )
+
+
+def _descent(rate: Callable[[str], Number]) -> Callable[[str, jax.Array], jax.Array]:
+    def step(path: str, gradient: jax.Array) -> jax.Array:
+        each = rate(path)
+        return jnp.zeros_like(gradient) if _is_zero(each) else -jnp.asarray(each) * gradient
+
+    return step
 
 
 def _unless_frozen(rate: Callable[[str], Number]) -> Callable[[str, jax.Array], jax.Array]:

@@ -13,7 +13,7 @@ from flax import nnx
 
 from aihwjax import nn, optim
 from aihwjax.errors import ConfigError
-from aihwjax.layer_rates import LayerRates
+from aihwjax.layer_rates import LayerRates, rates_at
 from tests.nn.models import exact, inputs, linear, network, noisy
 
 KEY = jax.random.key(6)
@@ -45,7 +45,7 @@ def test_each_layer_has_its_rate_and_the_longest_path_counts() -> None:
 
 
 def test_a_path_ends_at_a_slash() -> None:
-    rates = LayerRates({"layers/1": 0.5, "layers/10/tiles/0": 2.0, "default": 1.0}).at(0)
+    rates, _ = rates_at(LayerRates({"layers/1": 0.5, "layers/10/tiles/0": 2.0, "default": 1.0}), 0)
     assert [rates(path) for path in ("layers/1/bias", "layers/10/bias", "layers/10/tiles/0")] == [0.5, 1.0, 2.0]
 
 
