@@ -30,7 +30,7 @@ from flax import nnx
 
 from aihwjax.cloud import abstract
 from aihwjax.cloud.keys import key_entry, run_key
-from aihwjax.cloud.sendable import dataset_name, learning_rate, loss_entry
+from aihwjax.cloud.sendable import check_sendable, dataset_name, learning_rate, loss_entry
 from aihwjax.errors import AihwjaxError, ArchiveError, ConfigError, DataError
 from aihwjax.experiments import data
 from aihwjax.experiments.architecture import from_document as model_from_document
@@ -48,7 +48,12 @@ FORMAT = "aihwjax experiment, version 1"
 KIND = BasicTraining.__name__
 _ENTRIES = ("format", "kind", "experiment", "model", "parameters", "metrics")
 _MOST_DEPTH = 64
-_BOUNDS = {"batch_size": (1, 1_000_000), "epochs": (0, 2**31 - 1), "max_elements_train": (0, 2**31 - 1)}
+_BOUNDS = {
+    "batch_size": (1, 1_000_000),
+    "epochs": (0, 2**31 - 1),
+    "accumulate": (1, 1_000_000),
+    "max_elements_train": (0, 2**31 - 1),
+}
 _METRICS = tuple(name for name in STANDARD if name != "accuracy")  # of a regression there is none
 
 
@@ -101,6 +106,7 @@ def to_document(experiment: BasicTraining, key: Key | int = 0, max_elements_trai
             f"metrics ({names}) are functions of your own, which cannot travel to the cloud: leave them out, "
             "or train locally with aihwjax.fit"
         )
+    check_sendable(experiment)
     document = {
         "format": FORMAT,
         "kind": KIND,
@@ -110,6 +116,7 @@ def to_document(experiment: BasicTraining, key: Key | int = 0, max_elements_trai
             "loss_function": loss_entry(experiment.loss_function),
             "epochs": int(experiment.epochs),
             "learning_rate": learning_rate(experiment.learning_rate),
+            **({"accumulate": int(experiment.accumulate)} if experiment.accumulate != 1 else {}),
             "key": key_entry(key),
             "max_elements_train": _count(max_elements_train),
         },
@@ -258,7 +265,7 @@ def _check_top(document: Mapping[str, Any]) -> None:
 def _settings(entries: Mapping[str, Any]) -> dict[str, Any]:
     defaults = {"batch_size": 64, "loss_function": "NLLLoss", "epochs": 30, "learning_rate": 0.05}
     with _at("experiment"):
-        check_names(entries, SETTINGS, "experiment")
+        check_names(entries, [name for name in SETTINGS if name != "validate_every"], "experiment")
     if "dataset" not in entries:
         raise ArchiveError("experiment.dataset is missing: give the name of a data set", "experiment.dataset")
     for name, value in entries.items():
