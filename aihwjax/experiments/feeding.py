@@ -93,7 +93,7 @@ def stream_chunks(
         key: Key of the run.
         labels: What is known of its labels.
     """
-    seed = int(jax.random.bits(fold(key, "batches"), (), jnp.uint32))
+    seed = int(jax.random.bits(fold(key, "batches"), (), jnp.uint32) >> 1)  # positive in 32 bits, for any library
 
     def chunks(number: int) -> Generator[Chunk, None, None]:
         with closing(ahead(_chunks(program, stream.pieces(number, seed), labels))) as made:

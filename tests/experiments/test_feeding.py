@@ -167,7 +167,7 @@ def later(x, y):
 BAD = [
     (3, "batches is int; allowed: a function of epoch and seed, or an iterable"),
     ([], "epoch 0 has no batches"),
-    (iter([(X, Y)] * 3), "epoch 0 has no batches|epoch 1 has no batches, as an iterator is used up"),
+    (iter([(X, Y)] * 3), "batches is an iterator, which is used up after an epoch"),
     ([X], "batch 0 of epoch 0 is ndarray; allowed: .x, y., or .x, y, weight."),
     ([(X, Y[:3])], "batch 0 of epoch 0: y: 3 labels for the 43 examples of x"),
     (failing, "the batches of epoch 0 failed: OSError: the disk is gone"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -52,7 +52,7 @@ def from_batches(
         batches: ``batches(epoch, seed)`` returns an iterable of ``(x, y)`` or ``(x, y, weight)``, arrays as
             ``train_x``, ``train_y`` and ``sample_weight`` of :func:`from_arrays`, of any number of examples; ``epoch``
             counts from 0, ``seed`` comes from the key of the run. Or an iterable itself, gone through in each epoch.
-            Its first batch is looked at when the data set is made and loaded, with seed 0.
+            The first batch, with seed 0, is looked at when the data set is made.
         valid_x: Validation inputs, an array; ``None``: nothing to validate with.
         valid_y: Validation labels or targets, of the same kind.
         classes: Number of classes; None: one more than the largest label of validation set and first batch. Not for
@@ -65,6 +65,8 @@ def from_batches(
     """
     if not callable(batches) and not isinstance(batches, Iterable):
         raise DataError(f"batches is {type(batches).__name__}; allowed: a function of epoch and seed, or an iterable")
+    if isinstance(batches, Iterator):
+        raise DataError("batches is an iterator, which is used up after an epoch; allowed: a function that makes one")
     stream = Stream(batches, _checked_piece)
     first = next(iter(stream.pieces(0, 0)))
     parts = from_arrays(first.x, first.y, valid_x, valid_y, classes=classes)

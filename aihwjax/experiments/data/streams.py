@@ -68,8 +68,7 @@ class Stream:
             if self.limit and count >= self.limit:
                 return
         if number < 0:
-            hint = "" if callable(self.batches) else ", as an iterator is used up after one: give batches(epoch, seed)"
-            raise DataError(f"epoch {epoch} has no batches{hint}")
+            raise DataError(f"epoch {epoch} has no batches; allowed: at least one")
 
     def _given(self, epoch: int, seed: int) -> Iterator[Any]:
         try:
