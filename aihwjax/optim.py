@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -15,11 +15,12 @@ from jaxtyping import Array, Bool, Float, Int
 from aihwjax import random
 from aihwjax.config import LARGEST
 from aihwjax.errors import ConfigError, ModuleError, nearest
+from aihwjax.layer_rates import AnyRate, LayerRates, check_rates, rates_at
 from aihwjax.nn.gradients import Gradients, value_and_grad
-from aihwjax.nn.paths import analog_tiles, noise_engine
+from aihwjax.nn.paths import analog_tiles, noise_engine, path_text
 from aihwjax.nn.variables import ModelState, TileConfigVariable
 from aihwjax.random import Noise
-from aihwjax.rates import LearningRate, check_rate, rate_at
+from aihwjax.rates import LearningRate
 from aihwjax.typing import Number
 
 
@@ -36,8 +37,8 @@ class OptimizerState(NamedTuple):
 class AnalogSGD:
     """Plain gradient descent by pulses on tiles, any optimizer on digital parameters; see :func:`analog_sgd`."""
 
-    learning_rate: LearningRate
-    """Learning rate of the tiles."""
+    learning_rate: AnyRate
+    """Learning rate of the tiles, or rates by path."""
     digital: optax.GradientTransformation | None
     """Optimizer of the digital parameters; ``None``: gradient descent with the same learning rate."""
 
@@ -46,7 +47,11 @@ class AnalogSGD:
 
         Args:
             model: The model to train.
+
+        Raises:
+            ConfigError: If rates by path don't fit the model.
         """
+        check_fits(self.learning_rate, model)
         params = nnx.state(model, nnx.Param)
         digital = optax.EmptyState() if self.digital is None else self.digital.init(params)
         return OptimizerState(jnp.zeros((), jnp.int32), digital)
@@ -56,7 +61,8 @@ class AnalogSGD:
 
         In this order: the digital parameters and the exact step of inference tiles, the update of each
         other tile that was called, and what follows every mini-batch (diffusion, decay, clip, remap,
-        modifier) on all tiles. A learning rate of 0 freezes the updates but not the last part.
+        modifier) on all tiles. A learning rate of 0 freezes the updates but not the last part; of rates by path
+        it freezes digital parameters too, whatever their optimizer.
 
         Args:
             model: The model; all of its changes are made in place, as usual in NNX.
@@ -66,23 +72,24 @@ class AnalogSGD:
 
         Raises:
             ModuleError: If the gradients belong to another model.
-            ConfigError: If the learning rate of this step is not allowed (not checked inside a traced function).
+            ConfigError: If the learning rate of this step is not allowed (not checked inside a traced function), or
+                rates by path don't fit the model.
             NonFiniteError: If a tile's x or d has NaN or infinity (not checked inside a traced function).
         """
-        rate = rate_at(self.learning_rate, state.step)
+        check_fits(self.learning_rate, model)
+        rate, _ = rates_at(self.learning_rate, state.step)
         tiles = analog_tiles(model)
         for path in gradients.analog:
             if path not in tiles:
                 raise ModuleError(f"the gradients are for a tile {path!r} that the model lacks{nearest(path, tiles)}")
         noise = random.stream(key, noise_engine(model))
-        frozen = isinstance(rate, int | float) and rate == 0
-        called = {} if frozen else {path: tile for path, tile in tiles.items() if path in gradients.analog}
+        called = {path: tile for path, tile in tiles.items() if path in gradients.analog and not _is_zero(rate(path))}
 
         def update(inference: bool) -> None:
             for path, tile in called.items():
                 if tile.config.get_value().inference is inference:
                     own = random.derive(random.derive(noise, path), "update")
-                    tile.update(*gradients.analog[path], rate, own)
+                    tile.update(*gradients.analog[path], rate(path), own)
 
         # an inference tile uses the input range of its products, others the one that has been stepped (trap 9)
         update(inference=True)
@@ -93,20 +100,69 @@ class AnalogSGD:
         return OptimizerState(state.step + 1, digital)
 
     def _step_digital(
-        self, model: nnx.Module, gradients: ModelState, state: optax.OptState, rate: Number
+        self, model: nnx.Module, gradients: ModelState, state: optax.OptState, rate: Callable[[str], Number]
     ) -> optax.OptState:
         if not jax.tree.leaves(gradients):
             return state
         params = nnx.state(model, nnx.Param)
         if self.digital is None:
-            updates = jax.tree.map(lambda g: -rate * g, gradients)
+            updates = _by_path(_descent(rate), gradients)
+        elif isinstance(self.learning_rate, LayerRates):
+            # both sides: a norm over all gradients leaves out what is frozen, and so does a decay
+            updates, state = self.digital.update(_by_path(_unless_frozen(rate), gradients), state, params)
+            updates = _by_path(_unless_frozen(rate), updates)
         else:
             updates, state = self.digital.update(gradients, state, params)
         nnx.update(model, optax.apply_updates(params, updates))
         return state
 
 
-def analog_sgd(learning_rate: LearningRate, digital: optax.GradientTransformation | None = None) -> AnalogSGD:
+def _is_zero(rate: Number) -> bool:
+    return isinstance(rate, int | float) and rate == 0
+
+
+def _by_path(change: Callable[[str, jax.Array], jax.Array], values: ModelState) -> ModelState:
+    """Return digital values changed by a function of path and value."""
+    changed = nnx.to_flat_state(values)
+    return nnx.from_flat_state(
+        [(path, each.replace(change(path_text(path), each.get_value()))) for path, each in changed]
+    )
+
+
+def _descent(rate: Callable[[str], Number]) -> Callable[[str, jax.Array], jax.Array]:
+    def step(path: str, gradient: jax.Array) -> jax.Array:
+        each = rate(path)
+        return jnp.zeros_like(gradient) if _is_zero(each) else -jnp.asarray(each) * gradient
+
+    return step
+
+
+def _unless_frozen(rate: Callable[[str], Number]) -> Callable[[str, jax.Array], jax.Array]:
+    def kept(path: str, value: jax.Array) -> jax.Array:
+        return jnp.where(jnp.asarray(rate(path)) == 0, jnp.zeros_like(value), value)
+
+    return kept
+
+
+def check_fits(learning_rate: AnyRate, model: nnx.Module) -> None:
+    """Refuse rates by path that don't fit a model.
+
+    Args:
+        learning_rate: One rate, which fits any, or rates by path.
+        model: The model.
+
+    Raises:
+        ConfigError: If a path is for nothing that learns, or something that learns has no rate.
+    """
+    if isinstance(learning_rate, LayerRates):
+        parameters = (path_text(path) for path, _ in nnx.to_flat_state(nnx.state(model, nnx.Param)))
+        learning_rate.check([*analog_tiles(model), *parameters])
+
+
+def analog_sgd(
+    learning_rate: LearningRate | LayerRates | Mapping[str, LearningRate],
+    digital: optax.GradientTransformation | None = None,
+) -> AnalogSGD:
     """Train tiles by pulses and digital parameters by gradient descent.
 
     Momentum, weight decay and the like of ``digital`` never touch a tile: pulses always do plain
@@ -128,15 +184,24 @@ def analog_sgd(learning_rate: LearningRate, digital: optax.GradientTransformatio
         >>> int(state.step)
         3
 
+    A rate for each layer, the first one frozen:
+
+        >>> model = nn.AnalogSequential(*(nn.AnalogLinear(4, 4, rngs=nnx.Rngs(i)) for i in range(3)))
+        >>> optimizer = analog_sgd({"layers/0": 0.0, "layers/1": 0.01, "default": 0.1})
+        >>> state = optimizer.init(model)
+
     Args:
-        learning_rate: At least 0: a number, an array of one, a traced value, or an optax schedule.
-        digital: Optimizer of the digital parameters; ``None``: gradient descent with ``learning_rate``.
+        learning_rate: At least 0: a number, an array of one, a traced value, or an optax schedule. Or such by path
+            of a layer, tile or parameter, of which the longest that fits counts, and ``"default"`` for the rest.
+            What has the rate 0 there is frozen, its digital parameters too.
+        digital: Optimizer of the digital parameters; ``None``: gradient descent with ``learning_rate``. It has a
+            rate of its own; of rates by path only zeros concern it.
 
     Raises:
-        ConfigError: If the learning rate (of a schedule: at step 0) is negative, not finite, or not one number,
+        ConfigError: If a learning rate (of a schedule: at step 0) is negative, not finite, or not one number,
             or if ``digital`` is no optax transformation.
     """
-    learning_rate = check_rate(learning_rate)
+    learning_rate = check_rates(learning_rate)
     if digital is not None and not (hasattr(digital, "init") and hasattr(digital, "update")):
         raise ConfigError(f"digital={digital!r} is not allowed: give an optax transformation")
     return AnalogSGD(learning_rate, digital)
@@ -167,7 +232,10 @@ def take_apart(model: nnx.Module) -> Training:
 
 
 def training_step(
-    loss_fn: Callable[..., Float[Array, ""]], optimizer: AnalogSGD, parts: Training
+    loss_fn: Callable[..., Float[Array, ""]],
+    optimizer: AnalogSGD,
+    parts: Training,
+    gradient: Callable[..., Callable[..., tuple[Any, Gradients]]] = value_and_grad,
 ) -> Callable[..., tuple[ModelState, OptimizerState, Float[Array, ""]]]:
     """Return one training step as a pure function, to be scanned or compiled.
 
@@ -193,6 +261,8 @@ def training_step(
         loss_fn: ``loss_fn(model, *batch, key)``; returns one number.
         optimizer: From :func:`analog_sgd`.
         parts: From :func:`take_apart`; only its structure is used.
+        gradient: How the gradient is taken: :func:`aihwjax.nn.value_and_grad`, or :func:`aihwjax.nn.accumulate` for
+            batches that come as micro-batches.
 
     Returns:
         ``(moving, optimizer state, fixed, key, *batch) -> (moving, optimizer state, loss)``. The loss of a step whose
@@ -206,21 +276,26 @@ def training_step(
     ) -> tuple[ModelState, OptimizerState, Float[Array, ""]]:
         model = nnx.merge(graph, moving, fixed, copy=True)
         noise = random.stream(key, noise_engine(model))
-        loss, gradients = value_and_grad(loss_fn)(model, *batch, random.derive(noise, "loss"))
-        loss = jnp.where(_sound(gradients, rate_at(optimizer.learning_rate, state.step)), loss, jnp.nan)
+        loss, gradients = gradient(loss_fn)(model, *batch, random.derive(noise, "loss"))
+        loss = jnp.where(_sound(gradients, optimizer.learning_rate, state.step), loss, jnp.nan)
         state = optimizer.update(model, gradients, state, random.derive(noise, "update"))
         return take_apart(model).moving, state, loss
 
     return step
 
 
-def _sound(gradients: Gradients, rate: Number) -> Bool[Array, ""]:
-    """Whether a step can be taken: its rate is allowed, and what goes into pulses finite.
+def _sound(gradients: Gradients, learning_rate: AnyRate, step: Int[Array, ""]) -> Bool[Array, ""]:
+    """Whether a step can be taken: its rates are allowed, and what goes into pulses finite.
 
     One sum for each tile. A gradient of a digital parameter is seen in the parameter, an infinite x in the loss.
+    Frozen tiles are left out, so that nothing needs their d.
     """
+    rate, rates = rates_at(learning_rate, step)
     total = jnp.zeros(())
-    for _, d in gradients.analog.values():
-        total = total + d.sum()
-    rate = jnp.asarray(rate)
-    return jnp.isfinite(total) & (rate >= 0) & (rate <= LARGEST)
+    for path, (_, d) in gradients.analog.items():
+        if not _is_zero(rate(path)):
+            total = total + d.sum()
+    sound = jnp.isfinite(total)
+    for each in map(jnp.asarray, rates):
+        sound = sound & (each >= 0) & (each <= LARGEST)
+    return sound

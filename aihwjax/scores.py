@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 STANDARD = ("epoch", "accuracy", "train_loss", "valid_loss", "time_epoch")
-"""Entries of an epoch; any other one is a metric of the user's own. Only ``accuracy`` may be missing."""
+"""Entries of an epoch; any other one is a metric of the user's own. Only those of the validation set may be
+missing: ``accuracy`` and ``valid_loss``."""
 
 
 def own_names(entries: Iterable[Mapping[str, Any]]) -> list[str]:

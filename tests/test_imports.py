@@ -38,6 +38,7 @@ LAYERS = (
     # what is trained
     ("nn",),
     ("rates",),
+    ("layer_rates",),
     ("optim",),
     ("experiments",),
     # elsewhere

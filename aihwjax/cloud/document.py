@@ -30,7 +30,7 @@ from flax import nnx
 
 from aihwjax.cloud import abstract
 from aihwjax.cloud.keys import key_entry, run_key
-from aihwjax.cloud.sendable import dataset_name, learning_rate, loss_entry
+from aihwjax.cloud.sendable import check_sendable, dataset_name, learning_rate, loss_entry
 from aihwjax.config import LARGEST
 from aihwjax.errors import AihwjaxError, ArchiveError, ConfigError, DataError
 from aihwjax.experiments import data
@@ -49,7 +49,12 @@ FORMAT = "aihwjax experiment, version 1"
 KIND = BasicTraining.__name__
 _ENTRIES = ("format", "kind", "experiment", "model", "parameters", "metrics")
 _MOST_DEPTH = 64
-_BOUNDS = {"batch_size": (1, 1_000_000), "epochs": (0, 2**31 - 1), "max_elements_train": (0, 2**31 - 1)}
+_BOUNDS = {
+    "batch_size": (1, 1_000_000),
+    "epochs": (0, 2**31 - 1),
+    "accumulate": (1, 1_000_000),
+    "max_elements_train": (0, 2**31 - 1),
+}
 _LARGEST_SINGLE = float(np.finfo(np.float32).max)
 """Above it a number is infinite in single precision."""
 _METRICS = tuple(name for name in STANDARD if name != "accuracy")  # of a regression there is none
@@ -104,6 +109,7 @@ def to_document(experiment: BasicTraining, key: Key | int = 0, max_elements_trai
             f"metrics ({names}) are functions of your own, which cannot travel to the cloud: leave them out, "
             "or train locally with aihwjax.fit"
         )
+    check_sendable(experiment)
     document = {
         "format": FORMAT,
         "kind": KIND,
@@ -113,6 +119,7 @@ def to_document(experiment: BasicTraining, key: Key | int = 0, max_elements_trai
             "loss_function": loss_entry(experiment.loss_function),
             "epochs": int(experiment.epochs),
             "learning_rate": learning_rate(experiment.learning_rate),
+            **({"accumulate": int(experiment.accumulate)} if experiment.accumulate != 1 else {}),
             "key": key_entry(key),
             "max_elements_train": _count(max_elements_train),
         },
@@ -266,7 +273,7 @@ def _check_finite(document: Mapping[str, Any]) -> None:
 def _settings(entries: Mapping[str, Any]) -> dict[str, Any]:
     defaults = {"batch_size": 64, "loss_function": "NLLLoss", "epochs": 30, "learning_rate": 0.05}
     with _at("experiment"):
-        check_names(entries, SETTINGS, "experiment")
+        check_names(entries, [name for name in SETTINGS if name != "validate_every"], "experiment")
     if "dataset" not in entries:
         raise ArchiveError("experiment.dataset is missing: give the name of a data set", "experiment.dataset")
     for name, value in entries.items():

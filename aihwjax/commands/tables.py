@@ -31,7 +31,7 @@ def print_metrics(metrics: list[EpochMetrics]) -> None:
     for column in table.columns:
         column.justify = "right"
     for entry in entries:
-        losses = (f"{entry['train_loss']:.4f}", f"{entry['valid_loss']:.4f}")
+        losses = [f"{entry[name]:.4f}" if name in entry else "" for name in ("train_loss", "valid_loss")]
         accuracy = [accuracy_text(entry)] if classes else []
         values = (f"{entry[name]:.4g}" if name in entry else "" for name in own)
         table.add_row(str(entry["epoch"]), *losses, *accuracy, *values, f"{entry['time_epoch']:.2f} s")

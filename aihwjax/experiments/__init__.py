@@ -5,6 +5,7 @@ from aihwjax.experiments.metrics import EpochMetrics, MetricsFile, Printer, Repo
 from aihwjax.experiments.runners import LocalRunner
 from aihwjax.experiments.storing import load, save
 from aihwjax.experiments.training import BasicTraining
+from aihwjax.experiments.watching import StepMetrics, StepReport
 
 __all__ = [
     "BasicTraining",
@@ -13,6 +14,8 @@ __all__ = [
     "MetricsFile",
     "Printer",
     "Report",
+    "StepMetrics",
+    "StepReport",
     "fit",
     "load",
     "load_data",

@@ -13,6 +13,8 @@ SETTINGS: dict[str, type] = {
     "loss_function": str,
     "epochs": int,
     "learning_rate": float,
+    "validate_every": int,
+    "accumulate": int,
     "key": int,
     "max_elements_train": int,
 }

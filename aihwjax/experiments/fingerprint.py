@@ -14,6 +14,7 @@ from aihwjax import config as configs
 from aihwjax.experiments.arrays import digest, to_arrays
 from aihwjax.experiments.losses import loss_name
 from aihwjax.experiments.training import BasicTraining
+from aihwjax.layer_rates import LayerRates
 from aihwjax.typing import Key
 
 Fingerprint: TypeAlias = dict[str, Any]
@@ -33,12 +34,17 @@ def describe(experiment: BasicTraining, data: str, key: Key) -> Fingerprint:
         "data": data,
         "batch_size": int(experiment.batch_size),
         "loss_function": loss_name(experiment.loss_function),
-        "learning_rate": _rate(experiment),
+        "learning_rate": _rate(experiment.learning_rate),
         "optimizer": None if experiment.optimizer is None else _optimizer(experiment),
         "key": [str(jax.random.key_impl(key)), *jax.random.key_data(key).tolist()],
     }
     if experiment.metrics:
         result["metrics"] = sorted(experiment.metrics)
+    if experiment.class_weights is not None:
+        result["class_weights"] = np.asarray(experiment.class_weights).tolist()
+    # a run from before there were these fields is the same one
+    counts = {"validate_every": experiment.validate_every, "accumulate": experiment.accumulate}
+    result.update({name: int(count) for name, count in counts.items() if count != 1})
     result.update(_model(experiment.model))
     result["initial values"] = digest(to_arrays(nnx.state(experiment.model)))
     return result
@@ -65,8 +71,9 @@ def _shown(values: Mapping[str, Any], name: str) -> str:
     return repr(values[name]) if name in values else "nothing"
 
 
-def _rate(experiment: BasicTraining) -> float | list[float]:
-    rate = experiment.learning_rate
+def _rate(rate: Any) -> float | list[float] | dict[str, Any]:
+    if isinstance(rate, LayerRates):
+        return {path: _rate(rate.schedules.get(path, number)) for path, number in rate.values(0).items()}
     if callable(rate):
         return [float(rate(step)) for step in (0, 1, 10, 100, 1000, 10000, 100000)]
     return float(np.float32(rate))

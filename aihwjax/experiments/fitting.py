@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import operator
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,19 +17,24 @@ from aihwjax import optim, random
 from aihwjax.errors import ConfigError, DataError
 from aihwjax.experiments import loop
 from aihwjax.experiments.arrays import own_buffers
+from aihwjax.experiments.batches import on_device
 from aihwjax.experiments.checkpoint import Checkpoints, Progress
 from aihwjax.experiments.data import Dataset, Splits, fingerprint, from_arrays
+from aihwjax.experiments.data.dataset import StreamedSplits, WeightedSplits
 from aihwjax.experiments.divergence import FiniteCheck
+from aihwjax.experiments.feeding import Labels, in_parts
 from aihwjax.experiments.fingerprint import describe
 from aihwjax.experiments.losses import OwnLoss, resolved
 from aihwjax.experiments.metrics import EpochMetrics, Printer, Report
-from aihwjax.experiments.own_metrics import Metric, measured
+from aihwjax.experiments.own_metrics import measured
 from aihwjax.experiments.padding import inert
-from aihwjax.experiments.shapes import batch_sizes, check_loss_fits, prediction
+from aihwjax.experiments.shapes import check_fit, label_limit
 from aihwjax.experiments.tasks import task_of
 from aihwjax.experiments.training import BasicTraining, short
+from aihwjax.experiments.watching import StepReport, Watch, check_step_reports, weighted_mean
+from aihwjax.experiments.weighting import example_weights
+from aihwjax.layer_rates import parted, schedule_check
 from aihwjax.progress import Bar
-from aihwjax.rates import ScheduleCheck
 from aihwjax.scores import scores
 from aihwjax.tile.checks import as_numbers
 from aihwjax.typing import Key
@@ -43,6 +48,8 @@ def fit(
     reports: Iterable[Report] = (),
     checkpoint_dir: str | Path | None = None,
     progress: bool = True,
+    step_reports: Iterable[StepReport] = (),
+    report_every: int = 0,
 ) -> tuple[nnx.Module, list[EpochMetrics]]:
     """Train a copy of the experiment's model.
 
@@ -51,12 +58,17 @@ def fit(
 
     Args:
         experiment: What to do; its model stays as it is.
-        data: The loaded splits, a data set, or four arrays; ``None``: the experiment's data set.
+        data: The loaded splits, a data set, or four arrays, or the two of the training set; ``None``: the experiment's
+            data set.
         key: Seed or JAX key of shuffling, noise and pulses.
         reports: A list of functions, each called with the metrics so far after each epoch. One that returns ``False``
             ends the run there.
         checkpoint_dir: Folder where each epoch is saved and from which a run continues.
         progress: Show a bar of epochs on a terminal, a line of them in a notebook.
+        step_reports: A list of functions, each called every ``report_every`` training steps with a dictionary, see
+            :class:`~aihwjax.experiments.StepMetrics`. One that returns ``False`` ends the run there; an epoch that
+            was not finished has no metrics and no checkpoint.
+        report_every: Steps between two of their calls, counted over the whole run.
 
     Returns:
         The trained model and one dictionary an epoch; fewer than the experiment has if a report ended the run.
@@ -72,7 +84,8 @@ def fit(
     """
     splits = _splits(experiment if data is None else data)
     run_key, reports = _key(key), _reports(reports)
-    output = _check_fit(experiment, splits)
+    step_reports = check_step_reports(step_reports, report_every)
+    output = check_fit(experiment, splits)
     model = nnx.clone(experiment.model)
     model.train()
     graph, moving, fixed = optim.take_apart(model)
@@ -87,10 +100,11 @@ def fit(
         reached = checkpoints.latest(reached)
         if reached.metrics:
             goes_on = _report(reports, reached.metrics)
-    schedule = experiment.learning_rate if callable(experiment.learning_rate) else None
-    steps = -(-len(splits.train_y) // experiment.batch_size)
-    rates = ScheduleCheck(experiment.learning_rate, reached.epochs * steps, experiment.epochs * steps, steps)
-    rate = np.float32(0 if schedule else experiment.learning_rate)
+    # of a stream, steps are not known before they are taken
+    count = 0 if isinstance(splits, StreamedSplits) else len(splits.train_y)
+    steps = -(-count // (experiment.batch_size * experiment.accumulate))
+    look_ahead = schedule_check(optimizer.learning_rate, reached.epochs * steps, experiment.epochs * steps, steps)
+    schedule, rate = parted(optimizer.learning_rate)
     loss = resolved(experiment.loss_function)
     program = loop.Program(
         graph,
@@ -102,27 +116,40 @@ def fit(
         inert(model) and not isinstance(loss, OwnLoss),
         None if "accuracy" in experiment.metrics else task_of(experiment.loss_function, output, splits),
         bool(experiment.metrics),
+        # more than there are would be empty
+        min(experiment.accumulate, -(-count // experiment.batch_size)) if count else int(experiment.accumulate),
     )
-    train, valid = _on_device(splits.train_x, splits.train_y), _on_device(splits.valid_x, splits.valid_y)
+    train, valid = on_device(experiment, splits)
     # once, as each of the many numbers would be a transfer of its own in every epoch
     numbers, rate = jax.device_put((fixed, rate))
+    watch = Watch(step_reports, report_every if step_reports else 0, optimizer.learning_rate)
+    labels = Labels(label_limit(experiment, output, splits), experiment.class_weights)
+    parts = in_parts(program, (numbers, rate), splits, train, run_key, watch, labels)
     state, metrics = reached.state, list(reached.metrics)
     with Bar(progress, experiment.epochs, "compiling") as bar:
         for number in range(reached.epochs, experiment.epochs):
             if not goes_on:
                 break
             start = time.monotonic()
-            rates.before((number + 1) * steps)
+            look_ahead((number + 1) * steps)
             turn = jax.device_put(np.uint32(number))
-            state, totals = loop.epoch(program, state, numbers, rate, train, valid, run_key, turn)
+            every = experiment.validate_every
+            judged = valid if every and (number + 1) % every == 0 else None
+            if parts is None:
+                state, totals = loop.epoch(program, state, numbers, rate, train, judged, run_key, turn)
+            else:
+                state, found = parts.epoch(state, judged, number, turn)
+                if found is None:
+                    break
+                totals = found
             totals = jax.device_get(totals)
-            entry = _metrics(number, totals, splits, program, experiment.metrics)
-            finite.after(number, totals.train_loss, entry["valid_loss"], state, metrics)
+            entry = _metrics(number, totals, splits, program, experiment)
+            finite.after(number, totals.train_loss, entry.get("valid_loss", 0.0), state, metrics)
             entry["time_epoch"] = time.monotonic() - start
             metrics.append(entry)
             if checkpoints is not None:
                 checkpoints.save(Progress(number + 1, state, metrics))
-            goes_on = _report(reports, metrics)
+            goes_on = _report(reports, metrics) and not (parts is not None and parts.stopped)
             bar.show(number + 1, "  ".join((f"training loss {entry['train_loss']:.4f}", *scores(entry))))
     if checkpoints is not None:
         checkpoints.close()
@@ -138,6 +165,8 @@ def run_local(
     checkpoint_dir: str | Path | None = None,
     reports: Iterable[Report] = (),
     progress: bool = True,
+    step_reports: Iterable[StepReport] = (),
+    report_every: int = 0,
 ) -> list[EpochMetrics]:
     """Run a training experiment on this machine.
 
@@ -150,10 +179,13 @@ def run_local(
         checkpoint_dir: Folder where each epoch is saved and from which a run continues.
         reports: Further reports, called with the metrics so far; one that returns ``False`` ends the run.
         progress: Show a bar of epochs on a terminal, a line of them in a notebook; not with ``stdout``.
+        step_reports: Functions that are called every ``report_every`` steps; one that returns ``False`` ends the run.
+        report_every: Training steps between two of their calls.
 
     Returns:
         One dictionary an epoch: ``epoch``, ``accuracy`` (a fraction; only where there are classes),
-        ``train_loss``, ``valid_loss``, metrics of your own, ``time_epoch`` (seconds).
+        ``train_loss``, ``valid_loss``, metrics of your own, ``time_epoch`` (seconds). Without validation in an epoch,
+        only ``epoch``, ``train_loss`` and ``time_epoch``.
 
     Raises:
         AihwjaxError: As :func:`fit`.
@@ -163,7 +195,16 @@ def run_local(
     if stdout:
         reports = (Printer(len(splits.valid_y)), *reports)
     shown = progress and not stdout
-    return fit(experiment, splits, key, reports=reports, checkpoint_dir=checkpoint_dir, progress=shown)[1]
+    return fit(
+        experiment,
+        splits,
+        key,
+        reports=reports,
+        checkpoint_dir=checkpoint_dir,
+        progress=shown,
+        step_reports=step_reports,
+        report_every=report_every,
+    )[1]
 
 
 def load_data(experiment: BasicTraining, dataset_root: str | Path | None = None, max_elements_train: int = 0) -> Splits:
@@ -191,15 +232,18 @@ def _dataset(experiment: BasicTraining) -> Dataset:
 def _splits(data: BasicTraining | Splits | Dataset | tuple[np.ndarray, ...]) -> Splits:
     if isinstance(data, BasicTraining):
         return load_data(data)
+    if isinstance(data, WeightedSplits | StreamedSplits):  # which only a data set makes
+        return data
     if isinstance(data, Splits):
         data = Splits(*(as_numbers(name, array) for name, array in data._asdict().items()))  # type: ignore[arg-type]
-        if all(array.ndim and len(array) for array in data):
+        sizes = [len(array) if array.ndim else 0 for array in data]
+        if all(sizes[:2]) and bool(sizes[2]) is bool(sizes[3]):
             return data
     if isinstance(data, Dataset):
         return data.load()
-    if isinstance(data, tuple | list) and len(data) == 4:
+    if isinstance(data, tuple | list) and len(data) in (2, 4):
         return from_arrays(*data).load()
-    raise DataError(f"data={type(data).__name__} is not allowed: give a data set, or four arrays as in from_arrays")
+    raise DataError(f"data={type(data).__name__} is not allowed: give a data set, or arrays as in from_arrays")
 
 
 def _key(key: Key | int) -> Key:
@@ -218,42 +262,29 @@ def _reports(reports: Iterable[Report]) -> tuple[Report, ...]:
     return found
 
 
-def _check_fit(experiment: BasicTraining, splits: Splits) -> jax.ShapeDtypeStruct:
-    """Apply model and loss abstractly, so that what does not fit fails before anything is compiled."""
-    x, y = (jax.ShapeDtypeStruct((2, *array.shape[1:]), array.dtype) for array in (splits.train_x, splits.train_y))
-    output = prediction(experiment.model, x)
-    sizes = batch_sizes(experiment.batch_size, len(splits.train_y), len(splits.valid_y))
-    check_loss_fits(experiment.loss_function, output, y, sizes)  # first: a regression has no classes
-    own = isinstance(resolved(experiment.loss_function), OwnLoss)
-    # whole numbers of one output, or of several dimensions, are what a user's loss takes them for
-    if np.issubdtype(y.dtype, np.integer) and not (own and (len(output.shape), len(y.shape)) != (2, 1)):
-        classes = output.shape[1]
-        ends = [end for labels in (splits.train_y, splits.valid_y) for end in (int(labels.min()), int(labels.max()))]
-        for label in ends:
-            if not 0 <= label < classes and not (own and classes == 1):
-                raise DataError(
-                    f"label {label} is out of range: the model's {classes} outputs allow 0 to {classes - 1}"
-                )
-    return output
-
-
-def _on_device(x: np.ndarray, y: np.ndarray) -> loop.Split:
-    return loop.Split(jax.device_put(x), jax.device_put(y))
-
-
 def _metrics(
-    number: int, totals: loop.Totals, splits: Splits, program: loop.Program, metrics: Mapping[str, Metric]
+    number: int, totals: loop.Totals, splits: Splits, program: loop.Program, experiment: BasicTraining
 ) -> EpochMetrics:
-    count, valid = len(splits.train_y), len(splits.valid_y)
-    sizes = np.full(len(totals.train_loss), program.batch_size, np.float64)
-    sizes[-1] = count - program.batch_size * (len(sizes) - 1)
-    own = {} if totals.predictions is None else measured(metrics, np.asarray(totals.predictions), splits.valid_y)
-    accuracy = own.pop("accuracy", None) if program.task is None else int(totals.correct) / valid
-    entry: dict[str, Any] = {
-        "epoch": number,
-        **({} if accuracy is None else {"accuracy": accuracy}),
-        "train_loss": float(np.dot(totals.train_loss.astype(np.float64), sizes)) / count,
-        "valid_loss": math.fsum(totals.valid_loss.tolist()) / valid,
+    if totals.train_weight is None:
+        weights = np.full(len(totals.train_loss), program.step_size, np.float64)
+        weights[-1] = len(splits.train_y) - program.step_size * (len(weights) - 1)
+    else:
+        weights = np.asarray(totals.train_weight)
+    entry: dict[str, Any] = {"epoch": number}
+    own: dict[str, float] = {}
+    valid_loss = {}
+    if totals.valid_loss is not None:
+        count = len(splits.valid_y)
+        if totals.predictions is not None:
+            own = measured(experiment.metrics, np.asarray(totals.predictions), splits.valid_y)
+        accuracy = own.pop("accuracy", None) if program.task is None else int(totals.correct) / count
+        entry |= {} if accuracy is None else {"accuracy": accuracy}
+        each = example_weights(experiment.class_weights, splits.valid_y)
+        total = count if each is None else float(each.sum(dtype=np.float64))
+        valid_loss = {"valid_loss": math.fsum(totals.valid_loss.tolist()) / total if total else 0.0}
+    entry |= {
+        "train_loss": weighted_mean(np.asarray(totals.train_loss), weights),
+        **valid_loss,
         **own,
         "time_epoch": 0.0,
     }

@@ -22,8 +22,8 @@ class EpochMetrics(TypedDict):
     """Correct fraction of the validation set, 0 to 1; missing where there are no classes."""
     train_loss: float
     """Mean over the training examples of the loss of their batch, while the weights change."""
-    valid_loss: float
-    """Mean over the validation examples of the loss of their batch, after the epoch."""
+    valid_loss: NotRequired[float]
+    """Mean over the validation examples of the loss of their batch, after the epoch; missing without validation."""
     time_epoch: float
     """Seconds for training and validation."""
 
@@ -33,7 +33,7 @@ Report: TypeAlias = Callable[[list[EpochMetrics]], bool | None]
 
 
 class Printer:
-    """A report of three lines an epoch (spec: experiments, section 5.3)."""
+    """A report of three lines an epoch, two without validation (spec: experiments, section 5.3)."""
 
     def __init__(self, validation_count: int, out: TextIO | None = None) -> None:
         """Print to ``out``, by default the standard output.
@@ -51,10 +51,13 @@ class Printer:
         values: Mapping[str, Any] = last
         accuracy = f"accuracy {accuracy_text(last, 6)}, " if "accuracy" in last else ""
         own = "".join(f", {name} {values[name]:.8g}" for name in own_names([last]))
+        validation = ""
+        if "valid_loss" in last:
+            what = "images" if accuracy else "examples"
+            validation = f"Validation of {self._count} {what}: {accuracy}loss {last['valid_loss']:.8f}{own}\n"
         print(
             f"Epoch {last['epoch']}: training loss {last['train_loss']:.8f}\n"
-            f"Validation of {self._count} {'images' if accuracy else 'examples'}: {accuracy}"
-            f"loss {last['valid_loss']:.8f}{own}\n"
+            f"{validation}"
             f"Time of the epoch: {last['time_epoch']:.4g}s",
             file=self._out or sys.stdout,
             flush=True,

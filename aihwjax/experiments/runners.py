@@ -9,6 +9,7 @@ from aihwjax.experiments.devices import DeviceChoice, find_device, on_device
 from aihwjax.experiments.fitting import run_local
 from aihwjax.experiments.metrics import EpochMetrics, Report
 from aihwjax.experiments.training import BasicTraining
+from aihwjax.experiments.watching import StepReport
 from aihwjax.typing import Key
 
 
@@ -44,6 +45,8 @@ class LocalRunner:
         checkpoint_dir: str | Path | None = None,
         reports: Iterable[Report] = (),
         progress: bool = True,
+        step_reports: Iterable[StepReport] = (),
+        report_every: int = 0,
     ) -> list[EpochMetrics]:
         """Run a training experiment; arguments and result as :func:`run_local`.
 
@@ -56,8 +59,20 @@ class LocalRunner:
             checkpoint_dir: Folder where each epoch is saved and from which a run continues.
             reports: Further reports, called with the metrics so far; one that returns ``False`` ends the run.
             progress: Show a bar of epochs on a terminal, a line of them in a notebook; not with ``stdout``.
+            step_reports: Functions that are called every ``report_every`` steps; one that returns ``False`` ends the
+                run.
+            report_every: Training steps between two of their calls.
         """
         with on_device(self.device):
             return run_local(
-                experiment, key, dataset_root, max_elements_train, stdout, checkpoint_dir, reports, progress
+                experiment,
+                key,
+                dataset_root,
+                max_elements_train,
+                stdout,
+                checkpoint_dir,
+                reports,
+                progress,
+                step_reports,
+                report_every,
             )

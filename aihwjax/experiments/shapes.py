@@ -6,11 +6,16 @@ from collections.abc import Iterable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from aihwjax.errors import AihwjaxError, DataError
-from aihwjax.experiments import loop
+from aihwjax.experiments.batches import call
+from aihwjax.experiments.data import Splits
+from aihwjax.experiments.data.dataset import StreamedSplits, sample_weight
 from aihwjax.experiments.losses import LossFunction, OwnLoss, WholeBatch, loss_name, resolved
+from aihwjax.experiments.training import BasicTraining
+from aihwjax.experiments.weighting import check_weights_fit
 
 
 def prediction(model: nnx.Module, x: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
@@ -25,7 +30,7 @@ def prediction(model: nnx.Module, x: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStru
         ShapeError: If the input does not fit a layer; names the layer's path.
     """
     graph, state = nnx.split(model)
-    apply = lambda state, x, key: loop.call(nnx.merge(graph, state), x, key)  # noqa: E731
+    apply = lambda state, x, key: call(nnx.merge(graph, state), x, key)  # noqa: E731
     try:
         output = jax.eval_shape(apply, state, x, jax.random.key(0))
     except AihwjaxError:
@@ -38,6 +43,57 @@ def prediction(model: nnx.Module, x: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStru
     if output.ndim < 2 or output.shape[0] != 2:
         raise DataError(f"the model's output for 2 examples has shape {output.shape}: give a model with (n, k)")
     return output
+
+
+def check_fit(experiment: BasicTraining, splits: Splits) -> jax.ShapeDtypeStruct:
+    """Apply model and loss abstractly, so that what does not fit fails before anything is compiled.
+
+    Args:
+        experiment: Has model and loss.
+        splits: The data.
+
+    Returns:
+        Shape and type of the model's outputs for two examples.
+
+    Raises:
+        DataError: If they don't fit.
+        ShapeError: If the data do not fit a layer, or a loss of the library.
+    """
+    x, y = (jax.ShapeDtypeStruct((2, *array.shape[1:]), array.dtype) for array in (splits.train_x, splits.train_y))
+    output = prediction(experiment.model, x)
+    weights = experiment.class_weights
+    check_weights_fit(weights, experiment.loss_function, output, splits.train_y, sample_weight(splits))
+    if experiment.metrics and not len(splits.valid_y):
+        raise DataError("metrics of your own need validation data, which this data set lacks: leave them out")
+    # of a stream it is not known how many examples there are
+    counts = [experiment.batch_size] if isinstance(splits, StreamedSplits) else [len(splits.train_y)]
+    sizes = batch_sizes(experiment.batch_size, *counts, len(splits.valid_y))
+    check_loss_fits(experiment.loss_function, output, y, sizes)  # first: a regression has no classes
+    own = isinstance(resolved(experiment.loss_function), OwnLoss)
+    # whole numbers of one output, or of several dimensions, are what a user's loss takes them for
+    if np.issubdtype(y.dtype, np.integer) and not (own and (len(output.shape), len(y.shape)) != (2, 1)):
+        classes = output.shape[1]
+        given = [labels for labels in (splits.train_y, splits.valid_y) if len(labels)]
+        ends = [end for labels in given for end in (int(labels.min()), int(labels.max()))]
+        for label in ends:
+            if not 0 <= label < classes and not (own and classes == 1):
+                raise DataError(
+                    f"label {label} is out of range: the model's {classes} outputs allow 0 to {classes - 1}"
+                )
+    return output
+
+
+def label_limit(experiment: BasicTraining, output: jax.ShapeDtypeStruct, splits: Splits) -> int | None:
+    """Return the number that labels of a stream have to be below, ``None`` if any goes.
+
+    Args:
+        experiment: Has the loss.
+        output: Shape of the model's outputs.
+        splits: The data.
+    """
+    own = isinstance(resolved(experiment.loss_function), OwnLoss)
+    labelled = splits.train_y.ndim == 1 and not (own and (len(output.shape) != 2 or output.shape[1] == 1))
+    return output.shape[1] if labelled else None
 
 
 def check_loss_fits(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -14,8 +14,10 @@ from aihwjax.errors import ConfigError, ModuleError, nearest
 from aihwjax.experiments.data import Dataset, as_dataset
 from aihwjax.experiments.losses import LossFunction, check_loss, loss_name
 from aihwjax.experiments.own_metrics import Metric, check_metrics
-from aihwjax.rates import check_rate, check_traceable
-from aihwjax.typing import Number
+from aihwjax.experiments.weighting import check_class_weights
+from aihwjax.layer_rates import LayerRates, check_rates
+from aihwjax.optim import check_fits
+from aihwjax.rates import LearningRate, check_traceable
 
 if TYPE_CHECKING:
     import optax
@@ -41,8 +43,8 @@ class BasicTraining:
         ModuleError: If ``model`` is not a Flax NNX module.
     """
 
-    dataset: Dataset | str | tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
-    """What to learn: a data set, its name, or arrays ``(train_x, train_y, valid_x, valid_y)``."""
+    dataset: Dataset | str | tuple[np.ndarray, ...]
+    """What to learn: a data set, its name, or arrays ``(train_x, train_y, valid_x, valid_y)``, or the first two."""
     model: nnx.Module
     """The network, called as ``model(x, key=key)`` with ``x`` of shape ``(n, ...)``."""
     batch_size: int = 64
@@ -56,13 +58,27 @@ class BasicTraining:
     """
     epochs: int = 30
     """Passes over the training set."""
-    learning_rate: Number | optax.Schedule = 0.05
-    """Step size of tiles and digital parameters: a finite number of at least 0, or a schedule from the step to one."""
+    learning_rate: LearningRate | LayerRates | Mapping[str, LearningRate] = 0.05
+    """Step size of tiles and digital parameters: a finite number of at least 0, or a schedule from the step to one.
+
+    Or such by path of a layer, ``{"layers/0": 0.0, "default": 0.1}``; what has the number 0 is frozen, see
+    :func:`aihwjax.analog_sgd`.
+    """
     optimizer: optax.GradientTransformation | None = None
     """Optimizer of the digital parameters; ``None``: plain gradient descent with ``learning_rate``."""
     metrics: Mapping[str, Metric] = dataclasses.field(default_factory=dict)
     """Your own metrics by name: ``function(predictions, targets) -> number``, called after each epoch with
     NumPy arrays of the whole validation set. One named ``accuracy`` takes the place of the library's."""
+    class_weights: Sequence[float] | np.ndarray | None = None
+    """A number of at least 0 for each class, by which the loss of its examples counts.
+
+    The loss of a batch, and of the validation set, is ``sum(weight * loss) / sum(weight)`` over its examples, with the
+    weight of a class times the ``sample_weight`` of an example.
+    """
+    validate_every: int = 1
+    """Validate after each epoch, after every second, ...; 0: never. Metrics of other epochs are of training alone."""
+    accumulate: int = 1
+    """Batches of ``batch_size`` whose gradients make one update, as one batch of all of their examples would."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "dataset", as_dataset(self.dataset))
@@ -71,11 +87,17 @@ class BasicTraining:
         _whole("batch_size", self.batch_size, 1)
         _whole("epochs", self.epochs, 0)
         check_loss(self.loss_function)
-        object.__setattr__(self, "learning_rate", check_rate(self.learning_rate))
-        check_traceable(self.learning_rate)
+        rate = check_rates(self.learning_rate)
+        object.__setattr__(self, "learning_rate", rate)
+        check_fits(rate, self.model)
+        for each in rate.schedules.values() if isinstance(rate, LayerRates) else [rate]:
+            check_traceable(each)
         if self.optimizer is not None and not (hasattr(self.optimizer, "init") and hasattr(self.optimizer, "update")):
             raise ConfigError(f"optimizer={short(self.optimizer)} is not allowed: give an optax transformation or None")
         object.__setattr__(self, "metrics", check_metrics(self.metrics))
+        object.__setattr__(self, "class_weights", check_class_weights(self.class_weights, self.loss_function))
+        _whole("validate_every", self.validate_every, 0)
+        _whole("accumulate", self.accumulate, 1)
 
     def replace(self, **fields: Any) -> Self:
         """Return a copy with fields replaced.
@@ -92,12 +114,19 @@ class BasicTraining:
                 raise ConfigError(f"{type(self).__name__} has no field {name!r}{nearest(name, known)}")
         return dataclasses.replace(self, **fields)
 
+    def _further(self) -> dict[str, Any]:
+        """Return the fields that few experiments have, where they have one."""
+        weights = None if self.class_weights is None else np.asarray(self.class_weights).tolist()
+        values = {"metrics": list(self.metrics), "class_weights": weights}
+        counts = {"validate_every": self.validate_every, "accumulate": self.accumulate}
+        return {name: value for name, value in values.items() if value} | {n: v for n, v in counts.items() if v != 1}
+
     def __str__(self) -> str:
         return (
             f"{type(self).__name__}(dataset={self.dataset}, batch_size={self.batch_size}, "
             f"loss_function={loss_name(self.loss_function)}, epochs={self.epochs}, "
             f"learning_rate={self.learning_rate}, model={self.model!r}"
-            f"{f', metrics={list(self.metrics)}' if self.metrics else ''})"
+            f"{''.join(f', {name}={value}' for name, value in self._further().items())})"
         )
 
 

@@ -1,6 +1,7 @@
 """Modules in Flax NNX: layers on analog tiles, gradients that carry x and d, losses."""
 
 from aihwjax.nn import losses
+from aihwjax.nn.accumulating import accumulate
 from aihwjax.nn.activations import (
     GELU,
     Flatten,
@@ -73,6 +74,7 @@ __all__ = [
     "Tanh",
     "TileConfigVariable",
     "TileVariable",
+    "accumulate",
     "analog_layers",
     "analog_tiles",
     "call",

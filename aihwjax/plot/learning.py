@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 Run: TypeAlias = Sequence[EpochMetrics] | str | Path
 """Metrics of a run: the list that ``run_local`` and ``fit`` return, or a ``metrics.jsonl`` or its folder."""
 
-_LOSSES = ("train_loss", "valid_loss")
-
 
 @dataclass(frozen=True)
 class LearningCurve:
@@ -41,7 +39,7 @@ class LearningCurve:
     train_loss: Float64[np.ndarray, " epochs"]
     """Mean loss over the training set, while the weights change."""
     valid_loss: Float64[np.ndarray, " epochs"]
-    """Mean loss over the validation set after the epoch."""
+    """Mean loss over the validation set after the epoch; NaN where it was not validated."""
     metrics: Mapping[str, Float64[np.ndarray, " epochs"]] = dataclasses.field(default_factory=dict)
     """The user's own metrics by name; an epoch that lacks one has NaN."""
 
@@ -68,14 +66,14 @@ def read_learning_curve(run: Run, name: str | None = None) -> LearningCurve:
         raise DataError(f"{source} holds no epoch: give the metrics of at least one")
     try:
         epochs = np.asarray([int(entry["epoch"]) for entry in entries])
-        train, valid = [np.asarray([float(entry[loss]) for entry in entries]) for loss in _LOSSES]
-        accuracy, *own = [
+        train = np.asarray([float(entry["train_loss"]) for entry in entries])
+        valid, accuracy, *own = [
             np.asarray([float(entry.get(metric, np.nan)) for entry in entries])
-            for metric in ("accuracy", *own_names(entries))
+            for metric in ("valid_loss", "accuracy", *own_names(entries))
         ]
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise DataError(
-            f"{source} holds no metrics: each epoch needs epoch, {', '.join(_LOSSES)} ({type(error).__name__}: {error})"
+            f"{source} holds no metrics: each epoch needs epoch, train_loss ({type(error).__name__}: {error})"
         ) from None
     classes = any("accuracy" in entry for entry in entries)
     metrics = dict(zip(own_names(entries), own, strict=True))

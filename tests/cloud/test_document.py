@@ -39,6 +39,12 @@ def test_an_experiment_survives_the_journey():
     assert document.to_document(second, described.key, described.max_elements_train) == DOCUMENT
 
 
+def test_batches_of_an_update_travel_where_there_are_several():
+    described = document.from_document(document.to_document(networks.experiment(accumulate=3)))
+    assert described.experiment.accumulate == 3
+    assert "accumulate" not in DOCUMENT["experiment"]
+
+
 @pytest.mark.parametrize("key", [0, -5, 2**40, np.int64(7)])
 def test_weights_drawn_from_the_key_are_those_of_a_file_with_the_same_key(key):
     layers = {"layers": DOCUMENT["model"]["layers"]}
@@ -90,6 +96,9 @@ CANNOT_TRAVEL = [
     ({"dataset": (np.zeros((4, 3)), np.zeros(4, int), np.zeros((4, 3)), np.zeros(4, int))}, "dataset='arrays'"),
     ({"dataset": aj.MNIST10K.with_normalization((0.5,), (0.5,))}, "dataset='mnist10k' was changed"),
     ({"learning_rate": optax.constant_schedule(0.1)}, "learning_rate is a schedule"),
+    ({"learning_rate": {"default": 0.1}}, "learning_rate is by layer"),
+    ({"class_weights": [1.0, 2.0] * 5}, "class_weights are not allowed in the cloud"),
+    ({"validate_every": 2}, "validate_every=2 is not allowed in the cloud"),
     ({"optimizer": optax.adam(0.1)}, "optimizer is not allowed"),
     ({"metrics": {"f1": lambda p, t: 0.0}}, "metrics ('f1') are functions of your own, which cannot travel"),
     ({"loss_function": aj.nn.losses.per_example(aj.nn.losses.nll_loss)}, "loss_function=per_example(nll_loss)"),
@@ -183,6 +192,8 @@ REFUSED = [
     (["experiment", "key"], {"impl": "os.system", "data": [1, 2]}, "experiment.key", "whole number"),
     (["experiment", "key"], {"impl": "threefry2x32", "data": [1, 2**32]}, "experiment.key", "whole number"),
     (["parameters"], {"digest": "../../etc/passwd"}, "parameters", "hexadecimal"),
+    (["experiment", "accumulate"], 0, "experiment.accumulate", "give 1 to 1000000"),
+    (["experiment", "validate_every"], 1, "experiment", "no entry 'validate_every'"),
     (["parameters"], "x", "parameters", "hexadecimal"),
     (["metrics"], {}, "metrics", "no result"),
     (["metrics"], [{"epoch": 0}], "metrics[0]", "accuracy"),

@@ -54,6 +54,8 @@ def test_the_resolved_document_gives_the_same_experiment():
 
 
 SET = [
+    ("accumulate=4", lambda d: d.experiment.accumulate, 4),
+    ("validate_every=0", lambda d: d.experiment.validate_every, 0),
     ("device.dw_min=0.002", lambda d: tiles(d)[0].device.dw_min, 0.002),
     ("tile.device.dw_min=0.002", lambda d: tiles(d)[0].device.dw_min, 0.002),
     ("forward.out_noise=0", lambda d: tiles(d)[0].forward.out_noise, 0.0),

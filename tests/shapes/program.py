@@ -72,6 +72,7 @@ def learn(config: aj.TileConfig, x: jax.Array, key: jax.Array) -> None:
     for pair in gradients.analog.values():
         fits(Slot(*pair))
     fits(optimizer.update(model, gradients, optimizer.init(model), key))
+    nn.accumulate(loss)(model, x[None], key)
     model.set_weights(model.get_weights(), key=key)
     for layer in nn.analog_layers(model).values():
         layer.remap_weights(0.5, key=key)

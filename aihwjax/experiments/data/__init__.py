@@ -8,6 +8,7 @@ Everything that may go wrong with a file, a folder or the network is one :class:
 from __future__ import annotations
 
 from aihwjax.experiments.data.arrays import from_arrays
+from aihwjax.experiments.data.batches import from_batches
 from aihwjax.experiments.data.catalog import (
     DEFAULT,
     MNIST,
@@ -35,6 +36,7 @@ __all__ = [
     "by_name",
     "fingerprint",
     "from_arrays",
+    "from_batches",
     "names",
     "tfds",
     "truncate",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 from numpy.typing import ArrayLike
 
 from aihwjax.errors import DataError, nearest
@@ -148,8 +149,9 @@ def as_dataset(value: Dataset | str | type | Sequence[ArrayLike] | Sequence[Sequ
     """Return a data set from what a user may pass as one.
 
     Args:
-        value: A :class:`Dataset`; a name; four arrays (train_x, train_y, valid_x, valid_y) or two pairs of
-            them; or one of torchvision's dataset classes, which stands for the data set of that name.
+        value: A :class:`Dataset`; a name; four arrays (train_x, train_y, valid_x, valid_y), two pairs of
+            them, or the first two alone; or one of torchvision's dataset classes, which stands for the data set of
+            that name.
 
     Raises:
         DataError: If it is none of these, or the arrays are not valid.
@@ -161,13 +163,19 @@ def as_dataset(value: Dataset | str | type | Sequence[ArrayLike] | Sequence[Sequ
     if isinstance(value, type) and value.__module__.startswith("torchvision."):
         return by_name(value.__name__)
     if isinstance(value, (tuple, list)):
-        arrays = [part for pair in value for part in pair] if len(value) == _PAIR else list(value)
-        if len(arrays) == len(Splits._fields):
+        pairs = len(value) == _PAIR and all(_is_pair(part) for part in value)
+        arrays = [part for pair in value for part in pair] if pairs else list(value)
+        if len(arrays) in (_PAIR, len(Splits._fields)):
             return from_arrays(*arrays)
     kind = getattr(value, "__name__", type(value).__name__)
     raise DataError(
-        f"dataset is {kind}; allowed: a Dataset, a name, or four arrays (train_x, train_y, valid_x, valid_y)"
+        f"dataset is {kind}; allowed: a Dataset, a name, arrays (train_x, train_y, valid_x, valid_y), or the first two"
     )
+
+
+def _is_pair(value: object) -> bool:
+    """Whether a value is inputs and labels; a list of two numbers is not."""
+    return isinstance(value, (tuple, list)) and len(value) == _PAIR and np.ndim(value[1]) > 0
 
 
 def _plain(name: str) -> str:

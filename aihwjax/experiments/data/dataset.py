@@ -6,12 +6,13 @@ import dataclasses
 import hashlib
 import operator
 import os
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import NamedTuple, Protocol, Self, TypeAlias
 
 import numpy as np
 from jaxtyping import Num
 
 from aihwjax.errors import DataError
+from aihwjax.experiments.data.streams import Stream
 
 PathLike: TypeAlias = str | os.PathLike[str]
 """A folder, as text or as a path object."""
@@ -25,9 +26,54 @@ class Splits(NamedTuple):
     train_y: Num[np.ndarray, " train *answer"]
     """Training labels, int32 ``(N,)``, or float32 targets ``(N, ...)``."""
     valid_x: Num[np.ndarray, " valid *example"]
-    """Validation inputs, shaped like the training inputs but for their number."""
+    """Validation inputs, shaped like the training inputs but for their number; none if there is no such split."""
     valid_y: Num[np.ndarray, " valid *answer"]
     """Validation labels or targets."""
+
+
+class WeightedSplits(Splits):
+    """Splits whose training examples have weights: the same tuple of four arrays, and one more attribute."""
+
+    train_weight: Num[np.ndarray, " train"]
+    """Weight of each training example, float32 ``(N,)``."""
+
+    def with_weight(self, weight: np.ndarray) -> Self:
+        """Set the weights of a new object and return it.
+
+        Args:
+            weight: Float32 ``(N,)``.
+        """
+        self.train_weight = weight
+        return self
+
+
+class StreamedSplits(Splits):
+    """Splits whose training examples come in pieces; ``train_x`` and ``train_y`` are the first piece alone."""
+
+    stream: Stream
+    """The training examples."""
+
+    def with_stream(self, stream: Stream) -> Self:
+        """Set the stream of a new object and return it.
+
+        Args:
+            stream: The training examples.
+        """
+        self.stream = stream
+        return self
+
+
+def sample_weight(splits: Splits) -> np.ndarray | None:
+    """Return the weight of each training example, ``None`` if all count the same.
+
+    Args:
+        splits: The loaded data.
+    """
+    return splits.train_weight if isinstance(splits, WeightedSplits) else None
+
+
+def _weighted(splits: Splits, weight: np.ndarray | None) -> Splits:
+    return splits if weight is None else WeightedSplits(*splits).with_weight(weight)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,7 +171,10 @@ class Dataset:
         """
         _check_max_elements(max_elements)
         stored = truncate(self.source.read(root, download), max_elements)
-        return Splits(self._scale(stored.train_x), stored.train_y, self._scale(stored.valid_x), stored.valid_y)
+        scaled = Splits(self._scale(stored.train_x), stored.train_y, self._scale(stored.valid_x), stored.valid_y)
+        if isinstance(stored, StreamedSplits):
+            return StreamedSplits(*scaled).with_stream(dataclasses.replace(stored.stream, scale=self._scale))
+        return _weighted(scaled, sample_weight(stored))
 
     def for_inference(self) -> Dataset:
         """Return the same data set with the scaling of inference experiments.
@@ -164,7 +213,13 @@ def truncate(splits: Splits, max_elements: int) -> Splits:
         DataError: If ``max_elements`` is negative or not a whole number.
     """
     count = _check_max_elements(max_elements)
-    return Splits(*(array[:count] for array in splits)) if count else splits
+    if not count:
+        return splits
+    if isinstance(splits, StreamedSplits):
+        limited = dataclasses.replace(splits.stream, limit=count)
+        return StreamedSplits(*(array[:count] for array in splits)).with_stream(limited)
+    weight = sample_weight(splits)
+    return _weighted(Splits(*(array[:count] for array in splits)), None if weight is None else weight[:count])
 
 
 def _check_max_elements(max_elements: int) -> int:
@@ -194,4 +249,7 @@ def fingerprint(name: str, splits: Splits) -> str:
     for inputs in (splits.train_x, splits.valid_x):
         chosen = np.linspace(0, max(len(inputs) - 1, 0), min(64, len(inputs))).astype(int)
         digest.update(np.ascontiguousarray(inputs[chosen]).tobytes())
+    weight = sample_weight(splits)
+    if weight is not None:
+        digest.update(np.ascontiguousarray(weight).tobytes())
     return digest.hexdigest()[:16]

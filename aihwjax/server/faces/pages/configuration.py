@@ -13,6 +13,7 @@ _SETTINGS = {
     "loss_function": "Loss",
     "epochs": "Epochs",
     "batch_size": "Batch size",
+    "accumulate": "Batches in an update",
     "learning_rate": "Learning rate",
     "key": "Random key",
     "max_elements_train": "Examples of each split",
