@@ -14,6 +14,7 @@ from jaxtyping import Array, Float
 
 from aihwjax import moved, random
 from aihwjax.derivatives import on_derivative
+from aihwjax.devices.counts import PulseCounts
 from aihwjax.errors import ConfigError, ModuleError, NonFiniteError, ShapeError
 from aihwjax.nn import slots
 from aihwjax.nn.mapping import along, parts
@@ -22,7 +23,9 @@ from aihwjax.nn.tile import AnalogTile, device_name
 from aihwjax.random import Noise
 from aihwjax.tile.checks import as_numbers, require_finite
 from aihwjax.tile.config import SingleRPUConfig, TileConfig
-from aihwjax.typing import Key, Number, Weights
+from aihwjax.tile.hidden import set_hidden_parameters
+from aihwjax.tile.hidden_checks import checked, device_text
+from aihwjax.typing import Hidden, Key, Number, Weights
 
 
 class AnalogLayer(Readable):
@@ -207,9 +210,7 @@ class AnalogLayer(Readable):
         read = [tile.get_weights(apply_weight_scaling=apply_weight_scaling) for tile in self.tiles]
         if self.analog_bias:
             return read[0][:, :-1], read[0][:, -1]
-        across = len(self.out_parts)
-        columns = [jnp.concatenate(read[i : i + across], axis=0) for i in range(0, len(read), across)]
-        return jnp.concatenate(columns, axis=1), None if self.bias is None else self.bias.get_value()
+        return self._joined(read), None if self.bias is None else self.bias.get_value()
 
     def remap_weights(self, weight_scaling_omega: Number | None = 1.0, *, key: Noise) -> None:
         """Write the logical weights again with another omega, so that they use the devices' range.
@@ -233,6 +234,56 @@ class AnalogLayer(Readable):
         """
         for index, tile in enumerate(self.tiles):
             tile.redraw(config, key=random.derive(key, index))
+
+    # ------------------------------------------------------------- crosspoints
+    def hidden_parameters(self) -> dict[str, Hidden]:
+        """Return the parameters of each crosspoint by the reference's names, those of all tiles side by side.
+
+        Each is ``(out, in)``, with one more column for an analog bias.
+        """
+        read = [tile.hidden_parameters() for tile in self.tiles]
+        return {name: self._joined([parameters[name] for parameters in read]) for name in read[0]}
+
+    def set_hidden_parameters(self, parameters: Mapping[str, Hidden]) -> None:
+        """Set parameters of each crosspoint on all tiles; see :func:`aihwjax.tile.set_hidden_parameters`.
+
+        Weights that do not fit new bounds are clipped to them, so set the parameters first.
+
+        Args:
+            parameters: Arrays by name as :meth:`hidden_parameters` gives them; what is not given stays.
+
+        Raises:
+            ConfigError: If a name is unknown (with the nearest one) or a parameter cannot be set on these devices.
+            DataError: If a value is no array of real numbers.
+            ShapeError: If an array does not have the layer's shape.
+            NonFiniteError: If a number is NaN or infinite (not checked inside a traced function).
+        """
+        present = self.hidden_parameters()
+        values = checked(parameters, present, device_text(self.tiles[0].config.get_value()))
+        single = len(self.tiles) == 1
+        states = []
+        for tile, rows, columns in self._blocks():
+            own = values if single else {name: value[rows, columns] for name, value in values.items()}
+            states.append(set_hidden_parameters(tile.config.get_value(), tile.state.get_value(), own))
+        for tile, state in zip(self.tiles, states, strict=True):  # when all of them are known to be right
+            tile.state.set_value(state)
+
+    def pulse_counts(self) -> PulseCounts:
+        """Return the pulses that each crosspoint got since its tile was drawn, those of all tiles side by side.
+
+        Each ``(out, in)``, with one more column for an analog bias; see :func:`aihwjax.tile.pulse_counts`.
+
+        Raises:
+            ConfigError: If no device of the layer counts its pulses.
+        """
+        counts = [tile.pulse_counts() for tile in self.tiles]
+        return PulseCounts(self._joined([each.up for each in counts]), self._joined([each.down for each in counts]))
+
+    def _joined(self, arrays: list[jax.Array]) -> jax.Array:
+        """Return one array of the layer's size, given those of the tiles."""
+        across = len(self.out_parts)
+        columns = [jnp.concatenate(arrays[i : i + across], axis=0) for i in range(0, len(arrays), across)]
+        return jnp.concatenate(columns, axis=1)
 
     def _blocks(self) -> list[tuple[AnalogTile, slice, slice]]:
         across = len(self.out_parts)
