@@ -14,9 +14,11 @@ import numpy as np
 from flax import nnx
 
 from aihwjax import optim, random
+from aihwjax.devices import counts
 from aihwjax.errors import ConfigError, DataError
 from aihwjax.experiments import loop
 from aihwjax.experiments.arrays import own_buffers
+from aihwjax.experiments.best import BestEpoch, Extreme, Goal, goal
 from aihwjax.experiments.checkpoint import Checkpoints, Progress
 from aihwjax.experiments.data import Dataset, Splits, fingerprint, from_arrays
 from aihwjax.experiments.divergence import FiniteCheck
@@ -26,7 +28,7 @@ from aihwjax.experiments.metrics import EpochMetrics, Printer, Report
 from aihwjax.experiments.own_metrics import Metric, measured
 from aihwjax.experiments.padding import inert
 from aihwjax.experiments.shapes import batch_sizes, check_loss_fits, prediction
-from aihwjax.experiments.tasks import task_of
+from aihwjax.experiments.tasks import Task, task_of
 from aihwjax.experiments.training import BasicTraining, short
 from aihwjax.progress import Bar
 from aihwjax.rates import ScheduleCheck
@@ -43,6 +45,8 @@ def fit(
     reports: Iterable[Report] = (),
     checkpoint_dir: str | Path | None = None,
     progress: bool = True,
+    keep_best: str | None = None,
+    best: Extreme | None = None,
 ) -> tuple[nnx.Module, list[EpochMetrics]]:
     """Train a copy of the experiment's model.
 
@@ -57,6 +61,10 @@ def fit(
             ends the run there.
         checkpoint_dir: Folder where each epoch is saved and from which a run continues.
         progress: Show a bar of epochs on a terminal, a line of them in a notebook.
+        keep_best: Name of a metric, your own included: the model of the epoch that is the best by it is kept in
+            ``checkpoint_dir``, for :func:`~aihwjax.experiments.load_best`.
+        best: Whether the ``"smallest"`` or the ``"largest"`` value is the best; ``None``: as words like ``loss`` and
+            ``accuracy`` in the name say.
 
     Returns:
         The trained model and one dictionary an epoch; fewer than the experiment has if a report ended the run.
@@ -65,14 +73,16 @@ def fit(
         DataError: If the data are missing, damaged or do not fit the model.
         ShapeError: If the data do not fit a layer; names the layer's path.
         CheckpointError: If the folder cannot be used or belongs to another experiment.
-        ConfigError: If the key or the reports are not allowed, or a schedule gives a rate that is not; before the
-            first step that would use it.
+        ConfigError: If the key or the reports are not allowed, ``keep_best`` is no metric of the run, or a schedule
+            gives a rate that is not allowed; before the first step that would use it.
         DivergedError: At the end of an epoch in which a loss, a gradient or a weight is not finite; has the metrics
             of the epochs before, whose checkpoints stay.
     """
     splits = _splits(experiment if data is None else data)
     run_key, reports = _key(key), _reports(reports)
     output = _check_fit(experiment, splits)
+    task = None if "accuracy" in experiment.metrics else task_of(experiment.loss_function, output, splits)
+    wanted = _goal(experiment, keep_best, best, checkpoint_dir, task)
     model = nnx.clone(experiment.model)
     model.train()
     graph, moving, fixed = optim.take_apart(model)
@@ -80,11 +90,14 @@ def fit(
     state: loop.TrainState = own_buffers((moving, optimizer.init(model)))
     reached, goes_on = Progress(0, state, []), True
     finite = FiniteCheck(state)
-    checkpoints = None
+    checkpoints = kept = None
     if checkpoint_dir is not None:
         identity = describe(experiment, fingerprint(_dataset(experiment).name, splits), run_key)
         checkpoints = Checkpoints(checkpoint_dir, identity)
         reached = checkpoints.latest(reached)
+        if wanted is not None:
+            kept = BestEpoch(checkpoint_dir, wanted, model, identity)
+            kept.resume(reached.metrics, reached.state[0])
         if reached.metrics:
             goes_on = _report(reports, reached.metrics)
     schedule = experiment.learning_rate if callable(experiment.learning_rate) else None
@@ -100,7 +113,7 @@ def fit(
         experiment.batch_size,
         # no user's loss sees empty rows: their loss, or its slope, need not be finite
         inert(model) and not isinstance(loss, OwnLoss),
-        None if "accuracy" in experiment.metrics else task_of(experiment.loss_function, output, splits),
+        task,
         bool(experiment.metrics),
     )
     train, valid = _on_device(splits.train_x, splits.train_y), _on_device(splits.valid_x, splits.valid_y)
@@ -116,16 +129,20 @@ def fit(
             turn = jax.device_put(np.uint32(number))
             state, totals = loop.epoch(program, state, numbers, rate, train, valid, run_key, turn)
             totals = jax.device_get(totals)
-            entry = _metrics(number, totals, splits, program, experiment.metrics)
+            entry = _metrics(number, totals, splits, program, experiment.metrics, counts.total(state[0]))
             finite.after(number, totals.train_loss, entry["valid_loss"], state, metrics)
             entry["time_epoch"] = time.monotonic() - start
             metrics.append(entry)
+            if kept is not None:
+                kept.after(metrics, state[0])
             if checkpoints is not None:
                 checkpoints.save(Progress(number + 1, state, metrics))
             goes_on = _report(reports, metrics)
             bar.show(number + 1, "  ".join((f"training loss {entry['train_loss']:.4f}", *scores(entry))))
     if checkpoints is not None:
         checkpoints.close()
+    if kept is not None:
+        kept.close()
     return nnx.merge(graph, state[0], fixed), metrics
 
 
@@ -138,6 +155,8 @@ def run_local(
     checkpoint_dir: str | Path | None = None,
     reports: Iterable[Report] = (),
     progress: bool = True,
+    keep_best: str | None = None,
+    best: Extreme | None = None,
 ) -> list[EpochMetrics]:
     """Run a training experiment on this machine.
 
@@ -150,10 +169,13 @@ def run_local(
         checkpoint_dir: Folder where each epoch is saved and from which a run continues.
         reports: Further reports, called with the metrics so far; one that returns ``False`` ends the run.
         progress: Show a bar of epochs on a terminal, a line of them in a notebook; not with ``stdout``.
+        keep_best: Name of a metric, by which the model of the best epoch is kept; see :func:`fit`.
+        best: Whether the ``"smallest"`` or the ``"largest"`` value is the best; ``None``: as the name says.
 
     Returns:
         One dictionary an epoch: ``epoch``, ``accuracy`` (a fraction; only where there are classes),
-        ``train_loss``, ``valid_loss``, metrics of your own, ``time_epoch`` (seconds).
+        ``train_loss``, ``valid_loss``, metrics of your own, ``pulses`` (of all tiles so far; only where devices
+        count them), ``time_epoch`` (seconds).
 
     Raises:
         AihwjaxError: As :func:`fit`.
@@ -163,7 +185,16 @@ def run_local(
     if stdout:
         reports = (Printer(len(splits.valid_y)), *reports)
     shown = progress and not stdout
-    return fit(experiment, splits, key, reports=reports, checkpoint_dir=checkpoint_dir, progress=shown)[1]
+    return fit(
+        experiment,
+        splits,
+        key,
+        reports=reports,
+        checkpoint_dir=checkpoint_dir,
+        progress=shown,
+        keep_best=keep_best,
+        best=best,
+    )[1]
 
 
 def load_data(experiment: BasicTraining, dataset_root: str | Path | None = None, max_elements_train: int = 0) -> Splits:
@@ -181,6 +212,26 @@ def load_data(experiment: BasicTraining, dataset_root: str | Path | None = None,
     if isinstance(max_elements_train, bool) or not hasattr(max_elements_train, "__index__") or max_elements_train < 0:
         raise ConfigError(f"max_elements_train={max_elements_train!r} is not allowed: give a whole number from 0")
     return _dataset(experiment).load(dataset_root, max_elements=operator.index(max_elements_train))
+
+
+def _goal(
+    experiment: BasicTraining,
+    keep_best: str | None,
+    best: Extreme | None,
+    checkpoint_dir: str | Path | None,
+    task: Task | None,
+) -> Goal | None:
+    """Return what makes an epoch the best, if that is asked for."""
+    if keep_best is None:
+        if best is not None:
+            raise ConfigError(f"best={best!r} is not allowed alone: give keep_best, the name of a metric")
+        return None
+    if checkpoint_dir is None:
+        raise ConfigError(f"keep_best={keep_best!r} is not allowed without a folder to keep it in: give checkpoint_dir")
+    available = {"train_loss", "valid_loss", "time_epoch", *experiment.metrics}
+    available |= {"accuracy"} if task is not None else set()
+    available |= {"pulses"} if counts.counters(nnx.state(experiment.model)) else set()
+    return goal(keep_best, best, available)
 
 
 def _dataset(experiment: BasicTraining) -> Dataset:
@@ -242,7 +293,12 @@ def _on_device(x: np.ndarray, y: np.ndarray) -> loop.Split:
 
 
 def _metrics(
-    number: int, totals: loop.Totals, splits: Splits, program: loop.Program, metrics: Mapping[str, Metric]
+    number: int,
+    totals: loop.Totals,
+    splits: Splits,
+    program: loop.Program,
+    metrics: Mapping[str, Metric],
+    pulses: int | None,
 ) -> EpochMetrics:
     count, valid = len(splits.train_y), len(splits.valid_y)
     sizes = np.full(len(totals.train_loss), program.batch_size, np.float64)
@@ -255,6 +311,7 @@ def _metrics(
         "train_loss": float(np.dot(totals.train_loss.astype(np.float64), sizes)) / count,
         "valid_loss": math.fsum(totals.valid_loss.tolist()) / valid,
         **own,
+        **({} if pulses is None else {"pulses": pulses}),
         "time_epoch": 0.0,
     }
     return cast(EpochMetrics, entry)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from aihwjax.experiments.best import Extreme
 from aihwjax.experiments.devices import DeviceChoice, find_device, on_device
 from aihwjax.experiments.fitting import run_local
 from aihwjax.experiments.metrics import EpochMetrics, Report
@@ -44,6 +45,8 @@ class LocalRunner:
         checkpoint_dir: str | Path | None = None,
         reports: Iterable[Report] = (),
         progress: bool = True,
+        keep_best: str | None = None,
+        best: Extreme | None = None,
     ) -> list[EpochMetrics]:
         """Run a training experiment; arguments and result as :func:`run_local`.
 
@@ -56,8 +59,19 @@ class LocalRunner:
             checkpoint_dir: Folder where each epoch is saved and from which a run continues.
             reports: Further reports, called with the metrics so far; one that returns ``False`` ends the run.
             progress: Show a bar of epochs on a terminal, a line of them in a notebook; not with ``stdout``.
+            keep_best: Name of a metric, by which the model of the best epoch is kept.
+            best: Whether the ``"smallest"`` or the ``"largest"`` value is the best; ``None``: as the name says.
         """
         with on_device(self.device):
             return run_local(
-                experiment, key, dataset_root, max_elements_train, stdout, checkpoint_dir, reports, progress
+                experiment,
+                key,
+                dataset_root,
+                max_elements_train,
+                stdout,
+                checkpoint_dir,
+                reports,
+                progress,
+                keep_best,
+                best,
             )
