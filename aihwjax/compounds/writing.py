@@ -73,9 +73,9 @@ def write(
         fires = slices.turned(fires)
         # cut out here, in one pass over memory: each array for itself would wait for memory alone
         here = slices.take(lax.optimization_barrier((state, slot))[0])
-        up, down = fires & ~falls, fires & falls
+        following, up, down = slot + 1, fires & ~falls, fires & falls
         counted = None if counted is None else counted.and_where(up, down)
-        return slot + 1, one_pulse(device, here, current, up, down, steps.child(slot)), counted
+        return following, one_pulse(device, here, current, up, down, steps.child(slot)), counted
 
     longest = jnp.max(trains.length) if numbers is None else jnp.max(numbers)
     start = (jnp.zeros((), jnp.int32), now, counts)
