@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from functools import partial
 
 import jax
@@ -115,6 +116,16 @@ def test_pulses_count_at_the_bounds_too() -> None:
     other = _update(free, started(free), *batch(13), 0.05, KEY)
     assert jnp.abs(state.weights).max() <= STEP
     jax.tree.map(np.testing.assert_array_equal, aj.tile.pulse_counts(config, state), aj.tile.pulse_counts(free, other))
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_persistent_weights_move_by_what_is_counted(mode: str) -> None:
+    equal = dict.fromkeys(("gamma_up", "gamma_down", "gamma_up_dtod", "gamma_down_dtod"), 0)
+    shared = {field.name: getattr(device(), field.name) for field in dataclasses.fields(aj.devices.PulsedDevice)}
+    config = aj.TileConfig(device=aj.LinearStepDevice(**shared, **equal, write_noise_std=1.0), update_mode=mode)
+    state = _update(config, started(config), *batch(13), 0.05, KEY)
+    np.testing.assert_allclose(moved(config, state), state.device.persistent, atol=1e-6)
+    assert (state.weights != state.device.persistent).any()
 
 
 def test_exact_steps_are_no_pulses() -> None:
