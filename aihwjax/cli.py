@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, CycloptsError, Parameter
 
@@ -17,9 +17,10 @@ from aihwjax.commands.cloud import app as cloud
 from aihwjax.commands.composer import app as composer
 from aihwjax.commands.plot import app as plot
 from aihwjax.commands.tables import print_metrics
-from aihwjax.errors import AihwjaxError, DataError
+from aihwjax.errors import AihwjaxError, ConfigError, DataError
 
 if TYPE_CHECKING:
+    from aihwjax.experiments.best import Extreme
     from aihwjax.experiments.files import ExperimentFile
     from aihwjax.experiments.metrics import EpochMetrics
 
@@ -68,6 +69,8 @@ def train(
     epochs: int | None = None,
     device: str | None = None,
     data: Path | None = None,
+    keep_best: str | None = None,
+    best: Literal["smallest", "largest"] | None = None,
     quiet: Annotated[bool, _PLAIN] = False,
 ) -> None:
     """Train the network of a TOML file and print its metrics.
@@ -82,6 +85,8 @@ def train(
         epochs: Passes over the training set.
         device: Where to compute, such as cpu, gpu or gpu:1.
         data: Folder of the data set's files.
+        keep_best: Keep the model of the best epoch by this metric, such as valid_loss, among the checkpoints.
+        best: Whether the smallest or the largest value is the best; by default as the metric's name says.
         quiet: Print nothing.
     """
     from aihwjax.compiling import compile_cache
@@ -92,7 +97,7 @@ def train(
     changes = [*set_, *([] if epochs is None else [f"experiment.epochs={epochs}"])]
     document = files.assign(files.read(config), changes)
     with on_device(find_device(device)):
-        _train(files.build(document, key), output, data, quiet)
+        _train(files.build(document, key), output, data, keep_best, best, quiet)
 
 
 @app.command
@@ -160,13 +165,22 @@ def presets(
     show(pattern, family, device, toml)
 
 
-def _train(described: ExperimentFile, output: Path | None, data: Path | None, quiet: bool) -> None:
+def _train(
+    described: ExperimentFile,
+    output: Path | None,
+    data: Path | None,
+    keep_best: str | None,
+    best: Extreme | None,
+    quiet: bool,
+) -> None:
     from aihwjax.experiments import files, fit, load_data, save
     from aihwjax.experiments.metrics import MetricsFile, write_text
     from aihwjax.experiments.storage import holds_records, writable
 
     experiment, resolved = described.experiment, files.to_toml(described.resolved)
     checkpoints = None if output is None else output / "checkpoints"
+    if keep_best is not None and output is None:
+        raise ConfigError(f"--keep-best={keep_best!r} needs a folder to keep it in: give --output")
     if output is not None and checkpoints is not None:
         writable(output)
         if not holds_records(checkpoints):  # else it describes what is there until that is known to be the same
@@ -189,6 +203,8 @@ def _train(described: ExperimentFile, output: Path | None, data: Path | None, qu
             reports=[*reports, count],
             checkpoint_dir=checkpoints,
             progress=not quiet,
+            keep_best=keep_best,
+            best=best,
         )
     except KeyboardInterrupt:
         kept = "nothing is kept without --output" if output is None else "the same command goes on from there"

@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 import jax
 import numpy as np
-from jaxtyping import Array, Bool, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, Num, PRNGKeyArray
 
 Number: TypeAlias = float | int | np.ndarray | jax.Array
 """A numeric configuration field: a Python number, or an array when it is swept or traced."""
@@ -27,6 +27,12 @@ Weights: TypeAlias = Float[Array, "out in"]
 
 Crosspoints: TypeAlias = Float[Array, "out in"]
 """A parameter or a hidden number of each crosspoint, such as its upper bound."""
+
+Counts: TypeAlias = Int[Array, "out in"]
+"""A whole number of each crosspoint."""
+
+Hidden: TypeAlias = Num[Array, "out in"]
+"""A hidden parameter: a number of each crosspoint, float32 or, for counters, int32."""
 
 Marks: TypeAlias = Bool[Array, "out in"]
 """A choice of crosspoints."""

@@ -10,7 +10,6 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 
-from aihwjax.compounds.cells import CellState
 from aihwjax.compounds.moves import Memory, Reads
 from aihwjax.compounds.transfer import TransferBase
 from aihwjax.config import configclass, number, part
@@ -85,6 +84,5 @@ class BufferedTransferCompound(TransferBase):
         new = jnp.where(reads.live[:, None], jnp.where(steps != 0, left, total), old)
         return {**memory, name: slices.put_lines(memory[name], new)}, -steps, self.step * granularity
 
-    def buffers(self, state: CellState) -> dict[str, jax.Array]:
-        hidden = len(self.unit_cell_devices) - 1
-        return {f"buffered_FP_weight_{k}": self.turned(state.memory[f"buffer {k}"]) for k in range(hidden)}
+    def buffers(self) -> dict[str, str]:
+        return {f"buffered_FP_weight_{k}": f"buffer {k}" for k in range(len(self.unit_cell_devices) - 1)}

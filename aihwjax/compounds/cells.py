@@ -11,7 +11,7 @@ A unit cell is a device made of devices; its devices may be unit cells again. A 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import zip_longest
 from typing import ClassVar
@@ -31,7 +31,7 @@ from aihwjax.tile.pulsed_update import pulsing
 from aihwjax.tile.pulsed_update.bit_lines import Route
 from aihwjax.tile.pulsed_update.pulsing import Pulses
 from aihwjax.tile.state import FrozenIO
-from aihwjax.typing import Crosspoints, Number, Shape, Weights
+from aihwjax.typing import Hidden, Number, Shape, Weights
 
 
 @jax.tree_util.register_dataclass
@@ -260,18 +260,48 @@ class UnitCell(Device):
     ) -> tuple[CellState, jax.Array]:
         return self.each(state, weights, stream, lambda device, s, w, own: device.clip_weights(s, w, limit, own))
 
-    def hidden_parameters(self, state: CellState, weights: Weights) -> dict[str, Crosspoints]:  # type: ignore[override]
+    def hidden_parameters(self, state: CellState, weights: Weights) -> dict[str, Hidden]:  # type: ignore[override]
         hidden: dict[str, jax.Array] = {}
         arrays = self.arrays(state, weights)
         for k, (device, parts) in enumerate(zip(self.unit_cell_devices, state.devices, strict=True)):
             own = device.hidden_parameters(parts, arrays[k])
             hidden.update({f"{name}_{k}": value for name, value in own.items()})
             hidden[f"hidden_weights_{k}"] = arrays[k]
-        return {**hidden, **self.buffers(state)}
+        buffers = {name: self.turned(state.memory[place]) for name, place in self.buffers().items()}
+        return {**hidden, **buffers}
 
-    def buffers(self, state: CellState) -> dict[str, Crosspoints]:
-        """Return the cell's digital buffers, each ``(out, in)``, under the reference's names."""
+    def fixed_parameters(self, state: CellState) -> dict[str, str]:  # type: ignore[override]
+        fixed: dict[str, str] = {}
+        for k, (device, parts) in enumerate(zip(self.unit_cell_devices, state.devices, strict=True)):
+            fixed |= {f"{name}_{k}": reason for name, reason in device.fixed_parameters(parts).items()}
+            if isinstance(device, UnitCell):
+                fixed[f"hidden_weights_{k}"] = "it is the sum of a cell's devices, so set the weights of these"
+        return fixed
+
+    def set_hidden_parameters(  # type: ignore[override]
+        self, state: CellState, weights: Weights, values: Mapping[str, Hidden], written: Weights | None = None
+    ) -> tuple[CellState, Weights]:
+        """Replace parameters of the devices, their weights and the buffers; the visible weight is theirs."""
+        before = self.arrays(state, weights)
+        devices, arrays = list(state.devices), list(before)
+        for k, device in enumerate(self.unit_cell_devices):
+            names = device.hidden_parameters(devices[k], arrays[k])
+            own = {name: values[f"{name}_{k}"] for name in names if f"{name}_{k}" in values}
+            weight = values.get(f"hidden_weights_{k}")
+            devices[k], arrays[k] = device.set_hidden_parameters(devices[k], arrays[k], own, weight)
+        kept = {place: self.turned(values[name]) for name, place in self.buffers().items() if name in values}
+        state, visible = self.shown(state.remember(**kept), tuple(devices), tuple(arrays))
+        # a sum that is computed again may differ in its last digit
+        moved = jnp.any(jnp.stack([new != old for new, old in zip(arrays, before, strict=True)]), axis=0)
+        return state, jnp.where(moved, visible, weights)
+
+    def buffers(self) -> dict[str, str]:
+        """Return the reference's names of the cell's digital buffers, and where in the memory they are."""
         return {}
+
+    def turned(self, lines: jax.Array) -> jax.Array:
+        """Turn a buffer into the orientation of the tile ``(out, in)``, or back."""
+        return lines
 
 
 @configclass

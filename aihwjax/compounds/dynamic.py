@@ -13,7 +13,6 @@ from jax import lax
 
 from aihwjax.compounds.blocks import slice_count
 from aihwjax.compounds.buffered import whole_steps
-from aihwjax.compounds.cells import CellState
 from aihwjax.compounds.chopped import ChoppedBase
 from aihwjax.compounds.moves import Memory, Reads
 from aihwjax.config import configclass, not_positive, number
@@ -114,9 +113,5 @@ class DynamicTransferCompound(ChoppedBase):
             left = jnp.where(cap > 0, jnp.clip(left, -cap, cap), left)
         return left
 
-    def buffers(self, state: CellState) -> dict[str, jax.Array]:
-        return {
-            "buffered_FP_weight": self.turned(state.memory["buffer"]),
-            "running_mean_weight": self.turned(state.memory["mean"]),
-            "past_mean_weight": self.turned(state.memory["past"]),
-        }
+    def buffers(self) -> dict[str, str]:
+        return {"buffered_FP_weight": "buffer", "running_mean_weight": "mean", "past_mean_weight": "past"}

@@ -6,6 +6,7 @@ Spec: compounds, section 10; Nandakumar et al., Frontiers in Neuroscience 2020.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import ClassVar, NamedTuple
 
 import jax
@@ -26,7 +27,7 @@ from aihwjax.products import outer
 from aihwjax.pulses import UpdateMode, UpdateParameters
 from aihwjax.random import Noise, Stream
 from aihwjax.tile.pulsed_update import pulsing
-from aihwjax.typing import Number, Shape
+from aihwjax.typing import Hidden, Number, Shape, Weights
 
 
 class _Turn(NamedTuple):
@@ -229,9 +230,19 @@ class MixedPrecisionCompound(Device):
     def _inner(state: CellState, result: tuple[DeviceState, jax.Array]) -> tuple[CellState, jax.Array]:
         return dataclasses.replace(state, devices=(result[0],)), result[1]
 
-    def hidden_parameters(self, state: CellState, weights: jax.Array) -> dict[str, jax.Array]:  # type: ignore[override]
+    def hidden_parameters(self, state: CellState, weights: jax.Array) -> dict[str, Hidden]:  # type: ignore[override]
         inner = self.device.hidden_parameters(state.devices[0], weights)
         return {**inner, "hidden_weights_chi": state.memory["chi"]}
+
+    def fixed_parameters(self, state: CellState) -> dict[str, str]:  # type: ignore[override]
+        return self.device.fixed_parameters(state.devices[0])
+
+    def set_hidden_parameters(  # type: ignore[override]
+        self, state: CellState, weights: Weights, values: Mapping[str, Hidden], written: Weights | None = None
+    ) -> tuple[CellState, Weights]:
+        chi = values.get("hidden_weights_chi", state.memory["chi"])
+        changed = self.device.set_hidden_parameters(state.devices[0], weights, values, written)
+        return self._inner(state.remember(chi=chi), changed)
 
 
 def _empty(shape: Shape) -> dict[str, jax.Array]:

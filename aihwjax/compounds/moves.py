@@ -9,6 +9,7 @@ import jax
 from aihwjax.compounds.blocks import Slices
 from aihwjax.compounds.cells import CellState
 from aihwjax.devices.base import DeviceState
+from aihwjax.devices.counts import PulseCounts
 from aihwjax.random import Stream
 from aihwjax.typing import Number
 
@@ -24,6 +25,8 @@ class Change(NamedTuple):
     weights: jax.Array
     state: CellState | jax.Array | None
     """Persistent weights of a pulsed device, if it has any; the whole state of a cell."""
+    pulses: PulseCounts | None = None
+    """Counters of a pulsed device, if it has any."""
 
 
 class Reads(NamedTuple):

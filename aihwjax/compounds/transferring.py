@@ -373,14 +373,16 @@ class Transfers:
     # ------------------------------------------------------------ small things
     @staticmethod
     def _change(parts: DeviceState, weights: jax.Array) -> Change:
-        return Change(weights, parts if isinstance(parts, CellState) else parts.persistent)
+        if isinstance(parts, CellState):
+            return Change(weights, parts)
+        return Change(weights, parts.persistent, parts.pulses)
 
     def _state(self, k: int, change: Change) -> DeviceState:
         fixed = self.state.devices[k]
         if isinstance(change.state, CellState):
             return change.state
         assert not isinstance(change.state, DeviceState)
-        return dataclasses.replace(fixed, persistent=change.state)
+        return dataclasses.replace(fixed, persistent=change.state, pulses=change.pulses)
 
     def _at(self, k: int, run: Run) -> Part:
         return self._state(k, run.devices[k]), run.devices[k].weights

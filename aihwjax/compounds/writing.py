@@ -6,12 +6,15 @@ the exact process; trains are short and blocks small.
 
 from __future__ import annotations
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 from jax import lax
 
 from aihwjax.compounds.blocks import Slices
 from aihwjax.devices.base import DeviceState, PulsedDevice
+from aihwjax.devices.counts import PulseCounts
 from aihwjax.loops import repeat_while
 from aihwjax.pulses import PulseType, UpdateParameters
 from aihwjax.random import Stream
@@ -45,6 +48,7 @@ def write(
     ones = jnp.ones((lines.shape[0], 1), jnp.float32)
     x, d = (ones, lines) if slices.columns else (lines, ones)
     now = (device.stored(state, weights), weights)
+    counts, state = state.pulses, dataclasses.replace(state, pulses=None)
     kind = parameters.pulse_type
     if kind in (PulseType.NONE, PulseType.NONE_WITH_DEVICE):
         rates = jnp.broadcast_to(jnp.asarray(rate, jnp.float32), (lines.shape[0],))
@@ -53,15 +57,15 @@ def write(
         assert state.max_bound is not None and state.min_bound is not None
         moved = jnp.maximum(jnp.minimum(now[0] - step, state.max_bound), state.min_bound)
         state, apparent = device.store(state, jnp.where(step != 0, moved, now[0]), stream)
-        return state, jnp.where(step != 0, apparent, weights)
+        return dataclasses.replace(state, pulses=counts), jnp.where(step != 0, apparent, weights)
     trains = plan(parameters, device.weight_granularity(), x, d, rate, stream.child("plan"), device.reference_quirks)
     trains = trains.only(jnp.any(lines != 0, axis=1))
     numbers = _counted(kind, trains, slices) if kind in _COUNTED else None
     bits, steps = stream.child("lines"), stream.child("steps")
     falls = slices.turned(lines > 0)
 
-    def one_slot(carry: tuple[jax.Array, Weights]) -> tuple[jax.Array, Weights]:
-        slot, current = carry
+    def one_slot(carry: _Carry) -> _Carry:
+        slot, current, counted = carry
         if numbers is None:
             fires = _drawn(trains, slices, slot, bits.child(slot))
         else:
@@ -69,14 +73,17 @@ def write(
         fires = slices.turned(fires)
         # cut out here, in one pass over memory: each array for itself would wait for memory alone
         here = slices.take(lax.optimization_barrier((state, slot))[0])
-        return slot + 1, one_pulse(device, here, current, fires & ~falls, fires & falls, steps.child(slot))
+        following, up, down = slot + 1, fires & ~falls, fires & falls
+        counted = None if counted is None else counted.and_where(up, down)
+        return following, one_pulse(device, here, current, up, down, steps.child(slot)), counted
 
     longest = jnp.max(trains.length) if numbers is None else jnp.max(numbers)
-    start = (jnp.zeros((), jnp.int32), now)
-    _, (stored, apparent) = repeat_while(lambda carry: carry[0] < longest, one_slot, start)
-    return restore(state, stored, apparent)
+    start = (jnp.zeros((), jnp.int32), now, counts)
+    _, (stored, apparent), counts = repeat_while(lambda carry: carry[0] < longest, one_slot, start)
+    return restore(dataclasses.replace(state, pulses=counts), stored, apparent)
 
 
+_Carry = tuple[jax.Array, Weights, PulseCounts | None]
 _COUNTED = (PulseType.MEAN_COUNT, PulseType.DETERMINISTIC_IMPLICIT)
 
 

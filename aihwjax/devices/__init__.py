@@ -2,6 +2,7 @@
 
 from aihwjax.devices.base import Device, DeviceState, PulsedDevice, Steps, WriteNoiseDevice
 from aihwjax.devices.constant_step import ConstantStepDevice
+from aihwjax.devices.counts import PulseCounts
 from aihwjax.devices.drift import DriftParameter, SimpleDriftParameter
 from aihwjax.devices.exp_step import ExpStepDevice
 from aihwjax.devices.floating_point import FloatingPointDevice
@@ -26,6 +27,7 @@ __all__ = [
     "PiecewiseStepDevice",
     "PowStepDevice",
     "PowStepReferenceDevice",
+    "PulseCounts",
     "PulsedDevice",
     "SimpleDriftParameter",
     "SoftBoundsDevice",

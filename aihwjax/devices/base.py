@@ -16,6 +16,7 @@ Nothing else in the library knows which device it is.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, Self
 
 import jax
@@ -23,12 +24,14 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from aihwjax.config import configclass, known, not_positive, number, part, zero
+from aihwjax.devices import hidden
+from aihwjax.devices.counts import PulseCounts
 from aihwjax.devices.device import Device, DeviceState, Steps
 from aihwjax.devices.drift import DriftParameter
 from aihwjax.devices.drifting import DriftState, drift_step
 from aihwjax.errors import ConfigError
 from aihwjax.random import Noise, Stream, normals, uniforms
-from aihwjax.typing import Crosspoints, Marks, Number, Shape, Weights
+from aihwjax.typing import Crosspoints, Hidden, Marks, Number, Shape, Weights
 
 StepLaw = Literal["constant", "affine", "nonlinear"]
 _WIDEST_LOG_NORMAL = 10.0
@@ -87,7 +90,7 @@ class PulsedDevice(Device):
     drift: DriftParameter = part(DriftParameter)
     """Conductance drift."""
     count_pulses: bool = False
-    """Kept for the reference's CUDA pulse counters; no effect."""
+    """Whether each crosspoint counts its up and down pulses; read them with ``tile.pulse_counts``."""
 
     at_once: ClassVar[tuple[str, ...]] = ("dw_min_std", "reset_std")
     pulsed: ClassVar[bool] = True
@@ -168,7 +171,8 @@ class PulsedDevice(Device):
         )
         state = self.sample_model(key, shape, state)
         persistent = None if self.write_noise() is None else jnp.zeros(shape, jnp.float32)
-        return dataclasses.replace(state, coarseness=self.coarseness(state), persistent=persistent)
+        pulses = PulseCounts.none(shape) if self.count_pulses else None
+        return dataclasses.replace(state, coarseness=self.coarseness(state), persistent=persistent, pulses=pulses)
 
     def sample_model(self, key: Noise, shape: Shape, state: DeviceState) -> DeviceState:
         """Draw the parameters of the device model and add them to the shared ones."""
@@ -333,26 +337,33 @@ class PulsedDevice(Device):
             stored = jnp.clip(stored, -limit, limit)
         return self.store(state, bounded(state, stored), stream)
 
-    def hidden_parameters(self, state: DeviceState, weights: Weights) -> dict[str, Crosspoints]:
-        assert state.max_bound is not None
-        shape = state.max_bound.shape
+    def hidden_parameters(self, state: DeviceState, weights: Weights) -> dict[str, Hidden]:
+        return hidden.parameters(state)
 
-        def full(value: Crosspoints | None, default: float) -> Crosspoints:
-            return jnp.full(shape, default, jnp.float32) if value is None else value
+    def fixed_parameters(self, state: DeviceState) -> dict[str, str]:
+        return hidden.fixed_parameters(state)
 
-        hidden: dict[str, Any] = {
-            "max_bound": state.max_bound,
-            "min_bound": state.min_bound,
-            "dwmin_up": state.dwmin_up,
-            "dwmin_down": state.dwmin_down,
-            "decay_scales": full(state.decay_scales, 1.0),
-            "diffusion_rates": full(state.diffusion_rates, 0.0),
-            "reset_bias": full(state.reset_bias, 0.0),
-            "drift_nu": full(None if state.drift is None else state.drift.exponents, 0.0),
-        }
-        if state.persistent is not None:
-            hidden["persistent_weights"] = state.persistent
-        return {**hidden, **state.model}
+    def set_hidden_parameters(
+        self,
+        state: DeviceState,
+        weights: Weights,
+        values: Mapping[str, Hidden],
+        written: Weights | None = None,
+    ) -> tuple[DeviceState, Weights]:
+        assert state.coarseness is not None
+        new = hidden.with_parameters(state, values)
+        # where nothing is new nothing moves, not even the last digit of what is computed from it
+        coarseness = jnp.where(hidden.steps_differ(state, new), self.coarseness(new), state.coarseness)
+        before = self.stored(state, weights)
+        stored = self.stored(new, weights if written is None else written)
+        if written is not None and new.persistent is not None and "persistent_weights" not in values:
+            stored = before + (written - weights)
+        touched = hidden.bounds_differ(state, new) | (stored != before)
+        inside = jnp.where(touched, bounded(new, stored), stored)
+        if new.persistent is None:
+            return dataclasses.replace(new, coarseness=coarseness), inside
+        apparent = weights + (inside - before) if written is None else written + (inside - stored)
+        return dataclasses.replace(new, coarseness=coarseness, persistent=inside), apparent
 
 
 @configclass

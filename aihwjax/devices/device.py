@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
@@ -11,9 +12,10 @@ from jaxtyping import Array, Bool, Float
 
 from aihwjax import showing
 from aihwjax.config import Config, configclass
+from aihwjax.devices.counts import PulseCounts
 from aihwjax.devices.drifting import DriftState
 from aihwjax.random import Noise, Stream
-from aihwjax.typing import Crosspoints, Marks, Number, Shape, Weights
+from aihwjax.typing import Crosspoints, Hidden, Marks, Number, Shape, Weights
 
 if TYPE_CHECKING:
     from aihwjax.pulses import UpdateMode, UpdateParameters
@@ -54,6 +56,8 @@ class DeviceState(showing.Record):
     """Weights without write noise, if there is write noise."""
     coarseness: Float[Array, " 2"] | None = None
     """Mean |d step / d weight| and mean step over half range, ``(2,)``; they decide how pulses are grouped."""
+    pulses: PulseCounts | None = None
+    """Pulses that each crosspoint got, if they are counted."""
     model: dict[str, Crosspoints] = dataclasses.field(default_factory=dict)
     """Parameters of the device model, under the reference's names."""
 
@@ -172,6 +176,27 @@ class Device(Config):
         """Whether the end of a batch diffuses the weights."""
         raise AssertionError
 
-    def hidden_parameters(self, state: DeviceState, weights: Weights) -> dict[str, Crosspoints]:
+    def hidden_parameters(self, state: DeviceState, weights: Weights) -> dict[str, Hidden]:
         """Return the per-crosspoint parameters and hidden weights under the reference's names."""
         return {}
+
+    def fixed_parameters(self, state: DeviceState) -> dict[str, str]:
+        """Return those of :meth:`hidden_parameters` that cannot be set, each with the reason and what to do."""
+        return {}
+
+    def set_hidden_parameters(
+        self,
+        state: DeviceState,
+        weights: Weights,
+        values: Mapping[str, Hidden],
+        written: Weights | None = None,
+    ) -> tuple[DeviceState, Weights]:
+        """Replace hidden parameters and return the new state and the apparent weights.
+
+        Args:
+            state: State of the device.
+            weights: Apparent weights ``(out, in)``.
+            values: New parameters, some of those of :meth:`hidden_parameters` that are not fixed.
+            written: New apparent weights; by default they stay, as far as the new parameters allow it.
+        """
+        return state, weights if written is None else written

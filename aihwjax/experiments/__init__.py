@@ -1,5 +1,6 @@
 """Experiments: training runs from data, model and key to metrics."""
 
+from aihwjax.experiments.best import load_best
 from aihwjax.experiments.fitting import fit, load_data, run_local
 from aihwjax.experiments.metrics import EpochMetrics, MetricsFile, Printer, Report
 from aihwjax.experiments.runners import LocalRunner
@@ -18,6 +19,7 @@ __all__ = [
     "StepReport",
     "fit",
     "load",
+    "load_best",
     "load_data",
     "run_local",
     "save",

@@ -93,17 +93,31 @@ class Checkpoints:
         except (CheckpointError, KeyError) as error:
             raise _DamagedError(str(error)) from error
         where = repr(str(self._storage.folder / str(number)))
-        lines = difference(found, self._fingerprint)
-        if lines:
-            more = f" and {len(lines) - _SHOWN} more" if len(lines) > _SHOWN else ""
-            raise CheckpointError(
-                f"checkpoint {where} belongs to another experiment: {'; '.join(lines[:_SHOWN])}{more}"
-            )
+        refuse_other(self._storage.folder / str(number), found, self._fingerprint)
         try:
             arrays = self._storage.arrays(number)
         except CheckpointError as error:
             raise _DamagedError(str(error)) from error
         return Progress(epochs, from_arrays(start.state, arrays, f"checkpoint {where}"), metrics)
+
+
+def refuse_other(path: Path, found: Fingerprint, wanted: Fingerprint) -> None:
+    """Refuse a record of another experiment.
+
+    Args:
+        path: Where it is.
+        found: What it says that it is of.
+        wanted: What the run is.
+
+    Raises:
+        CheckpointError: If they differ; names the differences.
+    """
+    lines = difference(found, wanted)
+    if lines:
+        more = f" and {len(lines) - _SHOWN} more" if len(lines) > _SHOWN else ""
+        raise CheckpointError(
+            f"checkpoint {str(path)!r} belongs to another experiment: {'; '.join(lines[:_SHOWN])}{more}"
+        )
 
 
 class _DamagedError(CheckpointError):

@@ -14,10 +14,12 @@ import numpy as np
 from flax import nnx
 
 from aihwjax import optim, random
+from aihwjax.devices import counts
 from aihwjax.errors import ConfigError, DataError
 from aihwjax.experiments import loop
 from aihwjax.experiments.arrays import own_buffers
 from aihwjax.experiments.batches import on_device
+from aihwjax.experiments.best import BestEpoch, Extreme, Goal, goal
 from aihwjax.experiments.checkpoint import Checkpoints, Progress
 from aihwjax.experiments.data import Dataset, Splits, fingerprint, from_arrays
 from aihwjax.experiments.data.dataset import StreamedSplits, WeightedSplits
@@ -29,7 +31,7 @@ from aihwjax.experiments.metrics import EpochMetrics, Printer, Report
 from aihwjax.experiments.own_metrics import measured
 from aihwjax.experiments.padding import inert
 from aihwjax.experiments.shapes import check_fit, label_limit
-from aihwjax.experiments.tasks import task_of
+from aihwjax.experiments.tasks import Task, task_of
 from aihwjax.experiments.training import BasicTraining, short
 from aihwjax.experiments.watching import StepReport, Watch, check_step_reports, weighted_mean
 from aihwjax.experiments.weighting import example_weights
@@ -50,6 +52,8 @@ def fit(
     progress: bool = True,
     step_reports: Iterable[StepReport] = (),
     report_every: int = 0,
+    keep_best: str | None = None,
+    best: Extreme | None = None,
 ) -> tuple[nnx.Module, list[EpochMetrics]]:
     """Train a copy of the experiment's model.
 
@@ -69,6 +73,10 @@ def fit(
             :class:`~aihwjax.experiments.StepMetrics`. One that returns ``False`` ends the run there; an epoch that
             was not finished has no metrics and no checkpoint.
         report_every: Steps between two of their calls, counted over the whole run.
+        keep_best: Name of a metric, your own included: the model of the epoch that is the best by it is kept in
+            ``checkpoint_dir``, for :func:`~aihwjax.experiments.load_best`.
+        best: Whether the ``"smallest"`` or the ``"largest"`` value is the best; ``None``: as words like ``loss`` and
+            ``accuracy`` in the name say.
 
     Returns:
         The trained model and one dictionary an epoch; fewer than the experiment has if a report ended the run.
@@ -77,8 +85,8 @@ def fit(
         DataError: If the data are missing, damaged or do not fit the model.
         ShapeError: If the data do not fit a layer; names the layer's path.
         CheckpointError: If the folder cannot be used or belongs to another experiment.
-        ConfigError: If the key or the reports are not allowed, or a schedule gives a rate that is not; before the
-            first step that would use it.
+        ConfigError: If the key or the reports are not allowed, ``keep_best`` is no metric of the run, or a schedule
+            gives a rate that is not allowed; before the first step that would use it.
         DivergedError: At the end of an epoch in which a loss, a gradient or a weight is not finite; has the metrics
             of the epochs before, whose checkpoints stay.
     """
@@ -86,6 +94,8 @@ def fit(
     run_key, reports = _key(key), _reports(reports)
     step_reports = check_step_reports(step_reports, report_every)
     output = check_fit(experiment, splits)
+    task = None if "accuracy" in experiment.metrics else task_of(experiment.loss_function, output, splits)
+    wanted = _goal(experiment, splits, keep_best, best, checkpoint_dir, task)
     model = nnx.clone(experiment.model)
     model.train()
     graph, moving, fixed = optim.take_apart(model)
@@ -93,11 +103,14 @@ def fit(
     state: loop.TrainState = own_buffers((moving, optimizer.init(model)))
     reached, goes_on = Progress(0, state, []), True
     finite = FiniteCheck(state)
-    checkpoints = None
+    checkpoints = kept = None
     if checkpoint_dir is not None:
         identity = describe(experiment, fingerprint(_dataset(experiment).name, splits), run_key)
         checkpoints = Checkpoints(checkpoint_dir, identity)
         reached = checkpoints.latest(reached)
+        if wanted is not None:
+            kept = BestEpoch(checkpoint_dir, wanted, model, identity)
+            kept.resume(reached.metrics, reached.state[0])
         if reached.metrics:
             goes_on = _report(reports, reached.metrics)
     # of a stream, steps are not known before they are taken
@@ -114,7 +127,7 @@ def fit(
         experiment.batch_size,
         # no user's loss sees empty rows: their loss, or its slope, need not be finite
         inert(model) and not isinstance(loss, OwnLoss),
-        None if "accuracy" in experiment.metrics else task_of(experiment.loss_function, output, splits),
+        task,
         bool(experiment.metrics),
         # more than there are would be empty
         min(experiment.accumulate, -(-count // experiment.batch_size)) if count else int(experiment.accumulate),
@@ -143,16 +156,20 @@ def fit(
                     break
                 totals = found
             totals = jax.device_get(totals)
-            entry = _metrics(number, totals, splits, program, experiment)
+            entry = _metrics(number, totals, splits, program, experiment, counts.total(state[0]))
             finite.after(number, totals.train_loss, entry.get("valid_loss", 0.0), state, metrics)
             entry["time_epoch"] = time.monotonic() - start
             metrics.append(entry)
+            if kept is not None:
+                kept.after(metrics, state[0])
             if checkpoints is not None:
                 checkpoints.save(Progress(number + 1, state, metrics))
             goes_on = _report(reports, metrics) and not (parts is not None and parts.stopped)
             bar.show(number + 1, "  ".join((f"training loss {entry['train_loss']:.4f}", *scores(entry))))
     if checkpoints is not None:
         checkpoints.close()
+    if kept is not None:
+        kept.close()
     return nnx.merge(graph, state[0], fixed), metrics
 
 
@@ -167,6 +184,8 @@ def run_local(
     progress: bool = True,
     step_reports: Iterable[StepReport] = (),
     report_every: int = 0,
+    keep_best: str | None = None,
+    best: Extreme | None = None,
 ) -> list[EpochMetrics]:
     """Run a training experiment on this machine.
 
@@ -181,11 +200,13 @@ def run_local(
         progress: Show a bar of epochs on a terminal, a line of them in a notebook; not with ``stdout``.
         step_reports: Functions that are called every ``report_every`` steps; one that returns ``False`` ends the run.
         report_every: Training steps between two of their calls.
+        keep_best: Name of a metric, by which the model of the best epoch is kept; see :func:`fit`.
+        best: Whether the ``"smallest"`` or the ``"largest"`` value is the best; ``None``: as the name says.
 
     Returns:
         One dictionary an epoch: ``epoch``, ``accuracy`` (a fraction; only where there are classes),
-        ``train_loss``, ``valid_loss``, metrics of your own, ``time_epoch`` (seconds). Without validation in an epoch,
-        only ``epoch``, ``train_loss`` and ``time_epoch``.
+        ``train_loss``, ``valid_loss``, metrics of your own, ``pulses`` (of all tiles so far; only where devices
+        count them), ``time_epoch`` (seconds). Without validation in an epoch, those of the validation are missing.
 
     Raises:
         AihwjaxError: As :func:`fit`.
@@ -204,6 +225,8 @@ def run_local(
         progress=shown,
         step_reports=step_reports,
         report_every=report_every,
+        keep_best=keep_best,
+        best=best,
     )[1]
 
 
@@ -222,6 +245,28 @@ def load_data(experiment: BasicTraining, dataset_root: str | Path | None = None,
     if isinstance(max_elements_train, bool) or not hasattr(max_elements_train, "__index__") or max_elements_train < 0:
         raise ConfigError(f"max_elements_train={max_elements_train!r} is not allowed: give a whole number from 0")
     return _dataset(experiment).load(dataset_root, max_elements=operator.index(max_elements_train))
+
+
+def _goal(
+    experiment: BasicTraining,
+    splits: Splits,
+    keep_best: str | None,
+    best: Extreme | None,
+    checkpoint_dir: str | Path | None,
+    task: Task | None,
+) -> Goal | None:
+    """Return what makes an epoch the best, if that is asked for."""
+    if keep_best is None:
+        if best is not None:
+            raise ConfigError(f"best={best!r} is not allowed alone: give keep_best, the name of a metric")
+        return None
+    if checkpoint_dir is None:
+        raise ConfigError(f"keep_best={keep_best!r} is not allowed without a folder to keep it in: give checkpoint_dir")
+    available = {"train_loss", "time_epoch"}
+    if len(splits.valid_y) and experiment.validate_every:
+        available |= {"valid_loss", *experiment.metrics, *(("accuracy",) if task is not None else ())}
+    available |= {"pulses"} if counts.counters(nnx.state(experiment.model)) else set()
+    return goal(keep_best, best, available)
 
 
 def _dataset(experiment: BasicTraining) -> Dataset:
@@ -263,7 +308,12 @@ def _reports(reports: Iterable[Report]) -> tuple[Report, ...]:
 
 
 def _metrics(
-    number: int, totals: loop.Totals, splits: Splits, program: loop.Program, experiment: BasicTraining
+    number: int,
+    totals: loop.Totals,
+    splits: Splits,
+    program: loop.Program,
+    experiment: BasicTraining,
+    pulses: int | None,
 ) -> EpochMetrics:
     if totals.train_weight is None:
         weights = np.full(len(totals.train_loss), program.step_size, np.float64)
@@ -286,6 +336,7 @@ def _metrics(
         "train_loss": weighted_mean(np.asarray(totals.train_loss), weights),
         **valid_loss,
         **own,
+        **({} if pulses is None else {"pulses": pulses}),
         "time_epoch": 0.0,
     }
     return cast(EpochMetrics, entry)

@@ -24,6 +24,8 @@ class EpochMetrics(TypedDict):
     """Mean over the training examples of the loss of their batch, while the weights change."""
     valid_loss: NotRequired[float]
     """Mean over the validation examples of the loss of their batch, after the epoch; missing without validation."""
+    pulses: NotRequired[int]
+    """Up and down pulses of all tiles since they were drawn; only where devices have ``count_pulses``."""
     time_epoch: float
     """Seconds for training and validation."""
 

@@ -14,7 +14,7 @@ from aihwjax.scores import STANDARD
 Metric: TypeAlias = Callable[[np.ndarray, np.ndarray], Any]
 """``metric(predictions (n, ...), targets (n, ...)) -> number``, with NumPy arrays of the whole validation set."""
 
-_RESERVED = tuple(name for name in STANDARD if name != "accuracy")
+_RESERVED = (*(name for name in STANDARD if name != "accuracy"), "pulses")
 
 
 def check_metrics(metrics: Mapping[str, Metric]) -> dict[str, Metric]:

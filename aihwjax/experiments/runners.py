@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from aihwjax.experiments.best import Extreme
 from aihwjax.experiments.devices import DeviceChoice, find_device, on_device
 from aihwjax.experiments.fitting import run_local
 from aihwjax.experiments.metrics import EpochMetrics, Report
@@ -47,6 +48,8 @@ class LocalRunner:
         progress: bool = True,
         step_reports: Iterable[StepReport] = (),
         report_every: int = 0,
+        keep_best: str | None = None,
+        best: Extreme | None = None,
     ) -> list[EpochMetrics]:
         """Run a training experiment; arguments and result as :func:`run_local`.
 
@@ -62,6 +65,8 @@ class LocalRunner:
             step_reports: Functions that are called every ``report_every`` steps; one that returns ``False`` ends the
                 run.
             report_every: Training steps between two of their calls.
+            keep_best: Name of a metric, by which the model of the best epoch is kept.
+            best: Whether the ``"smallest"`` or the ``"largest"`` value is the best; ``None``: as the name says.
         """
         with on_device(self.device):
             return run_local(
@@ -75,4 +80,6 @@ class LocalRunner:
                 progress,
                 step_reports,
                 report_every,
+                keep_best,
+                best,
             )

@@ -9,7 +9,7 @@ import numpy as np
 from flax import nnx
 
 from aihwjax.errors import AihwjaxError, CheckpointError
-from aihwjax.experiments.architecture import from_document, to_document
+from aihwjax.experiments.architecture import Document, from_document, to_document
 from aihwjax.experiments.arrays import from_arrays, to_arrays
 from aihwjax.experiments.storage import Storage
 from aihwjax.optim import take_apart
@@ -58,10 +58,21 @@ def load(path: str | Path) -> nnx.Module:
     if document.get("format") != _FORMAT or "model" not in document:
         raise CheckpointError(f"path={str(path)!r} has no model: its format is {document.get('format')!r}")
     source = f"model in {str(path)!r}"
+    return with_arrays(built(document["model"], source), arrays, source)
+
+
+def built(document: Document, source: str) -> nnx.Module:
+    """Return a new model of a structure.
+
+    Args:
+        document: From :func:`~aihwjax.experiments.architecture.to_document`.
+        source: Where it comes from, for errors.
+
+    Raises:
+        CheckpointError: If it names layers that are unknown, or arguments that are not allowed.
+    """
     try:
-        return with_arrays(from_document(document["model"], nnx.Rngs(0)), arrays, source)
-    except CheckpointError:
-        raise
+        return from_document(document, nnx.Rngs(0))
     except AihwjaxError as error:
         raise CheckpointError(f"{source} cannot be built: {error}") from None
 

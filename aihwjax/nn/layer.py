@@ -14,6 +14,7 @@ from jaxtyping import Array, Float
 
 from aihwjax import moved, random
 from aihwjax.derivatives import on_derivative
+from aihwjax.devices.counts import PulseCounts
 from aihwjax.errors import ConfigError, ModuleError, NonFiniteError, ShapeError
 from aihwjax.nn import slots
 from aihwjax.nn.call_keys import CallKey, next_key
@@ -23,7 +24,9 @@ from aihwjax.nn.tile import AnalogTile, device_name
 from aihwjax.random import Noise
 from aihwjax.tile.checks import as_numbers, require_finite
 from aihwjax.tile.config import SingleRPUConfig, TileConfig
-from aihwjax.typing import Key, Number, Weights
+from aihwjax.tile.hidden import set_hidden_parameters
+from aihwjax.tile.hidden_checks import checked, device_text
+from aihwjax.typing import Hidden, Key, Number, Weights
 
 
 class AnalogLayer(Readable):
@@ -151,11 +154,11 @@ class AnalogLayer(Readable):
                 piece = x[..., start + columns.start : start + columns.stop]
                 first = group * each + i * across
                 tiles = range(first, first + across)
-                y = _joined([self.tiles[index](piece, key=random.derive(key, index)) for index in tiles])
+                y = _side_by_side([self.tiles[index](piece, key=random.derive(key, index)) for index in tiles])
                 total = y if total is None else total + y
             assert total is not None
             outputs.append(total)
-        return _joined(outputs)
+        return _side_by_side(outputs)
 
     def checked(self, x: Float[Array, "*batch in"], key: Noise | None) -> tuple[Float[Array, "*batch in"], Noise]:
         """Return inputs as float32 and the key, or say what is wrong with them.
@@ -248,11 +251,7 @@ class AnalogLayer(Readable):
             apply_weight_scaling: Logical weights; ``False``: as they are on the tiles.
         """
         read = [tile.get_weights(apply_weight_scaling=apply_weight_scaling) for tile in self.tiles]
-        across, each = len(self.out_parts), len(self.out_parts) * len(self.in_parts)
-        columns = [jnp.concatenate(read[i : i + across], axis=0) for i in range(0, len(read), across)]
-        deep = each // across
-        rows = [jnp.concatenate(columns[i : i + deep], axis=1) for i in range(0, len(columns), deep)]
-        matrix = jnp.concatenate(rows, axis=0)
+        matrix = self._assembled(read)
         if self.analog_bias:
             return matrix[:, :-1], matrix[:, -1]
         return matrix, None if self.bias is None else self.bias.get_value()
@@ -283,6 +282,58 @@ class AnalogLayer(Readable):
     def stacked(self) -> tuple[int, ...]:
         """Return the leading axes of a stack of layers, such as ``nnx.vmap`` makes; ``()`` for one layer."""
         return jnp.shape(self.tiles[0].state.get_value().weights)[:-2]
+
+    # ------------------------------------------------------------- crosspoints
+    def hidden_parameters(self) -> dict[str, Hidden]:
+        """Return the parameters of each crosspoint by the reference's names, those of all tiles side by side.
+
+        Each is ``(out, in)``, with one more column for an analog bias.
+        """
+        read = [tile.hidden_parameters() for tile in self.tiles]
+        return {name: self._assembled([parameters[name] for parameters in read]) for name in read[0]}
+
+    def set_hidden_parameters(self, parameters: Mapping[str, Hidden]) -> None:
+        """Set parameters of each crosspoint on all tiles; see :func:`aihwjax.tile.set_hidden_parameters`.
+
+        Weights that do not fit new bounds are clipped to them, so set the parameters first.
+
+        Args:
+            parameters: Arrays by name as :meth:`hidden_parameters` gives them; what is not given stays.
+
+        Raises:
+            ConfigError: If a name is unknown (with the nearest one) or a parameter cannot be set on these devices.
+            DataError: If a value is no array of real numbers.
+            ShapeError: If an array does not have the layer's shape.
+            NonFiniteError: If a number is NaN or infinite (not checked inside a traced function).
+        """
+        present = self.hidden_parameters()
+        values = checked(parameters, present, device_text(self.tiles[0].config.get_value()))
+        single = len(self.tiles) == 1
+        states = []
+        for tile, rows, columns in self._blocks():
+            own = values if single else {name: value[rows, columns] for name, value in values.items()}
+            states.append(set_hidden_parameters(tile.config.get_value(), tile.state.get_value(), own))
+        for tile, state in zip(self.tiles, states, strict=True):  # when all of them are known to be right
+            tile.state.set_value(state)
+
+    def pulse_counts(self) -> PulseCounts:
+        """Return the pulses that each crosspoint got since its tile was drawn, those of all tiles side by side.
+
+        Each ``(out, in)``, with one more column for an analog bias; see :func:`aihwjax.tile.pulse_counts`.
+
+        Raises:
+            ConfigError: If no device of the layer counts its pulses.
+        """
+        counts = [tile.pulse_counts() for tile in self.tiles]
+        up, down = (self._assembled(list(arrays)) for arrays in zip(*((c.up, c.down) for c in counts), strict=True))
+        return PulseCounts(up, down)
+
+    def _assembled(self, arrays: list[jax.Array]) -> jax.Array:
+        """Return one array of the size of the matrix, given those of the tiles."""
+        across, deep = len(self.out_parts), len(self.in_parts)
+        columns = [jnp.concatenate(arrays[i : i + across], axis=0) for i in range(0, len(arrays), across)]
+        rows = [jnp.concatenate(columns[i : i + deep], axis=1) for i in range(0, len(columns), deep)]
+        return jnp.concatenate(rows, axis=0)
 
     def _blocks(self) -> list[tuple[AnalogTile, slice, slice]]:
         rows, columns = _slices(self.out_parts * self.groups), _slices(self.in_parts)
@@ -337,7 +388,7 @@ def params_key(rngs: nnx.Rngs | nnx.RngStream) -> Key:
         raise ConfigError("rngs has no stream 'params' and no default one: give nnx.Rngs(0)") from None
 
 
-def _joined(outputs: list[jax.Array]) -> jax.Array:
+def _side_by_side(outputs: list[jax.Array]) -> jax.Array:
     return outputs[0] if len(outputs) == 1 else jnp.concatenate(outputs, axis=-1)
 
 

@@ -13,6 +13,7 @@ from jaxtyping import Array, Float
 
 from aihwjax import random, showing, tile
 from aihwjax.derivatives import only_in_reverse
+from aihwjax.devices.counts import PulseCounts
 from aihwjax.errors import ModuleError
 from aihwjax.nn import slots
 from aihwjax.nn.changes import changed, check_input_range, refuse_new_layout
@@ -25,7 +26,7 @@ from aihwjax.random import Noise
 from aihwjax.tile.checks import as_numbers, check_learning_rate, require_finite
 from aihwjax.tile.config import TileConfig
 from aihwjax.tile.matching import averages, check
-from aihwjax.typing import Crosspoints, Key, Number, Weights
+from aihwjax.typing import Hidden, Key, Number, Weights
 
 # compiled once for each kind of tile and shape
 _init = jax.jit(tile.init, static_argnames="shape")
@@ -244,9 +245,29 @@ class AnalogTile(Readable):
                 weights = weights * self.out_scaling.get_value()[:, None]
         return weights
 
-    def hidden_parameters(self) -> dict[str, Crosspoints]:
+    def hidden_parameters(self) -> dict[str, Hidden]:
         """Return the parameters of each crosspoint by the reference's names."""
         return tile.hidden_parameters(self.config.get_value(), self.state.get_value())
+
+    def set_hidden_parameters(self, parameters: Mapping[str, Hidden]) -> None:
+        """Set parameters of each crosspoint; see :func:`aihwjax.tile.set_hidden_parameters`.
+
+        Args:
+            parameters: Arrays ``(out, in)`` by name, with one more column for an analog bias.
+
+        Raises:
+            AihwjaxError: If a name, a shape or a number is not allowed.
+        """
+        new = tile.set_hidden_parameters(self.config.get_value(), self.state.get_value(), parameters)
+        self.state.set_value(new)
+
+    def pulse_counts(self) -> PulseCounts:
+        """Return the pulses that each crosspoint got since the tile was drawn; see :func:`aihwjax.tile.pulse_counts`.
+
+        Raises:
+            ConfigError: If no device of the tile counts its pulses.
+        """
+        return tile.pulse_counts(self.config.get_value(), self.state.get_value())
 
     def __treescope_repr__(self, path: str | None, subtree_renderer: showing.Renderer) -> showing.Rendering:
         weights = self.state.get_value().weights

@@ -6,14 +6,8 @@ The files of this folder are the functions that a user calls, with the configura
 defines its part of the configuration and knows no more of it.
 """
 
-from aihwjax.tile.lifecycle import (
-    get_weights,
-    hidden_parameters,
-    init,
-    redraw,
-    set_hidden_update_index,
-    set_weights,
-)
+from aihwjax.tile.hidden import hidden_parameters, pulse_counts, set_hidden_parameters
+from aihwjax.tile.lifecycle import get_weights, init, redraw, set_hidden_update_index, set_weights
 from aihwjax.tile.maintenance import clip, decay, diffuse, drift, end_of_batch, remap, reset
 from aihwjax.tile.modified_copy import modify
 from aihwjax.tile.passes import backward, forward, forward_with_mask, observe
@@ -36,9 +30,11 @@ __all__ = [
     "init",
     "modify",
     "observe",
+    "pulse_counts",
     "redraw",
     "remap",
     "reset",
+    "set_hidden_parameters",
     "set_hidden_update_index",
     "set_weights",
     "update",

@@ -20,7 +20,7 @@ from aihwjax.tile.matching import averages, drawn, fitting_device, spoiled, work
 from aihwjax.tile.modified_copy import follow
 from aihwjax.tile.product import mvm
 from aihwjax.tile.state import TileState
-from aihwjax.typing import Crosspoints, Number, Weights
+from aihwjax.typing import Number, Weights
 
 _INITIAL_RANGE = 0.1
 
@@ -82,8 +82,8 @@ def _init(config: TileConfig, key: Noise, shape: tuple[int, int]) -> TileState:
 def redraw(config: TileConfig, state: TileState, key: Noise) -> TileState:
     """Draw the devices and all frozen values of a tile anew, as ``config`` says, and write its weights to them.
 
-    What a new device cannot hold is clipped, and hidden weights start anew, as after :func:`set_weights`. Mapping
-    scales and running averages stay.
+    What a new device cannot hold is clipped, and hidden weights start anew, as after :func:`set_weights`; so do pulse
+    counts. Mapping scales and running averages stay.
 
     Example:
         >>> import jax
@@ -143,16 +143,6 @@ def _written(
 def get_weights(config: TileConfig, state: TileState) -> Weights:
     """Return the apparent analog weights ``(out, in)``, exactly."""
     return state.weights
-
-
-@in_single
-def hidden_parameters(config: TileConfig, state: TileState) -> dict[str, Crosspoints]:
-    """Return the per-crosspoint parameters, each ``(out, in)``, under the reference's names.
-
-    Empty for devices without pulses and under pulse type ``NONE`` (spec: devices, section 5).
-    """
-    device, _ = fitting_device(config, state)
-    return device.hidden_parameters(state.device, state.weights)
 
 
 @in_single

@@ -209,3 +209,29 @@ def test_the_table_has_the_columns_that_there_are(capsys):
     assert "0.5123" in lines[-2]
     print_metrics([{**first, "accuracy": 0.5}])
     assert "50.00 %" in capsys.readouterr().out
+
+
+def test_pulses_are_reported_where_they_are_counted(tmp_path, capsys):
+    config = small.ANALOG.replace({"device.count_pulses": True})
+    file = tmp_path / "metrics.jsonl"
+    metrics = run_local(small.experiment(config), stdout=True, reports=[MetricsFile(file)])
+    pulses = [entry["pulses"] for entry in metrics]
+    assert 0 < pulses[0] < pulses[1] < pulses[2]
+    assert [json.loads(line)["pulses"] for line in file.read_text().splitlines()] == pulses
+    assert f"pulses {pulses[-1]}" in capsys.readouterr().out
+    print_metrics(metrics)
+    assert "pulses" in capsys.readouterr().out
+    with pytest.raises(ConfigError, match="'pulses', which a result has already"):
+        small.experiment(metrics={"pulses": own})
+
+
+def test_pulses_continue_with_a_checkpoint(tmp_path):
+    experiment = small.experiment(small.ANALOG.replace({"device.count_pulses": True}))
+    whole = run_local(experiment)
+    run_local(experiment, checkpoint_dir=tmp_path, reports=[lambda metrics: len(metrics) < 2])
+    again = run_local(experiment, checkpoint_dir=tmp_path)
+    assert [entry["pulses"] for entry in again] == [entry["pulses"] for entry in whole]
+
+
+def test_pulses_are_not_reported_where_they_are_not_counted():
+    assert "pulses" not in run_local(small.experiment(epochs=1))[0]

@@ -76,9 +76,7 @@ def annotations(kind: type) -> dict[str, Any]:
 
 def unfitting(record: Any) -> list[str]:
     """Return the fields of a record, and of the records in it, whose value does not have the annotated shape."""
-    names = (
-        [field.name for field in dataclasses.fields(record)] if dataclasses.is_dataclass(record) else record._fields
-    )
+    names = [field.name for field in dataclasses.fields(record)] if dataclasses.is_dataclass(record) else record._fields
     hints = annotations(type(record))
     shaped = [name for name in names if has_shape(hints[name])]
     with jaxtyped("context"):  # a name is the same size in all fields

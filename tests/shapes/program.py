@@ -46,7 +46,10 @@ def live(config: aj.TileConfig, key: jax.Array) -> None:
         state = tile.reset(config, state, 1, 2, 0.5, key)
     state = tile.redraw(config, tile.set_hidden_update_index(config, state, 0), key)
     tile.get_weights(config, state)
-    tile.hidden_parameters(config, state)
+    hidden = tile.hidden_parameters(config, state)
+    state = tile.set_hidden_parameters(config, state, hidden)
+    if "up_pulses_0" in hidden:
+        tile.pulse_counts(config, state)
     fits(state)
 
 
@@ -77,9 +80,12 @@ def learn(config: aj.TileConfig, x: jax.Array, key: jax.Array) -> None:
     for layer in nn.analog_layers(model).values():
         layer.remap_weights(0.5, key=key)
         layer.redraw(key=key)
+        layer.set_hidden_parameters(layer.hidden_parameters())
+        if config is TILES["counted"]:
+            layer.pulse_counts()
     nn.redraw(model, key=key)
     for tile in nn.analog_tiles(model).values():
-        tile.hidden_parameters()
+        tile.set_hidden_parameters(tile.hidden_parameters())
         tile.end_of_batch(key)
         fits(tile.state.get_value())
     parts = take_apart(model)
@@ -166,9 +172,11 @@ REMAPPED = aj.InferenceRPUConfig(
     modifier=aj.WeightModifierParameter(type="ADD_NORMAL", std_dev=0.1),
 )
 DRIFTING = aj.SoftBoundsDevice(drift=aj.DriftParameter(nu=0.1), lifetime=10.0, diffusion=0.1, corrupt_devices_prob=0.1)
+COUNTED = aj.ConstantStepDevice(count_pulses=True)
 TILES: dict[str, aj.TileConfig] = {
     **{name: aj.TileConfig(device=device) for name, device in {**DEVICES, **COMPOUNDS}.items()},
     "drifting": aj.TileConfig(device=DRIFTING),
+    "counted": aj.TileConfig(device=aj.TransferCompound(unit_cell_devices=[COUNTED, COUNTED])),
     "managed": aj.SingleRPUConfig(forward=MANAGED, backward=MANAGED),
     "frozen": aj.SingleRPUConfig(forward=FROZEN, backward=FROZEN),
     "remapped": REMAPPED,
@@ -182,6 +190,7 @@ TRAINED: dict[str, tuple[aj.TileConfig, tuple[int, ...]]] = {
     "scales": (exact(weight_scaling_omega=0.6, weight_scaling_columnwise=True), (N, 4)),
     "ranges": (ranged(init_from_data=3, out_bound=1.0, manage_output_clipping=True), (N, 4)),
     "managed": (TILES["managed"], (N, 4)),
+    "counted": (TILES["counted"], (N, 4)),
 }
 CALLS: dict[str, Callable[[jax.Array], None]] = {
     **{f"tile: {name}": partial(live, config) for name, config in TILES.items()},
@@ -204,4 +213,3 @@ def problem(call: Callable[[jax.Array], None]) -> str | None:
     except Exception as error:
         return f"{type(error).__name__}: {error}"
     return None
-

@@ -38,6 +38,23 @@ def signed_counts(
     return counts.astype(jnp.int32)
 
 
+def arriving(
+    pulse_type: PulseType,
+    trains: Trains,
+    x: jax.Array,
+    d: jax.Array,
+    vector: jax.Array,
+    route: Route,
+    span: Span | None,
+) -> jax.Array:
+    """Return the pulse numbers of one vector that reach a device, or the block of it that ``span`` is of."""
+    counts = signed_counts(pulse_type, trains, x, d, vector)
+    counts = counts if span is None else span.matrix(counts, vector)
+    if route is Route.BOTH:
+        return counts
+    return -jnp.maximum(-counts if route is Route.UP else counts, 0)
+
+
 def update(
     device: PulsedDevice,
     state: DeviceState,
@@ -60,18 +77,11 @@ def update(
     if span is not None:
         trains = trains.only(span.vectors(n))
 
-    def arriving(vector: jax.Array) -> jax.Array:
-        counts = signed_counts(pulse_type, trains, x, d, vector)
-        counts = counts if span is None else span.matrix(counts, vector)
-        if route is Route.BOTH:
-            return counts
-        return -jnp.maximum(-counts if route is Route.UP else counts, 0)
-
     start = (device.stored(state, weights), weights)
 
     def by_pulse() -> Weights:
         def one_vector(vector: jax.Array, now: Weights) -> Weights:
-            counts = arriving(vector)
+            counts = arriving(pulse_type, trains, x, d, vector, route, span)
             size = jnp.abs(counts)
             own = stream.child(vector)
 
@@ -87,7 +97,7 @@ def update(
         return restore(state, *by_pulse())
 
     def add(vector: jax.Array, sums: Weights) -> Weights:
-        counts = arriving(vector)
+        counts = arriving(pulse_type, trains, x, d, vector, route, span)
         return sums[0] + jnp.maximum(-counts, 0), sums[1] + jnp.maximum(counts, 0)
 
     zeros = jnp.zeros(weights.shape, jnp.int32)

@@ -6,6 +6,7 @@ leads them to its devices with :func:`apply`, each device with noise of its own.
 
 from __future__ import annotations
 
+import dataclasses
 from typing import NamedTuple
 
 import jax
@@ -13,9 +14,10 @@ import jax.numpy as jnp
 from jax import lax
 
 from aihwjax.devices.base import Device, DeviceState, PulsedDevice
+from aihwjax.devices.counts import PulseCounts
 from aihwjax.pulses import PulseType, UpdateMode, UpdateParameters
 from aihwjax.random import Stream
-from aihwjax.tile.pulsed_update import aggregated, counted_pulses, sequential
+from aihwjax.tile.pulsed_update import aggregated, counted_pulses, counting, sequential
 from aihwjax.tile.pulsed_update.aggregated import Packed
 from aihwjax.tile.pulsed_update.bit_lines import Route
 from aihwjax.tile.pulsed_update.span import Span
@@ -53,7 +55,7 @@ class Pulses(NamedTuple):
     @property
     def drawn(self) -> bool:
         """Whether lines fire at random and coincidences are counted together."""
-        return self.mode is UpdateMode.AGGREGATED and self.parameters.pulse_type not in _COMPUTED
+        return self.mode is UpdateMode.AGGREGATED and self.parameters.pulse_type not in (*_EXACT, *_NUMBERS)
 
     def pack(self, words: int) -> Pulses:
         """Pack the first pulse rows, 32 a word, for several calls of :func:`apply`."""
@@ -61,17 +63,25 @@ class Pulses(NamedTuple):
             return self
         return self._replace(packed=aggregated.pack(self.trains, self.x, self.d, self.stream, words))
 
+    def laid_out(self, span: Span | None) -> Pulses:
+        """Return the pulses with their first pulse rows, of the vectors that reach ``span``, if not packed before."""
+        if self.packed is not None:
+            return self
+        trains = self.trains if span is None else self.trains.only(span.vectors(self.x.shape[0]))
+        return self._replace(trains=trains, packed=aggregated.pack(trains, self.x, self.d, self.stream))
+
+    @property
+    def turns(self) -> jax.Array | None:
+        """Which lines the choppers turn, columns first, then rows, ``(in + out,)`` bool."""
+        return None if self.signs is None else jnp.concatenate(self.signs) < 0
+
     def turned(self, matrix: jax.Array, by_x: bool) -> jax.Array:
         """Return x (or d) with the signs of the choppers."""
         return matrix if self.signs is None else matrix * self.signs[0 if by_x else 1]
 
 
-_COMPUTED = (
-    PulseType.NONE,
-    PulseType.NONE_WITH_DEVICE,
-    PulseType.MEAN_COUNT,
-    PulseType.DETERMINISTIC_IMPLICIT,
-)
+_EXACT = (PulseType.NONE, PulseType.NONE_WITH_DEVICE)
+_NUMBERS = (PulseType.MEAN_COUNT, PulseType.DETERMINISTIC_IMPLICIT)
 
 
 def make(
@@ -121,20 +131,50 @@ def apply(
         route: Which coincidences reach the device.
         span: Block of lines that ``weights`` are of.
     """
+    if state.pulses is None:
+        return _applied(device, state, weights, pulses, stream, route, span)
+    if pulses.drawn:
+        pulses = pulses.laid_out(span)
+    # what is applied knows nothing of counters, which it would carry through each of its loops
+    counts, state = state.pulses, dataclasses.replace(state, pulses=None)
+    state, weights = _applied(device, state, weights, pulses, stream, route, span)
+    return dataclasses.replace(state, pulses=_counted(counts, pulses, route, span)), weights
+
+
+def _counted(start: PulseCounts, pulses: Pulses, route: Route, span: Span | None) -> PulseCounts:
+    """Return the counters of a device, or of its block, after the pulses; exact steps are none."""
+    kind = pulses.parameters.pulse_type
+    if kind in _EXACT:
+        return start
+    if kind in _NUMBERS:
+        x, d = pulses.turned(pulses.x, True), pulses.turned(pulses.d, False)
+        return counting.of_numbers(kind, pulses.trains, x, d, start, route, span)
+    packed = pulses.laid_out(span).packed  # where pulses act one by one, lines fire in the same slots
+    assert packed is not None
+    return counting.of_lines(packed, pulses.x.shape[1], pulses.stream, start, route, span, pulses.turns)
+
+
+def _applied(
+    device: PulsedDevice,
+    state: DeviceState,
+    weights: jax.Array,
+    pulses: Pulses,
+    stream: Stream,
+    route: Route,
+    span: Span | None,
+) -> tuple[DeviceState, jax.Array]:
     kind = pulses.parameters.pulse_type
     if span is not None and not pulses.drawn:
         state = span.cut(state)
-    if kind in (PulseType.NONE, PulseType.NONE_WITH_DEVICE):
+    if kind in _EXACT:
         return _exact(device, state, weights, pulses, stream, route, span)
     if pulses.drawn:
-        trains, packed = pulses.trains, pulses.packed
-        if packed is None:
-            trains = trains if span is None else trains.only(span.vectors(pulses.x.shape[0]))
-            packed = aggregated.pack(trains, pulses.x, pulses.d, pulses.stream)
-        turns = None if pulses.signs is None else jnp.concatenate(pulses.signs) < 0
+        pulses = pulses.laid_out(span)
+        trains, packed, turns = pulses.trains, pulses.packed, pulses.turns
+        assert packed is not None
         return aggregated.update(device, state, weights, trains, packed, pulses.stream, stream, route, span, turns)
     trains, x, d = pulses.trains, pulses.turned(pulses.x, True), pulses.turned(pulses.d, False)
-    if kind in (PulseType.MEAN_COUNT, PulseType.DETERMINISTIC_IMPLICIT):
+    if kind in _NUMBERS:
         together = pulses.mode is UpdateMode.AGGREGATED
         return counted_pulses.update(device, state, weights, kind, trains, x, d, together, stream, route, span)
     return sequential.update(device, state, weights, trains, x, d, pulses.stream, stream, route, span)
