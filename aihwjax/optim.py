@@ -16,6 +16,7 @@ from aihwjax import random
 from aihwjax.config import LARGEST
 from aihwjax.errors import ConfigError, ModuleError, nearest
 from aihwjax.layer_rates import AnyRate, LayerRates, check_rates, rates_at
+from aihwjax.nn.calling import of_this_library
 from aihwjax.nn.gradients import Gradients, value_and_grad
 from aihwjax.nn.paths import analog_tiles, noise_engine, path_text
 from aihwjax.nn.variables import ModelState, TileConfigVariable
@@ -258,7 +259,7 @@ def training_step(
         (3,)
 
     Args:
-        loss_fn: ``loss_fn(model, *batch, key)``; returns one number.
+        loss_fn: ``loss_fn(model, *batch, key)``, with a JAX key; returns one number.
         optimizer: From :func:`analog_sgd`.
         parts: From :func:`take_apart`; only its structure is used.
         gradient: How the gradient is taken: :func:`aihwjax.nn.value_and_grad`, or :func:`aihwjax.nn.accumulate` for
@@ -276,7 +277,9 @@ def training_step(
     ) -> tuple[ModelState, OptimizerState, Float[Array, ""]]:
         model = nnx.merge(graph, moving, fixed, copy=True)
         noise = random.stream(key, noise_engine(model))
-        loss, gradients = gradient(loss_fn)(model, *batch, random.derive(noise, "loss"))
+        own = random.derive(noise, "loss")
+        own = own if of_this_library(getattr(loss_fn, "func", loss_fn)) else random.plain(own)
+        loss, gradients = gradient(loss_fn)(model, *batch, own)
         loss = jnp.where(_sound(gradients, optimizer.learning_rate, state.step), loss, jnp.nan)
         state = optimizer.update(model, gradients, state, random.derive(noise, "update"))
         return take_apart(model).moving, state, loss

@@ -258,6 +258,17 @@ def as_noise(key: Noise, name: str = "key") -> Key | Stream:
     return key if isinstance(key, Stream) else as_key(key, name)
 
 
+def plain(source: Noise) -> Key:
+    """Return a source as a JAX key, for code of others, which splits keys with ``jax.random``.
+
+    Args:
+        source: A stream, a JAX key, or a whole number.
+    """
+    if not isinstance(source, Stream):
+        return as_key(source)
+    return stream(source, NoiseEngine.THREEFRY).key
+
+
 def stream(source: Noise, engine: NoiseEngine) -> Stream:
     """Return the stream of one operation.
 

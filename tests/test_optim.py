@@ -223,7 +223,7 @@ def by_hand(model: nnx.Module, optimizer: optim.AnalogSGD, steps: int) -> None:
     @nnx.jit
     def step(model: nnx.Module, state: optim.OptimizerState, key: jax.Array) -> optim.OptimizerState:
         noise = random.stream(key, NoiseEngine.COUNTER)
-        _, gradients = compute(model, X, Y, random.derive(noise, "loss"))
+        _, gradients = compute(model, X, Y, random.plain(random.derive(noise, "loss")))
         return optimizer.update(model, gradients, state, random.derive(noise, "update"))
 
     state = optimizer.init(model)

@@ -11,7 +11,7 @@ from flax import nnx
 from aihwjax.experiments.data import Splits
 from aihwjax.experiments.data.dataset import StreamedSplits, sample_weight
 from aihwjax.experiments.weighting import example_weights
-from aihwjax.nn.containers import takes_key
+from aihwjax.nn.calling import apply
 from aihwjax.random import Noise
 
 if TYPE_CHECKING:
@@ -39,10 +39,8 @@ class Steps(NamedTuple):
 
 
 def call(model: nnx.Module, x: jax.Array, key: Noise) -> jax.Array:
-    """Apply a model, with a key if it takes one."""
-    if takes_key(type(model)):
-        return model(x, key=key)  # type: ignore[operator]
-    return model(x)  # type: ignore[operator]
+    """Apply a model in the way that it wants its noise: with a key, or by :func:`aihwjax.nn.call`."""
+    return apply(model, x, key)
 
 
 def rows_of(data: Split, rows: jax.Array, padded: bool) -> Split:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import math
 from collections.abc import Callable
@@ -74,6 +75,37 @@ def call(model: nnx.Module | _Call, *args: Any, key: Noise, **kwargs: Any) -> An
         result = function(copy, *args, **kwargs)
     _take_over(module, [(path, v) for path, v in _variables(copy) if v.get_raw_value() is not before.get(path)])
     return result
+
+
+@functools.cache
+def takes_key(kind: type) -> bool:
+    """Whether modules of this class are called with ``key=``.
+
+    A module that needs noise has an argument ``key``; all others are called with their input only.
+    """
+    return "key" in inspect.signature(kind.__call__).parameters
+
+
+def of_this_library(code: Any) -> bool:
+    """Whether a class or function is one of this library: only those know its streams of noise."""
+    return str(getattr(code, "__module__", "")).partition(".")[0] == "aihwjax"
+
+
+def apply(module: nnx.Module, x: Any, key: Noise | None) -> Any:
+    """Call a module of one input in the way that it wants its noise.
+
+    Args:
+        module: Any NNX module: its call has an argument ``key``, or not.
+        x: The input.
+        key: Source of the noise; ``None``: there is none.
+    """
+    kind: Any = type(module)
+    function: Any = module
+    if takes_key(kind):
+        return function(x, key=key if key is None or of_this_library(kind) else random.plain(key))
+    if key is not None and analog_layers(module):
+        return call(module, x, key=key)
+    return function(x)
 
 
 def _take_over(model: nnx.Module, changed: list[tuple[Any, Any]]) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
 from collections.abc import Callable, Iterator
 from typing import TypeAlias
 
@@ -14,6 +12,7 @@ from jaxtyping import Array, Float, Shaped
 from aihwjax import random
 from aihwjax.errors import AihwjaxError, DataError, ModuleError, NonFiniteError, ShapeError, nearest
 from aihwjax.nn.activations import Function
+from aihwjax.nn.calling import apply
 from aihwjax.nn.layer import AnalogLayer
 from aihwjax.nn.paths import analog_layers, noise_engine
 from aihwjax.nn.text import Readable, module_text
@@ -24,20 +23,12 @@ Weights: TypeAlias = dict[str, tuple[Float[Array, "out in"], Float[Array, " out"
 """Path of a layer to its weights ``(out, in)`` and bias ``(out,)``."""
 
 
-@functools.cache
-def takes_key(kind: type) -> bool:
-    """Whether modules of this class are called with ``key=``.
-
-    A module that needs noise has an argument ``key``; all others are called with their input only.
-    """
-    return "key" in inspect.signature(kind.__call__).parameters
-
-
 class AnalogSequential(Readable):
     """Apply layers one after the other.
 
     Members are any NNX modules, analog or not, or functions of one array. A member whose call has an
-    argument ``key`` gets a key of its own, derived from the key of the call and its position.
+    argument ``key`` gets a key of its own, derived from the key of the call and its position; one without it, but
+    with analog layers inside, is called by :func:`aihwjax.nn.call`.
 
     Example:
         >>> import jax
@@ -85,10 +76,7 @@ class AnalogSequential(Readable):
             key = random.stream(key, NoiseEngine.COUNTER)  # one threefry call instead of one for each layer
         for index, layer in enumerate(self.layers):
             try:
-                if takes_key(type(layer)):
-                    x = layer(x, key=None if key is None else random.derive(key, index))
-                else:
-                    x = layer(x)
+                x = apply(layer, x, None if key is None else random.derive(key, index))
             except AihwjaxError as error:
                 raise type(error)(_located(index, str(error))) from None
             except Exception as error:  # layers of other libraries say it in their own way

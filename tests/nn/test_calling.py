@@ -229,3 +229,47 @@ def test_mistakes_are_one_line(block: Block) -> None:
         nn.call(block, X, key="a")
     with pytest.raises(ModuleError, match="needs a key"):
         block(X)  # an error leaves nothing behind
+
+
+class Splitting(nnx.Module):
+    """A model whose author splits the key as JAX users do."""
+
+    def __init__(self) -> None:
+        self.layers = nnx.List([nn.AnalogLinear(4, 4, config=noisy(), rngs=nnx.Rngs(n)) for n in range(2)])
+
+    def __call__(self, x: jax.Array, *, key: jax.Array) -> jax.Array:
+        first, second = jax.random.split(key)
+        return self.layers[1](self.layers[0](x, key=first), key=second)
+
+
+class Silent(nnx.Module):
+    """A model that calls its layer without a key."""
+
+    def __init__(self) -> None:
+        self.layer = nn.AnalogLinear(4, 4, config=noisy(), rngs=nnx.Rngs(0))
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return self.layer(x)
+
+
+@pytest.mark.parametrize("kind", [Splitting, Silent])
+def test_models_of_others_train_in_experiments_and_rows_and_loops(kind: type[nnx.Module]) -> None:
+    x, y = np.asarray(inputs(12, 4)), np.arange(12) % 4
+    for model in (kind(), nn.AnalogSequential(kind(), nn.Tanh())):
+        experiment = aj.BasicTraining((x, y, x, y), model, loss_function="CrossEntropyLoss", batch_size=4, epochs=2)
+        first, again = (aj.run_local(experiment, key=1, progress=False) for _ in range(2))
+        assert [entry["train_loss"] for entry in first] == [entry["train_loss"] for entry in again]
+    row = nn.AnalogSequential(kind(), nn.Tanh())
+    np.testing.assert_array_equal(row(X, key=KEY), row(X, key=KEY))
+    assert (np.asarray(row(X, key=KEY)) != row(X, key=4)).mean() > 0.8
+
+    def loss(model: nnx.Module, x: jax.Array, key: jax.Array) -> jax.Array:
+        first, _ = jax.random.split(key)
+        return (row_of(model)(x, key=first) ** 2).mean()
+
+    def row_of(model: nnx.Module) -> Callable[..., jax.Array]:
+        return model  # type: ignore[return-value]
+
+    optimizer, parts = aj.analog_sgd(0.1), aj.optim.take_apart(row)
+    step = jax.jit(aj.optim.training_step(loss, optimizer, parts))
+    assert jnp.isfinite(step(parts.moving, optimizer.init(row), parts.fixed, KEY, X)[2])

