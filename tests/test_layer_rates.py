@@ -50,7 +50,11 @@ def test_a_path_ends_at_a_slash() -> None:
 
 
 @pytest.mark.parametrize("digital", [None, optax.adamw(0.1, weight_decay=0.5)], ids=["plain", "adamw"])
-@pytest.mark.parametrize("zero", [0.0, np.float32(0), jnp.asarray([0.0]), optax.constant_schedule(0.0)], ids=["number", "numpy", "array", "schedule"])
+@pytest.mark.parametrize(
+    "zero",
+    [0.0, np.float32(0), jnp.asarray([0.0]), optax.constant_schedule(0.0)],
+    ids=["number", "numpy", "array", "schedule"],
+)
 def test_a_frozen_layer_does_not_move_at_all(digital: Any, zero: Any) -> None:
     parts = moved({"layers/0": zero, "default": 0.3}, network(noisy()), 2, digital=digital)
     assert not any(part.any() for part in parts["layers/0"])
