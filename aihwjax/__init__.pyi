@@ -8,6 +8,7 @@ from . import devices as devices
 from . import errors as errors
 from . import experiments as experiments
 from . import fidelity as fidelity
+from . import linalg as linalg
 from . import nn as nn
 from . import optim as optim
 from . import plot as plot
@@ -70,6 +71,7 @@ from .experiments.data import MNIST10K as MNIST10K
 from .experiments.data import SVHN as SVHN
 from .experiments.data import FashionMNIST as FashionMNIST
 from .experiments.storing import load as load
+from .experiments.storing import load_all as load_all
 from .nn import convert_to_analog as convert_to_analog
 from .nn import convert_to_digital as convert_to_digital
 from .optim import analog_sgd as analog_sgd

@@ -21,6 +21,7 @@ ROOF = "aihwjax"
 LAYERS = (
     # the ground: no physics
     ("errors", "typing", "version", "moved", "catalogue", "derivatives", "loops", "precision", "products", "progress"),
+    ("transposable",),
     ("scores", "showing"),
     ("arguments",),
     ("compiling", "random", "config"),
@@ -39,7 +40,7 @@ LAYERS = (
     ("nn",),
     ("rates",),
     ("layer_rates",),
-    ("optim",),
+    ("optim", "linalg"),
     ("experiments",),
     # elsewhere
     ("cloud",),

@@ -4,7 +4,7 @@ from aihwjax.experiments.best import load_best
 from aihwjax.experiments.fitting import fit, load_data, run_local
 from aihwjax.experiments.metrics import EpochMetrics, MetricsFile, Printer, Report
 from aihwjax.experiments.runners import LocalRunner
-from aihwjax.experiments.storing import load, save
+from aihwjax.experiments.storing import Saved, load, load_all, save
 from aihwjax.experiments.training import BasicTraining
 from aihwjax.experiments.watching import StepMetrics, StepReport
 
@@ -15,10 +15,12 @@ __all__ = [
     "MetricsFile",
     "Printer",
     "Report",
+    "Saved",
     "StepMetrics",
     "StepReport",
     "fit",
     "load",
+    "load_all",
     "load_best",
     "load_data",
     "run_local",

@@ -158,6 +158,16 @@ def _plain(value: Any, path: str) -> Any:
     raise ModuleError(f"{path}={type(value).__name__} cannot be saved: give a plain value or a configuration")
 
 
+def _are_sizes(value: Any) -> bool:
+    """Whether a value is a list of integers, or of such lists."""
+    whole = isinstance(value, list) and len(value) > 0
+    return whole and all(_are_sizes(n) or (isinstance(n, int) and not isinstance(n, bool)) for n in value)
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+
+
 def _check_sizes(value: Any, path: str) -> None:
     sizes = value if isinstance(value, list) else [value]
     if not sizes or not all(isinstance(size, int) and not isinstance(size, bool) and size >= 1 for size in sizes):
@@ -168,8 +178,10 @@ def _built(value: Any, path: str, parameter: inspect.Parameter) -> Any:
     if isinstance(value, Mapping):
         return configs.from_dict(value, path=path)
     wanted = type(parameter.default)
+    if wanted in (int, str) and _are_sizes(value):
+        return _tuples(value)  # one for each axis, where the default is one for all
     wrong = wanted in (bool, str) and not isinstance(value, wanted)
     wrong |= wanted in (int, float) and (isinstance(value, bool) or not isinstance(value, int | float))
     if wrong:
         raise ConfigError(f"{path}={value!r} is not allowed: give {wanted.__name__}")
-    return tuple(value) if isinstance(value, list) else value
+    return _tuples(value)

@@ -13,6 +13,8 @@ import numpy as np
 from aihwjax.errors import CheckpointError
 
 _Tree = TypeVar("_Tree")
+# Fields of a mismatch that an error names
+_SHOWN = 5
 
 
 class ArraySpec(TypedDict):
@@ -47,20 +49,22 @@ def from_arrays(template: _Tree, arrays: Mapping[str, np.ndarray], source: str) 
     """
     leaves, structure = jax.tree_util.tree_flatten_with_path(template)
     names = [jax.tree_util.keystr(path) for path, _ in leaves]
-    if set(names) != set(arrays):
-        odd = sorted(set(names) ^ set(arrays))[0]
-        where = "is missing there" if odd in names else "has no place in the model"
-        raise CheckpointError(f"{source} does not fit the model: {odd} {where}")
-    new = []
-    for name, (_, leaf) in zip(names, leaves, strict=True):
-        wanted, found = specs({name: _host(leaf)})[name], specs(arrays)[name]
-        if wanted != found:
-            raise CheckpointError(
-                f"{source} does not fit the model: {name} is {found['dtype']}{found['shape']}, "
-                f"the model has {wanted['dtype']}{wanted['shape']}"
+    wanted, found = specs({name: _host(leaf) for name, (_, leaf) in zip(names, leaves, strict=True)}), specs(arrays)
+    problems = []
+    for name in sorted(set(names) ^ set(arrays)):
+        problems.append(f"{name} {'is missing there' if name in wanted else 'has no place in the model'}")
+    for name in names:
+        if name in found and wanted[name] != found[name]:
+            mine, theirs = wanted[name], found[name]
+            problems.append(
+                f"{name} is {theirs['dtype']}{theirs['shape']}, the model has {mine['dtype']}{mine['shape']}"
             )
-        new.append(_device(leaf, arrays[name]))
-    return jax.tree.unflatten(structure, new)
+    if problems:
+        more = f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
+        raise CheckpointError(f"{source} does not fit the model: {'; '.join(problems[:_SHOWN])}{more}")
+    return jax.tree.unflatten(
+        structure, [_device(leaf, arrays[name]) for name, (_, leaf) in zip(names, leaves, strict=True)]
+    )
 
 
 def specs(arrays: Mapping[str, np.ndarray]) -> dict[str, ArraySpec]:

@@ -15,6 +15,7 @@ from aihwjax import random
 from aihwjax.nn.layer import params_key
 from aihwjax.nn.linear import AnalogLinear
 from aihwjax.nn.text import Readable
+from aihwjax.nn.tile import AnalogTile
 from aihwjax.nn.unfolding import positive
 from aihwjax.random import Noise
 from aihwjax.tile.config import TileConfig
@@ -132,6 +133,11 @@ class RecurrentCell(Readable):
         first, second = (None, None) if key is None else (random.derive(key, "input"), random.derive(key, "hidden"))
         carry = self.step(carry, self.project(x, key=first), key=second)
         return carry, self.output(carry)
+
+    def analog_tiles(self) -> list[AnalogTile]:
+        """Return the tiles of the cell, those of its hidden values first."""
+        layers = (self.hidden_layer, self.input_layer)
+        return [tile for layer in layers if layer is not None for tile in layer.analog_tiles()]
 
     def describe(self) -> str:
         """Return the text."""

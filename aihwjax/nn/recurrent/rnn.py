@@ -15,6 +15,7 @@ from aihwjax.errors import ConfigError, ShapeError, nearest
 from aihwjax.nn.recurrent.cells import CELLS, Carry, RecurrentCell
 from aihwjax.nn.scan import scan
 from aihwjax.nn.text import Readable
+from aihwjax.nn.tile import AnalogTile
 from aihwjax.nn.unfolding import positive
 from aihwjax.random import Noise
 from aihwjax.tile.checks import as_numbers
@@ -164,6 +165,10 @@ class AnalogRNN(Readable):
                 x = self.drop(x)
         y = x if time_major else jnp.swapaxes(x, 0, 1)
         return (last, y) if (self.return_carry if return_carry is None else return_carry) else y
+
+    def analog_tiles(self) -> list[AnalogTile]:
+        """Return the tiles of all cells."""
+        return [tile for cells in self.cells for cell in cells for tile in cell.analog_tiles()]
 
     def _name(self) -> str:
         return f"AnalogRNN({self.cell}, {self.in_features}, {self.hidden_features})"
