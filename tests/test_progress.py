@@ -25,7 +25,7 @@ print("done")
 
 def test_a_terminal_has_a_bar() -> None:
     parent, child = pty.openpty()
-    environment = os.environ | {"COLUMNS": "100"}
+    environment = os.environ | {"COLUMNS": "100", "TERM": "xterm"}
     process = subprocess.Popen([sys.executable, "-c", PROGRAM], stdout=child, stderr=child, env=environment)
     os.close(child)
     text = b""

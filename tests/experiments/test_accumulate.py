@@ -11,6 +11,7 @@ from aihwjax.experiments import fit, run_local
 from aihwjax.experiments.data import from_arrays
 from aihwjax.nn import losses
 from tests.experiments import small
+from tests.marks import some
 
 X, Y, VALID_X, VALID_Y = small.data(train=43)
 WEIGHTED = from_arrays(X, Y, VALID_X, VALID_Y, sample_weight=np.random.default_rng(1).uniform(0, 3, 43))
@@ -22,7 +23,7 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", some(CASES, list(CASES)[:2]))
 def test_equals_a_large_batch(case):
     """16 examples an update, 43 in all: two whole updates and one of 11, a micro-batch of 8 and one of 3."""
     fields = {"dataset": (X, Y, VALID_X, VALID_Y), "epochs": 2, **CASES[case]}
@@ -35,6 +36,7 @@ def test_equals_a_large_batch(case):
         assert mine["valid_loss"] == pytest.approx(theirs["valid_loss"], rel=1e-5)
 
 
+@pytest.mark.slow
 def test_pulsed_devices_learn():
     metrics = run_local(small.experiment(small.ANALOG, batch_size=4, accumulate=2, epochs=8))
     assert metrics[-1]["train_loss"] < 0.8 * metrics[0]["train_loss"]

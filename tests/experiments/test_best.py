@@ -48,6 +48,7 @@ def test_smaller_is_better_if_that_is_said(tmp_path) -> None:
     assert hashed(model) == after(1)
 
 
+@pytest.mark.slow
 def test_analog_models_and_those_of_others(tmp_path) -> None:
     experiment = small.experiment(small.ANALOG)
     metrics = run_local(experiment, checkpoint_dir=tmp_path / "analog", keep_best="valid_loss")

@@ -101,13 +101,13 @@ def agree(layer: Any, digital: Any, x: jax.Array) -> None:
     np.testing.assert_allclose(matrix, flat, rtol=1e-5, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", some(CONVS, ("causal", "circular", "pairs", "groups", "many elements")))
+@pytest.mark.parametrize("name", some(CONVS, ("circular", "groups", "many elements")))
 def test_exact_tiles_convolve_as_flax_does(name: str) -> None:
     space, fields = CONVS[name]
     agree(*pair("Conv", fields, exact()), inputs(3, *space, IN, seed=7))
 
 
-@pytest.mark.parametrize("name", some(TRANSPOSED, ("strides", "circular")))
+@pytest.mark.parametrize("name", some(TRANSPOSED, ("circular",)))
 def test_exact_tiles_convolve_transposed_as_flax_does(name: str) -> None:
     space, fields = TRANSPOSED[name]
     agree(*pair("ConvTranspose", fields, exact()), inputs(3, *space, IN, seed=7))

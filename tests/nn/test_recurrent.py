@@ -16,7 +16,7 @@ from aihwjax import nn
 from aihwjax.errors import ConfigError, ModuleError, ShapeError
 from aihwjax.nn.recurrent import RecurrentCell
 from aihwjax.nn.recurrent.cells import CELLS
-from tests.marks import some
+from tests.marks import slow, some
 from tests.nn.models import exact, inputs, noisy
 
 KEY = jax.random.key(3)
@@ -70,7 +70,7 @@ def zero(name: str) -> Any:
     return (zeros, zeros) if "LSTM" in name else zeros
 
 
-@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("bias", [True, slow(False)])
 @pytest.mark.parametrize("name", some(CELLS, ("AnalogLSTMCell", "AnalogGRUCell")))
 def test_exact_tiles_follow_the_equations(name: str, bias: bool) -> None:
     layer = nn.AnalogRNN(CELLS[name], IN, HIDDEN, use_bias=bias, config=exact(), rngs=nnx.Rngs(0))

@@ -16,12 +16,15 @@ from aihwjax.errors import ConfigError, DataError, NonFiniteError, ShapeError
 from aihwjax.tile.state import TileState
 from tests.compounds.table import COMPOUNDS
 from tests.helpers import DEVICES, VARIANTS
+from tests.marks import some
 
 KEY = jax.random.key(7)
 OUT, IN = 3, 4
 _init = jax.jit(aj.tile.init, static_argnames="shape")
 _update = jax.jit(aj.tile.update)
 ALL: dict[str, Device] = {**DEVICES, **VARIANTS, **COMPOUNDS}
+SLOW = ("linear_step/write_noise", "buffered", "dynamic", "mixed precision")
+QUICK = ("soft_bounds_reference", "piecewise_step", "chopped")
 STEADY = aj.ConstantStepDevice(
     dw_min=0.01, dw_min_dtod=0, dw_min_std=0, up_down_dtod=0, w_max_dtod=0, w_min_dtod=0, count_pulses=True
 )
@@ -34,7 +37,7 @@ def trained(config: aj.TileConfig) -> TileState:
     return _update(config, state, x, d, 0.05, KEY)
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", some(ALL, QUICK, SLOW))
 def test_what_is_read_can_be_set(name: str) -> None:
     config = aj.TileConfig(device=ALL[name])
     state = trained(config)
@@ -44,7 +47,7 @@ def test_what_is_read_can_be_set(name: str) -> None:
     jax.tree.map(np.testing.assert_array_equal, inside(state), state)
 
 
-@pytest.mark.parametrize("name", ["vector", "transfer", "buffered", "chopped", "dynamic", "mixed precision"])
+@pytest.mark.parametrize("name", some(["chopped", *SLOW[1:], "vector", "transfer"], ["chopped"]))
 def test_a_tile_is_copied_to_another_of_its_kind(name: str) -> None:
     config = aj.TileConfig(device=COMPOUNDS[name])
     state, other = trained(config), _init(config, jax.random.key(9), shape=(OUT, IN))
