@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+import jax
 import pytest
 from flax import nnx
 
@@ -36,8 +37,13 @@ def tiles(described):
 @pytest.mark.parametrize("path", some(CONFIGS, CONFIGS[:1]), ids=[path.name for path in CONFIGS])
 def test_the_files_of_the_project_describe_a_network_for_their_data(path):
     described = files.build(files.read(path))
-    assert [type(layer).__name__ for layer in described.experiment.model][1::2] == ["AnalogLinear"] * 3
+    kinds = [type(layer).__name__ for layer in nn.analog_layers(described.experiment.model).values()]
+    convolutions = ["AnalogConv2d"] * 2 if "lenet" in path.name else ["AnalogLinear"]
+    assert kinds == [*convolutions, "AnalogLinear", "AnalogLinear"]
     assert described.experiment.dataset.shape == (1, 28, 28)
+    image = jax.ShapeDtypeStruct((2, 1, 28, 28), "float32")
+    output = jax.eval_shape(lambda x: described.experiment.model(x, key=0), image)
+    assert output.shape == (2, 10)
 
 
 def test_the_resolved_document_gives_the_same_experiment():
