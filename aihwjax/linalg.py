@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import importlib
 import warnings
 from typing import Any
 
@@ -194,7 +195,7 @@ class AnalogMatrix:
             ImportError: If it is not.
         """
         try:
-            import lineax
+            lineax = importlib.import_module("lineax")
         except ImportError:
             raise ImportError("lineax is not installed: pip install lineax") from None
         return lineax.FunctionLinearOperator(self.matvec, jax.ShapeDtypeStruct((self.shape[1],), jnp.float32))

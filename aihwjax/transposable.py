@@ -61,7 +61,7 @@ def _jvp(primals: Any, tangents: Any, **fixed: Any) -> tuple[Any, Any]:
     if all(isinstance(tangent, ad.Zero) for tangent in tangents[:-1]):
         y = _linear.bind(*primals, **fixed)
         if isinstance(tangents[-1], ad.Zero):
-            return y, ad.Zero.from_primal_value(y)
+            return y, jnp.zeros_like(y)
         return y, _linear.bind(*leaves, tangents[-1], **fixed)
     full = [ad.instantiate_zeros(tangent) for tangent in tangents]
     return jax.jvp(lambda *values: _computed(*values, **fixed), tuple(primals), tuple(full))

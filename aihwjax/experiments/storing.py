@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
@@ -116,7 +117,7 @@ def load_all(path: str | Path, model: nnx.Module | None = None, optimizer: Any =
         state = from_arrays(optimizer, stored, f"optimizer of the {source}")
     key = None
     if _KEY in arrays:
-        key = jax.random.wrap_key_data(arrays[_KEY], impl=document["key"])
+        key = jax.random.wrap_key_data(jnp.asarray(arrays[_KEY]), impl=document["key"])
     return Saved(with_arrays(like, own, source), state, key)
 
 
