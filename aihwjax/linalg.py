@@ -16,16 +16,13 @@ from jaxtyping import Array, Float
 
 from aihwjax import random, tile
 from aihwjax.errors import DataError, ShapeError
-from aihwjax.nn.mapping import scale_down
+from aihwjax.nn.mapping import changed_entries, scale_down
 from aihwjax.random import Noise
 from aihwjax.tile.checks import as_numbers, require_finite
 from aihwjax.tile.config import SingleRPUConfig, TileConfig
 from aihwjax.tile.state import TileState
 from aihwjax.transposable import Linear, linear
 from aihwjax.typing import Key, Number
-
-# A written entry that is off by more than this share of the largest one has been clipped
-_CLIPPED = 1e-3
 
 
 @jax.tree_util.register_pytree_node_class
@@ -271,10 +268,10 @@ def _warn_of_clipped(wanted: jax.Array, held: jax.Array) -> None:
     """Say how many entries the devices do not hold, as far as that is known."""
     if isinstance(held, jax.core.Tracer):
         return
-    off = np.abs(np.asarray(wanted - held)) > _CLIPPED * float(jnp.abs(wanted).max())
-    if off.any():
+    changed = int(changed_entries(wanted, held))
+    if changed:
         warnings.warn(
-            f"{int(off.sum())} of {off.size} entries are not what they were written as: devices clip them, or write "
+            f"{changed} of {wanted.size} entries are not what they were written as: devices clip them, or write "
             "noise changes them; mapping.weight_scaling_omega scales a matrix into the range of its devices",
             UserWarning,
             stacklevel=3,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from aihwjax.tile.product.periphery import MappingParameter
 from aihwjax.typing import Number, Weights
 
+# An entry that is off by more than this share of the largest one
+_CHANGED = 1e-3
 
 def parts(size: int, maximum: int) -> tuple[int, ...]:
     """Split ``size`` lines into as few parts of at most ``maximum`` as possible.
@@ -37,6 +39,16 @@ def along(vector: Float[Array, " entries"], batch: Float[Array, "*batch size"]) 
         batch: What it is combined with.
     """
     return vector.reshape((1,) * (batch.ndim - 1) + vector.shape)
+
+
+def changed_entries(wanted: Float[Array, "*shape"], held: Float[Array, "*shape"]) -> Int[Array, ""]:
+    """Return how many entries a tile does not hold as they were written: clipped by devices, or changed by write noise.
+
+    Args:
+        wanted: What was written.
+        held: What was read after it.
+    """
+    return jnp.sum(jnp.abs(wanted - held) > _CHANGED * jnp.abs(wanted).max())
 
 
 def is_scaled(mapping: MappingParameter, omega: Number | None) -> bool:

@@ -166,6 +166,21 @@ def test_layers_of_a_stack_have_devices_and_weights_of_their_own() -> None:
     assert (steps[0] != steps[1]).all()
 
 
+def test_clipped_weights_are_said() -> None:
+    wide = nnx.Linear(3, 2, kernel_init=nnx.initializers.constant(5.0), rngs=nnx.Rngs(0))
+    model = nnx.List([wide, nnx.Linear(3, 2, kernel_init=nnx.initializers.constant(0.01), rngs=nnx.Rngs(0))])
+    with pytest.warns(UserWarning, match=r"clipped or with write noise: 0 \(6\); mapping\.weight_scaling_omega"):
+        aj.convert_to_analog(model, aj.SingleRPUConfig())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        scaled = aj.SingleRPUConfig(
+            device=aj.ConstantStepDevice(w_max_dtod=0.0, w_min_dtod=0.0),
+            mapping=aj.MappingParameter(weight_scaling_omega=0.5),
+        )
+        analog = aj.convert_to_analog(model, scaled)
+    np.testing.assert_allclose(analog[0].get_weights()[0], 5.0, rtol=1e-5)  # type: ignore[index]
+
+
 def test_keys_decide_about_devices() -> None:
     digital = nnx.Linear(4, 6, rngs=nnx.Rngs(0))
     first, again, other = (

@@ -125,6 +125,17 @@ def test_lengths_directions_layers_and_given_carries() -> None:
     np.testing.assert_allclose(jnp.where(valid, y, 0), jnp.where(valid, x, 0), atol=1e-5)
 
 
+def test_a_sequence_without_steps_has_the_carry_it_began_with() -> None:
+    layer = nn.AnalogRNN("AnalogGRUCell", IN, HIDDEN, return_carry=True, config=exact(), rngs=nnx.Rngs(0))
+    first = 0.3 * jnp.ones((BATCH, HIDDEN))
+    carry, _ = layer(X, key=KEY, seq_lengths=jnp.array([0, TIME, 1]), initial_carry=[first])
+    np.testing.assert_array_equal(carry[0][0], first[0])
+    assert (np.asarray(carry[0][1:]) != first[1:]).all()
+    for wrong in ([0, 1, TIME + 1], [-1, 1, 2], [0.5, 1.0, 2.0]):
+        with pytest.raises(aj.errors.DataError, match=f"seq_lengths=.*: give whole numbers from 0 to {TIME}"):
+            layer(X, key=KEY, seq_lengths=jnp.array(wrong))
+
+
 def test_time_may_be_first_and_flax_may_run_the_cells() -> None:
     layer = nn.AnalogRNN("AnalogGRUCell", IN, HIDDEN, config=exact(), rngs=nnx.Rngs(0))
     y = layer(X, key=KEY)

@@ -14,6 +14,7 @@ from aihwjax.errors import ModuleError
 from aihwjax.nn.conversion.layers import COUNTERPARTS, Counterpart, counterpart_of, rngs
 from aihwjax.nn.conversion.plan import Configs, Filters, plan_conversion
 from aihwjax.nn.layer import AnalogLayer
+from aihwjax.nn.mapping import changed_entries
 from aihwjax.nn.paths import path_text
 from aihwjax.tile.config import TileConfig
 from aihwjax.typing import Key
@@ -37,7 +38,8 @@ def convert_to_analog(
     are: in attention and recurrent cells, in lists and dicts, in stacks for ``nnx.scan``. A layer that is used in
     several places is converted once, and stays one. Weights are written exactly, with the weight scaling of the
     configuration, and clipped to what a device can hold. Everything else stays as it is. :func:`plan_conversion` says
-    what becomes of each layer; a layer with a matrix that cannot be converted is named in a warning.
+    what becomes of each layer. A layer with a matrix that cannot be converted is named in a warning, as is one whose
+    weights are clipped.
 
     The model calls its layers without a key: call it as ``aj.nn.call(model, x, key=key)``.
 
@@ -73,12 +75,17 @@ def convert_to_analog(
     if lost:
         warnings.warn(f"these layers stay digital: {'; '.join(lost)}", UserWarning, stacklevel=2)
 
+    clipped: dict[str, str] = {}
+
     def made(path: str, layer: nnx.Module) -> nnx.Module | None:
         if id(layer) not in plan.configs:
             return None
         chosen, drawn = plan.configs[id(layer)], random.fold(key, path)
         if type(layer) not in own:
-            return _analog(layer, COUNTERPARTS[type(layer)], chosen, drawn)
+            built, changed = _analog(layer, COUNTERPARTS[type(layer)], chosen, drawn)
+            if not isinstance(changed, jax.core.Tracer) and changed.any():
+                clipped[path] = f"{path} ({int(changed.sum())})"
+            return built
         result = own[type(layer)](layer, chosen, drawn)
         if not isinstance(result, nnx.Module):
             raise ModuleError(
@@ -86,7 +93,16 @@ def convert_to_analog(
             )
         return result
 
-    return _replaced(copy, made)
+    result = _replaced(copy, made)
+    if clipped:
+        which = "; ".join(clipped.values())
+        warnings.warn(
+            f"devices do not hold all weights as they were, but clipped or with write noise: {which}"
+            "; mapping.weight_scaling_omega scales a layer into the range of its devices",
+            UserWarning,
+            stacklevel=2,
+        )
+    return result
 
 
 def convert_to_digital(model: nnx.Module) -> nnx.Module:
@@ -114,16 +130,17 @@ def convert_to_digital(model: nnx.Module) -> nnx.Module:
     return _replaced(nnx.clone(model), made)
 
 
-def _analog(layer: Any, counterpart: Counterpart, config: TileConfig, key: Key) -> nnx.Module:
-    """Return the analog layer of a layer, or of a stack of them."""
+def _analog(layer: Any, counterpart: Counterpart, config: TileConfig, key: Key) -> tuple[nnx.Module, jax.Array]:
+    """Return the analog layer of a layer, or of a stack of them, and how many weights it does not hold."""
     kernel = layer.kernel.get_value()
     bias = None if layer.bias is None else layer.bias.get_value()
 
-    def build(key: Key, kernel: jax.Array, bias: jax.Array | None) -> AnalogLayer:
+    def build(key: Key, kernel: jax.Array, bias: jax.Array | None) -> tuple[AnalogLayer, jax.Array]:
         made = counterpart.build(layer, config, random.fold(key, "layer"))
         flat = None if bias is None else bias.reshape(-1)
-        made.set_weights(counterpart.matrix(layer, kernel), flat, key=random.fold(key, "write"), check_finite=False)
-        return made
+        matrix = counterpart.matrix(layer, kernel)
+        made.set_weights(matrix, flat, key=random.fold(key, "write"), check_finite=False)
+        return made, changed_entries(matrix, made.get_weights()[0])
 
     stack = kernel.shape[: kernel.ndim - counterpart.rank(layer)]
     for _ in stack:

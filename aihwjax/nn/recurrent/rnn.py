@@ -6,12 +6,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from flax.nnx.nn.recurrent import flip_sequences
 from jaxtyping import Array, Float, Int
 
 from aihwjax import random
-from aihwjax.errors import ConfigError, ShapeError, nearest
+from aihwjax.errors import ConfigError, DataError, ShapeError, nearest
 from aihwjax.nn.recurrent.cells import CELLS, Carry, RecurrentCell
 from aihwjax.nn.scan import scan
 from aihwjax.nn.text import Readable
@@ -138,6 +139,7 @@ class AnalogRNN(Readable):
             ModuleError: If there is no key.
             ConfigError: If the key is none, or ``initial_carry`` does not have an entry for each layer.
             ShapeError: If ``x`` or ``seq_lengths`` has another shape.
+            DataError: If a length is not from 0 to the number of steps (not checked inside a traced function).
         """
         x, name = as_numbers(f"{self._name()}: x", x), self._name()
         time_major = self.time_major if time_major is None else time_major
@@ -147,6 +149,7 @@ class AnalogRNN(Readable):
         x = x if time_major else jnp.swapaxes(x, 0, 1)
         if seq_lengths is not None and jnp.shape(seq_lengths) != x.shape[1:2]:
             raise ShapeError(f"{name}: seq_lengths has shape {jnp.shape(seq_lengths)}, give {x.shape[1:2]}")
+        _check_lengths(name, seq_lengths, x.shape[0])
         if initial_carry is not None and len(initial_carry) != self.num_layers:
             raise ConfigError(f"{name}: initial_carry has {len(initial_carry)} entries, give {self.num_layers}")
         key, last = None if key is None else random.as_noise(key), []
@@ -182,6 +185,15 @@ class AnalogRNN(Readable):
         return f"{self._name()[:-1]}{text}, use_bias={self.use_bias}, {tiles})"
 
 
+def _check_lengths(name: str, lengths: Int[Array, " batch"] | None, steps: int) -> None:
+    """Refuse lengths that sequences of so many steps cannot have, as far as they are known."""
+    if lengths is None or isinstance(lengths, jax.core.Tracer):
+        return
+    known = np.asarray(lengths)
+    if not np.issubdtype(known.dtype, np.integer) or (known < 0).any() or (known > steps).any():
+        raise DataError(f"{name}: seq_lengths={known.tolist()} is not allowed: give whole numbers from 0 to {steps}")
+
+
 def _over_time(
     cell: RecurrentCell,
     x: Float[Array, "time batch in"],
@@ -205,8 +217,9 @@ def _over_time(
 
     end, (outputs, carries) = scan(step, carry, (jnp.arange(x.shape[0]), projected))
     if lengths is not None:
-        last, batch = jnp.asarray(lengths) - 1, jnp.arange(x.shape[1])
-        end = jax.tree.map(lambda values: values[last, batch], carries)
+        every = jax.tree.map(lambda first, after: jnp.concatenate([first[None], after]), carry, carries)
+        batch = jnp.arange(x.shape[1])
+        end = jax.tree.map(lambda values: values[jnp.asarray(lengths), batch], every)  # of length 0: the first
     if backward:
         outputs = flip_sequences(outputs, lengths, num_batch_dims=1, time_major=True)
     return end, outputs
