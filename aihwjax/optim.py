@@ -90,7 +90,8 @@ class AnalogSGD:
             for path, tile in called.items():
                 if tile.config.get_value().inference is inference:
                     own = random.derive(random.derive(noise, path), "update")
-                    tile.update(*gradients.analog[path], rate(path), own)
+                    x, d = gradients.analog[path]
+                    tile.update(x, d, rate(path), own)
 
         # an inference tile uses the input range of its products, others the one that has been stepped (trap 9)
         update(inference=True)

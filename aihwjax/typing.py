@@ -25,6 +25,9 @@ Shape: TypeAlias = tuple[int, ...]
 Weights: TypeAlias = Float[Array, "out in"]
 """A matrix of weights."""
 
+EachWeights: TypeAlias = Float[Array, "*tiles out in"]
+"""Weights of a tile, or of each tile of a stack."""
+
 Crosspoints: TypeAlias = Float[Array, "out in"]
 """A parameter or a hidden number of each crosspoint, such as its upper bound."""
 
@@ -33,6 +36,9 @@ Counts: TypeAlias = Int[Array, "out in"]
 
 Hidden: TypeAlias = Num[Array, "out in"]
 """A hidden parameter: a number of each crosspoint, float32 or, for counters, int32."""
+
+EachHidden: TypeAlias = Num[Array, "*tiles out in"]
+"""A hidden parameter of a tile, or of each tile of a stack."""
 
 Marks: TypeAlias = Bool[Array, "out in"]
 """A choice of crosspoints."""

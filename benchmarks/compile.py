@@ -72,7 +72,7 @@ def again(device: str, data: Digits) -> Record:
     counts = []
     for number, (tile, rate) in enumerate([(first, 0.05), (other, 0.02)]):
         layers = Problem().layers
-        model = ours.network(layers, tile)
+        model = ours.classifier(layers, tile)
         before = compilations.so_far()
         fit(BasicTraining(dataset=arrays, model=model, epochs=1, learning_rate=rate), key=number)
         counts.append((compilations.so_far() - before).count)

@@ -15,7 +15,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +23,10 @@ import numpy as np
 from jax import lax
 
 from benchmarks.measure import Sample, interleave, timed
-from benchmarks.problem import Digits, Problem, Task, initial_weights
+from benchmarks.problem import Digits, Network, Problem, Task, initial_weights
+
+if TYPE_CHECKING:
+    from benchmarks import flax_models
 
 Parameters: TypeAlias = list[tuple[jax.Array, jax.Array]]
 """Weights and bias of each layer."""
@@ -151,7 +154,7 @@ class DigitalRunner:
         return timed(work, epochs * len(self._labels) * self._networks)
 
 
-def best(problem: Problem, data: Digits, epochs: int = 1, tries: int = 3) -> DigitalRunner:
+def best(problem: Problem, data: Digits, epochs: int = 1, tries: int = 3) -> DigitalRunner | flax_models.FlaxRunner:
     """Return a fresh network under the setting that is fastest here and now.
 
     Args:
@@ -160,6 +163,10 @@ def best(problem: Problem, data: Digits, epochs: int = 1, tries: int = 3) -> Dig
         epochs: Passes over the data in each try.
         tries: Tries of each setting, interleaved; the median counts.
     """
-    runners = {setting: DigitalRunner(problem, data, setting) for setting in settings()}
+    from benchmarks import flax_models
+
+    kind: Any = DigitalRunner if problem.network is Network.CLASSIFIER else flax_models.FlaxRunner
+    tried = [s for s in settings() if s.output_first or problem.network is Network.CLASSIFIER]
+    runners = {setting: kind(problem, data, setting) for setting in tried}
     figures = interleave({setting.name: runner for setting, runner in runners.items()}, epochs, tries)
-    return DigitalRunner(problem, data, max(runners, key=lambda setting: figures[setting.name].rate))
+    return kind(problem, data, max(runners, key=lambda setting: figures[setting.name].rate))

@@ -27,7 +27,7 @@ from aihwjax.typing import Key
 from benchmarks import compilations
 from benchmarks.digital import permutation
 from benchmarks.measure import Sample, timed
-from benchmarks.problem import HARDWARE_AWARE, MODIFIER_STD, Digits, Problem, Task
+from benchmarks.problem import HARDWARE_AWARE, MODIFIER_STD, PIXELS, STEPS, UNITS, Digits, Network, Problem, Task
 
 _DEVICES = {"ConstantStep": ConstantStepDevice, "SoftBounds": SoftBoundsDevice}
 
@@ -47,7 +47,7 @@ class OurSetting:
 
 def settings(problem: Problem) -> list[OurSetting]:
     """Return all settings that make a difference to the problem."""
-    split = any(width > 512 for width in problem.layers)
+    split = problem.network is Network.CLASSIFIER and any(width > 512 for width in problem.layers)
     return [OurSetting(True), OurSetting(False)] if split else [OurSetting(True)]
 
 
@@ -62,8 +62,60 @@ def tile_config(device: str, single_tile: bool = True) -> TileConfig:
     return SingleRPUConfig(device=_DEVICES[device](), mapping=mapping)
 
 
-def network(layers: tuple[int, ...], config: TileConfig) -> nnx.Module:
-    """Return the classifier: sigmoid between layers, log-softmax at the end."""
+def network(problem: Problem, config: TileConfig) -> nnx.Module:
+    """Return the network: a classifier has sigmoids between layers, all a log-softmax at the end."""
+    if problem.network is Network.LENET:
+        return lenet(config)
+    if problem.network is Network.LSTM:
+        return lstm(config)
+    return classifier(problem.layers, config)
+
+
+def lenet(config: TileConfig) -> nnx.Module:
+    """Return LeNet-5 on rows of 784 pixels."""
+    rngs = nnx.Rngs(0)
+    return nn.AnalogSequential(
+        nn.Function(_as_images),
+        nn.AnalogConv2d(1, 16, 5, padding="VALID", config=config, rngs=rngs),
+        nn.Tanh(),
+        nn.MaxPool((2, 2)),
+        nn.AnalogConv2d(16, 32, 5, padding="VALID", config=config, rngs=rngs),
+        nn.Tanh(),
+        nn.MaxPool((2, 2)),
+        nn.Flatten(),
+        nn.AnalogLinear(512, 128, config=config, rngs=rngs),
+        nn.Tanh(),
+        nn.AnalogLinear(128, 10, config=config, rngs=rngs),
+        nn.LogSoftmax(),
+    )
+
+
+def _as_images(x: jax.Array) -> jax.Array:
+    return x.reshape(-1, 28, 28, 1)
+
+
+def lstm(config: TileConfig) -> nnx.Module:
+    """Return the LSTM on rows of 784 pixels."""
+    rngs = nnx.Rngs(0)
+    return nn.AnalogSequential(
+        nn.Function(_as_sequences),
+        nn.AnalogRNN(nn.AnalogLSTMCell, PIXELS, UNITS, config=config, rngs=rngs),
+        nn.Function(_last),
+        nn.AnalogLinear(UNITS, 10, config=config, rngs=rngs),
+        nn.LogSoftmax(),
+    )
+
+
+def _as_sequences(x: jax.Array) -> jax.Array:
+    return x[:, : STEPS * PIXELS].reshape(-1, STEPS, PIXELS)
+
+
+def _last(x: jax.Array) -> jax.Array:
+    return x[:, -1]
+
+
+def classifier(layers: tuple[int, ...], config: TileConfig) -> nnx.Module:
+    """Return fully connected layers with sigmoids between them."""
     rngs = nnx.Rngs(0)
     modules: list[nnx.Module] = []
     for fan_in, fan_out in pairwise(layers):
@@ -99,7 +151,7 @@ class TrainRunner:
         arrays = (data.images, data.labels, data.images[:1], data.labels[:1])
         experiment = BasicTraining(
             dataset=arrays,
-            model=network(problem.layers, tile_config(problem.device, setting.single_tile)),
+            model=network(problem, tile_config(problem.device, setting.single_tile)),
             batch_size=problem.batch,
             learning_rate=problem.learning_rate,
             epochs=1_000_000,
@@ -163,7 +215,7 @@ class ForwardRunner:
         """
         data.whole_batches(problem.batch)
         self.setting = setting
-        model = network(problem.layers, tile_config(problem.device, setting.single_tile))
+        model = network(problem, tile_config(problem.device, setting.single_tile))
         model.eval()
         graph, self._state = nnx.split(model)
         self._images = jnp.asarray(data.images)

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.measure import Sample
-from benchmarks.problem import HARDWARE_AWARE, MODIFIER_STD, Problem
+from benchmarks.problem import HARDWARE_AWARE, MODIFIER_STD, Network, Problem
 from benchmarks.worker import Worker, WorkerError
 
 WORKER = Path(__file__).with_name("peer_worker.py")
@@ -76,7 +76,7 @@ class PeerWorker(Worker):
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "digits.npz"
             np.savez(path, allow_pickle=False, **arrays)
-            plain = {**dataclasses.asdict(problem), "task": problem.task.value}
+            plain = {**dataclasses.asdict(problem), "task": problem.task.value, "network": problem.network.value}
             modifier_std = MODIFIER_STD if problem.device == HARDWARE_AWARE else None
             request = {**plain, "single_tile": single_tile, "modifier_std": modifier_std, "data": str(path)}
             return self.ask({"op": "prepare", "name": name, **request})["prepare_s"]
@@ -112,7 +112,7 @@ class Peer(contextlib.ExitStack):
         Returns:
             Runners by the name of their setting.
         """
-        split = any(width > 512 for width in problem.layers)
+        split = problem.network is Network.CLASSIFIER and any(width > 512 for width in problem.layers)
         return {
             setting.name: PeerRunner(self._workers[setting.threads], setting, problem, arrays)
             for setting in self.settings

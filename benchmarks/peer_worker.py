@@ -3,7 +3,7 @@
 It imports only torch, numpy and aihwkit, so it runs where this library is not installed.
 
 Requests:
-    ``{"op": "prepare", "name", "data", "task", "device", "batch", "layers", "learning_rate", "single_tile",
+    ``{"op": "prepare", "name", "data", "task", "device", "batch", "layers", "learning_rate", "network", "single_tile",
     "modifier_std"}``
         builds a network on the arrays of ``data``, an ``.npz`` with ``images`` and ``labels``; for the task
         ``update`` one tile, with ``gradients`` at its outputs for labels. With ``modifier_std`` its tiles are
@@ -29,7 +29,7 @@ from itertools import pairwise
 
 import numpy as np
 import torch
-from aihwkit.nn import AnalogLinear, AnalogSequential
+from aihwkit.nn import AnalogConv2d, AnalogLinear, AnalogLSTMCell, AnalogRNN, AnalogSequential
 from aihwkit.optim import AnalogSGD
 from aihwkit.simulator import configs, presets
 
@@ -44,6 +44,48 @@ def tile_config(request: dict) -> configs.SingleRPUConfig | configs.InferenceRPU
         type=configs.WeightModifierType.ADD_NORMAL, std_dev=request["modifier_std"]
     )
     return configs.InferenceRPUConfig(modifier=modifier)
+
+
+def network(request: dict, rpu_config: configs.RPUConfigBase) -> AnalogSequential:
+    """Return the network that ``prepare`` asks for, on rows of pixels."""
+    if request["network"] == "lenet":
+        return AnalogSequential(
+            torch.nn.Unflatten(1, (1, 28, 28)),
+            AnalogConv2d(1, 16, 5, rpu_config=rpu_config),
+            torch.nn.Tanh(),
+            torch.nn.MaxPool2d(2),
+            AnalogConv2d(16, 32, 5, rpu_config=rpu_config),
+            torch.nn.Tanh(),
+            torch.nn.MaxPool2d(2),
+            torch.nn.Flatten(),
+            AnalogLinear(512, 128, rpu_config=rpu_config),
+            torch.nn.Tanh(),
+            AnalogLinear(128, 10, rpu_config=rpu_config),
+            torch.nn.LogSoftmax(dim=1),
+        )
+    if request["network"] == "lstm":
+        return AnalogSequential(
+            Recurrent(rpu_config), AnalogLinear(64, 10, rpu_config=rpu_config), torch.nn.LogSoftmax(dim=1)
+        )
+    modules: list[torch.nn.Module] = []
+    for fan_in, fan_out in pairwise(request["layers"]):
+        modules += [AnalogLinear(fan_in, fan_out, rpu_config=rpu_config), torch.nn.Sigmoid()]
+    modules[-1] = torch.nn.LogSoftmax(dim=1)
+    return AnalogSequential(*modules)
+
+
+class Recurrent(torch.nn.Module):
+    """The last output of an LSTM of 64 units over 50 steps of 15 pixels."""
+
+    def __init__(self, rpu_config: configs.RPUConfigBase) -> None:
+        """Build it."""
+        super().__init__()
+        self.rnn = AnalogRNN(AnalogLSTMCell, 15, 64, rpu_config=rpu_config, num_layers=1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return it, ``(n, 64)``."""
+        sequences = x[:, :750].reshape(-1, 50, 15).transpose(0, 1)
+        return self.rnn(sequences)[0][-1]
 
 
 class Run:
@@ -68,11 +110,7 @@ class Run:
             self.tile.set_learning_rate(request["learning_rate"])
             return
         self.targets = torch.from_numpy(arrays["labels"].astype(np.int64))
-        modules: list[torch.nn.Module] = []
-        for fan_in, fan_out in pairwise(layers):
-            modules += [AnalogLinear(fan_in, fan_out, rpu_config=rpu_config), torch.nn.Sigmoid()]
-        modules[-1] = torch.nn.LogSoftmax(dim=1)
-        self.model = AnalogSequential(*modules)
+        self.model = network(request, rpu_config)
         self.optimizer = AnalogSGD(self.model.parameters(), lr=request["learning_rate"])
         self.optimizer.regroup_param_groups(self.model)
         self.loss = torch.nn.NLLLoss()

@@ -44,6 +44,21 @@ class Task(enum.Enum):
     """Updates of one tile with given inputs and gradients."""
 
 
+class Network(enum.Enum):
+    """What is trained."""
+
+    CLASSIFIER = "classifier"
+    """Fully connected layers."""
+    LENET = "lenet"
+    """LeNet-5 with 16 and 32 channels on images of 28 x 28."""
+    LSTM = "lstm"
+    """One LSTM of 64 units over 50 steps of 15 pixels each, and a layer on its last output."""
+
+
+STEPS, PIXELS, UNITS = 50, 15, 64
+"""Steps of a sequence, pixels of a step, units of the LSTM."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Problem:
     """One setting of the benchmark: what runs, on which network, at which batch size."""
@@ -58,11 +73,14 @@ class Problem:
     """Widths from input to output; sigmoid between, log-softmax at the end."""
     learning_rate: float = 0.05
     """Step size of gradient descent."""
+    network: Network = Network.CLASSIFIER
+    """What is trained; the widths are those of a classifier."""
 
     @property
     def name(self) -> str:
         """Short name, as records carry it."""
-        return f"{self.task.value}/{self.device}/batch{self.batch}"
+        what = self.task if self.network is Network.CLASSIFIER else self.network
+        return f"{what.value}/{self.device}/batch{self.batch}"
 
 
 @dataclasses.dataclass(frozen=True)

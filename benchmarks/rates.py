@@ -13,7 +13,7 @@ from benchmarks import digital, ours
 from benchmarks.measure import Figure, Runner, interleave
 from benchmarks.one_thread import OneThreadRunner
 from benchmarks.peer import Peer
-from benchmarks.problem import PRESETS, SLOW_PRESETS, Digits, Problem, Task, digits
+from benchmarks.problem import PRESETS, SLOW_PRESETS, Digits, Network, Problem, Task, digits
 from benchmarks.record import Record
 
 
@@ -54,6 +54,13 @@ def work(batch: int, quick: bool, steps: int | None = None) -> Work:
     return {64: Work(8000, 3), 8: Work(8000, 2)}.get(batch, Work(4000, 1))
 
 
+def steps_of(problem: Problem) -> int | None:
+    """Return the mini-batches of a round where the reference takes milliseconds an example; ``None``: by batch size."""
+    if problem.network is not Network.CLASSIFIER:
+        return {64: 30}.get(problem.batch, 100)
+    return SLOW_PRESETS.get(problem.device)
+
+
 def best(figures: Mapping[str, Figure]) -> str:
     """Return the name of the largest rate."""
     return max(figures, key=lambda name: figures[name].rate)
@@ -91,7 +98,7 @@ def compare(problem: Problem, data: Digits, peer: Peer | None, options: Options)
         peer: The running reference, if it takes part.
         options: Rounds and sizes.
     """
-    size = work(problem.batch, options.quick, SLOW_PRESETS.get(problem.device))
+    size = work(problem.batch, options.quick, steps_of(problem))
     part = data.cut(size.examples)
     plain = digital.best(problem, part, size.epochs)
     analog: dict[str, ours.OurRunner | OneThreadRunner] = {**ours.runners(problem, part)}

@@ -114,7 +114,7 @@ class Sweep:
         def network(step_size: jax.Array, noise: jax.Array) -> tuple[loop.TrainState, nnx.State]:
             numbers = {"device.dw_min": step_size, "device.dw_min_std": noise}
             config = configs.replace(ours.tile_config(problem.device), numbers)
-            model = ours.network(problem.layers, config)
+            model = ours.network(problem, config)
             parts.append(optim.take_apart(model))
             return (parts[-1].moving, optimizer.init(model)), parts[-1].fixed
 

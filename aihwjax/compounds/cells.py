@@ -67,6 +67,7 @@ class UnitCell(Device):
     """Devices at each crosspoint; pulsed devices or unit cells."""
 
     pulsed: ClassVar[bool] = True
+    counts_vectors: ClassVar[bool] = True
 
     def validate(self) -> None:
         if not self.unit_cell_devices:

@@ -73,6 +73,8 @@ class Device(Config):
 
     pulsed: ClassVar[bool] = False
     """Whether updates are pulse trains; otherwise they are exact."""
+    counts_vectors: ClassVar[bool] = False
+    """Whether an update must see a whole mini-batch, whose vectors it counts; else parts of it may come in turn."""
 
     def resolved(self) -> Device:
         """Return the device that does the work (for a device that is a conversion of another)."""

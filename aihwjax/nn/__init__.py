@@ -25,6 +25,7 @@ from aihwjax.nn.images import AvgPool, ChannelsLast, MaxPool
 from aihwjax.nn.layer import AnalogLayer
 from aihwjax.nn.linear import AnalogLinear
 from aihwjax.nn.linear_general import AnalogLinearGeneral
+from aihwjax.nn.patches import Patches
 from aihwjax.nn.paths import analog_layers, analog_tiles, redraw
 from aihwjax.nn.recurrent import (
     AnalogGRUCell,
@@ -68,6 +69,7 @@ __all__ = [
     "LogSigmoid",
     "LogSoftmax",
     "MaxPool",
+    "Patches",
     "ReLU",
     "Sigmoid",
     "Softmax",

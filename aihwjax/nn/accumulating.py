@@ -14,7 +14,11 @@ from jaxtyping import Array, Float
 
 from aihwjax import random
 from aihwjax.errors import ModuleError
-from aihwjax.nn.gradients import Gradients, value_and_grad
+from aihwjax.nn.gradients import Gradients, Pair, value_and_grad
+from aihwjax.nn.patches import together
+from aihwjax.nn.paths import analog_tiles
+from aihwjax.nn.product import TileInput
+from aihwjax.nn.stacks import rows
 from aihwjax.nn.variables import ModelState, TileConfigVariable
 from aihwjax.random import Noise
 
@@ -94,17 +98,29 @@ def summed(
             return (moving, digital), (loss, gradients.analog)
 
         digital: ModelState = jax.tree.map(jnp.zeros_like, nnx.state(model, nnx.Param))
-        carry, losses, found, done = (moving, digital), [], [], 0
+        tiles = analog_tiles(model)
+        carry, losses, done = (moving, digital), [], 0
+        found: list[dict[str, Pair]] = []
         for group in groups:
             count = jax.tree.leaves(group)[0].shape[0]
             numbers = jnp.arange(done, done + count, dtype=jnp.uint32)
             carry, (shares, pairs) = lax.scan(part, carry, (numbers, group))
             losses.append(shares.sum())
-            found.append(jax.tree.map(lambda array: array.reshape(-1, array.shape[-1]), pairs))
+            found.append({path: _flat(*pair, count=tiles[path].count) for path, pair in pairs.items()})
             done += count
         moving, digital = carry
         nnx.update(model, moving)
-        analog = found[0] if len(found) == 1 else jax.tree.map(lambda *parts: jnp.concatenate(parts), *found)
+        analog = {path: _all([pairs[path] for pairs in found], tiles[path].count) for path in found[0]}
         return jnp.stack(losses).sum(), Gradients(digital, analog)
 
     return compute
+
+
+def _flat(x: TileInput, d: Float[Array, "*steps out"], *, count: int | None) -> Pair:
+    """Return x and d of all micro-batches as one batch."""
+    return together([x], count), rows(d, count)
+
+
+def _all(pairs: list[Any], count: int | None) -> Pair:
+    """Return x and d of all groups as one batch."""
+    return together([x for x, _ in pairs], count), jnp.concatenate([d for _, d in pairs], axis=-2)

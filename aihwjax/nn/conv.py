@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import ClassVar
 
@@ -11,7 +12,8 @@ from jaxtyping import Array, Float
 from aihwjax import random
 from aihwjax.errors import ConfigError, ShapeError
 from aihwjax.nn.layer import AnalogLayer, params_key
-from aihwjax.nn.unfolding import Padding, Sizes, Window, check_padding, positive, unfolded
+from aihwjax.nn.patches import PATCH_MEMORY, Patches, View
+from aihwjax.nn.unfolding import Padding, Sizes, Window, check_padding, positive
 from aihwjax.random import Noise
 from aihwjax.tile.config import TileConfig
 
@@ -34,6 +36,7 @@ class Convolving(AnalogLayer):
         use_bias: bool,
         config: TileConfig | None,
         rngs: nnx.Rngs,
+        patch_memory: int,
     ) -> None:
         """Check the sizes, lay out the tiles and draw initial weights."""
         kind = type(self).__name__
@@ -41,6 +44,8 @@ class Convolving(AnalogLayer):
         for name, size in (("in_features", in_features), ("out_features", out_features)):
             positive(name, size, 1)
         (groups,) = positive("feature_group_count", groups, 1)
+        (self.patch_memory,) = positive("patch_memory", patch_memory, 1)
+        """Most bytes of the patches that are made at a time."""
         for name, size in (("in_features", in_features), ("out_features", out_features)):
             if size % groups:
                 raise ConfigError(f"{kind}: feature_group_count={groups} does not divide {name}={size}")
@@ -67,6 +72,26 @@ class Convolving(AnalogLayer):
             raise ShapeError(f"{self._name()}: x has shape {x.shape}, give (..., {'size, ' * axes}{self.in_features})")
         batch = x.shape[: x.ndim - axes - 1]
         return x.reshape(math.prod(batch), *x.shape[len(batch) :]), batch
+
+    def _over(self, images: Float[Array, "n *space channels"], key: Noise) -> Float[Array, "n *places features"]:
+        """Return the product of the matrix with each patch of images, without the bias."""
+        seen = [Patches(images, view) for view in self.views()]
+        try:
+            places = seen[0].places
+        except ShapeError as error:
+            raise ShapeError(f"{self._name()}: {error}") from None
+        y = self.product_of([dataclasses.replace(each, images=self.watched(images)) for each in seen], key)
+        return y.reshape(images.shape[0], *places, self.out_features)
+
+    def views(self) -> list[View]:
+        """Return how each of the tile modules sees an image."""
+        window, padding, widening = self._movement()
+        stacks = range(len(self.tiles))
+        return [View(window, padding, widening, self.grid, stack, self.patch_memory) for stack in stacks]
+
+    def _movement(self) -> tuple[Window, str | tuple[tuple[int, int], ...], tuple[int, ...]]:
+        """Return how the kernel moves, the padding, and the distance between the lines of an image."""
+        raise AssertionError
 
     def describe(self) -> str:
         """Return the text."""
@@ -107,6 +132,9 @@ class AnalogConv(Convolving):
         use_bias: Whether there is a bias; ``config.mapping.digital_bias`` says where.
         config: Configuration of the tiles; ``None``: ``SingleRPUConfig()``.
         rngs: Source of initial weights and of the devices.
+        patch_memory: Most bytes that patches take at a time, in a product or an update (256 MiB): images beyond are
+            unfolded some after the others. Those of one image are always made, and all of them where a running average
+            goes from vector to vector, or a compound counts mini-batches.
 
     Raises:
         ConfigError: If an argument is not allowed.
@@ -125,6 +153,7 @@ class AnalogConv(Convolving):
         use_bias: bool = True,
         config: TileConfig | None = None,
         rngs: nnx.Rngs,
+        patch_memory: int = PATCH_MEMORY,
     ) -> None:
         axes = len(positive("kernel_size", kernel_size, self.spatial))
         self.strides = positive("strides", strides, axes)
@@ -135,7 +164,7 @@ class AnalogConv(Convolving):
         """Distance between the elements of the kernel along each spatial axis."""
         self.feature_group_count = feature_group_count
         """Number of groups."""
-        self._start(in_features, out_features, kernel_size, feature_group_count, use_bias, config, rngs)
+        self._start(in_features, out_features, kernel_size, feature_group_count, use_bias, config, rngs, patch_memory)
 
     def __call__(
         self, x: Float[Array, "*batch channels"], *, key: Noise | None = None, out_sharding: None = None
@@ -158,13 +187,11 @@ class AnalogConv(Convolving):
         """
         x, key = self.checked(x, key)
         images, batch = self._images(x)
-        window = Window(self.kernel_size, self.strides, self.kernel_dilation)
-        try:
-            seen = unfolded(images, window, self.padding)
-        except ShapeError as error:
-            raise ShapeError(f"{self._name()}: {error}") from None
-        y = self.multiply(seen, key)
+        y = self.biased(self._over(images, key))
         return y.reshape(*batch, *y.shape[1:])
+
+    def _movement(self) -> tuple[Window, str | tuple[tuple[int, int], ...], tuple[int, ...]]:
+        return Window(self.kernel_size, self.strides, self.kernel_dilation), self.padding, (1,) * len(self.kernel_size)
 
     def _moves(self) -> str:
         text = "" if max(self.strides) == 1 else f", strides={self.strides}"

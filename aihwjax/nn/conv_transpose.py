@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import math
-from functools import partial
 
-import jax
 import jax.numpy as jnp
 from flax import nnx
-from jax import lax
 from jaxtyping import Array, Float
 
-from aihwjax.errors import ShapeError
 from aihwjax.nn.conv import Convolving
-from aihwjax.nn.unfolding import Padding, Sizes, Window, check_padding, patches, positive
+from aihwjax.nn.patches import PATCH_MEMORY
+from aihwjax.nn.unfolding import Padding, Sizes, Window, check_padding, positive
 from aihwjax.random import Noise
 from aihwjax.tile.config import TileConfig
 
@@ -42,6 +39,7 @@ class AnalogConvTranspose(Convolving):
         use_bias: Whether there is a bias; ``config.mapping.digital_bias`` says where.
         config: Configuration of the tiles; ``None``: ``SingleRPUConfig()``.
         rngs: Source of initial weights and of the devices.
+        patch_memory: Most bytes that patches take at a time; see :class:`AnalogConv`.
 
     Raises:
         ConfigError: If an argument is not allowed.
@@ -59,6 +57,7 @@ class AnalogConvTranspose(Convolving):
         use_bias: bool = True,
         config: TileConfig | None = None,
         rngs: nnx.Rngs,
+        patch_memory: int = PATCH_MEMORY,
     ) -> None:
         axes = len(positive("kernel_size", kernel_size, self.spatial))
         self.strides = positive("strides", strides, axes)
@@ -67,7 +66,7 @@ class AnalogConvTranspose(Convolving):
         """A word, or a pair of numbers of zeros for each spatial axis."""
         self.kernel_dilation = positive("kernel_dilation", kernel_dilation, axes)
         """Distance between the elements of the kernel along each spatial axis."""
-        self._start(in_features, out_features, kernel_size, 1, use_bias, config, rngs)
+        self._start(in_features, out_features, kernel_size, 1, use_bias, config, rngs, patch_memory)
 
     def __call__(
         self, x: Float[Array, "*batch channels"], *, key: Noise | None = None
@@ -89,16 +88,15 @@ class AnalogConvTranspose(Convolving):
         """
         x, key = self.checked(x, key)
         images, batch = self._images(x)
-        window = Window(self.kernel_size, (1,) * len(self.kernel_size), self.kernel_dilation)
-        try:
-            seen = _unfolded(images, window, tuple(self._pads(window)), self.strides)
-        except ShapeError as error:
-            raise ShapeError(f"{self._name()}: {error}") from None
-        y = self.product(seen, key)
+        y = self._over(images, key)
         if self.padding == "CIRCULAR":
             y = _wrapped(y, [size * step for size, step in zip(images.shape[1:-1], self.strides, strict=True)])
         y = self.biased(y)
         return y.reshape(*batch, *y.shape[1:])
+
+    def _movement(self) -> tuple[Window, str | tuple[tuple[int, int], ...], tuple[int, ...]]:
+        window = Window(self.kernel_size, (1,) * len(self.kernel_size), self.kernel_dilation)
+        return window, tuple(self._pads(window)), self.strides
 
     def _pads(self, window: Window) -> list[tuple[int, int]]:
         """Return the zeros before and behind the widened image, as ``jax.lax.conv_transpose`` counts them."""
@@ -118,18 +116,6 @@ class AnalogConvTranspose(Convolving):
         text = "" if max(self.strides) == 1 else f", strides={self.strides}"
         text += "" if self.padding == "SAME" else f", padding={self.padding!r}"
         return text + ("" if max(self.kernel_dilation) == 1 else f", kernel_dilation={self.kernel_dilation}")
-
-
-@partial(jax.jit, static_argnums=(1, 2, 3))
-def _unfolded(
-    images: Float[Array, "n *space channels"],
-    window: Window,
-    pads: tuple[tuple[int, int], ...],
-    strides: tuple[int, ...],
-) -> Float[Array, "n *places features"]:
-    """Return the patches of images with zeros between their lines and around them."""
-    wide = [(before, behind, step - 1) for (before, behind), step in zip(pads, strides, strict=True)]
-    return patches(lax.pad(images, jnp.zeros((), images.dtype), [(0, 0, 0), *wide, (0, 0, 0)]), window)
 
 
 def _wrapped(y: Float[Array, "n *space features"], periods: list[int]) -> Float[Array, "n *periods features"]:

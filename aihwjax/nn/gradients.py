@@ -13,12 +13,15 @@ from jaxtyping import Array, Float
 
 from aihwjax.errors import ModuleError
 from aihwjax.nn import slots
+from aihwjax.nn.patches import Patches, all_rows, together
 from aihwjax.nn.paths import analog_tiles
 from aihwjax.nn.slots import Recorder, Slot, Slots
+from aihwjax.nn.stacks import rows
 from aihwjax.nn.variables import ModelState, TileConfigVariable, TileVariable
 
-Pair: TypeAlias = tuple[Float[Array, "n in"], Float[Array, "n out"]]
-"""Inputs ``(n, in)`` of a tile and gradients ``(n, out)`` at its output, all calls in order."""
+Pair: TypeAlias = tuple[Float[Array, "*n in"] | Patches, Float[Array, "*n out"]]
+"""Inputs ``(n, in)`` of a tile and gradients ``(n, out)`` at its output, all calls in order; of a stack with the tiles
+as first axis. Inputs of a convolution are images, whose ``rows()`` they are."""
 
 # what a forward pass can change: all but tiles and configurations
 _LOOSE = nnx.All(nnx.Not(nnx.OfType(TileVariable)), nnx.Not(nnx.OfType(TileConfigVariable)))
@@ -30,7 +33,7 @@ class Gradients(NamedTuple):
     digital: ModelState
     """Gradient of each ``nnx.Param``, in the structure of ``nnx.state(model, nnx.Param)``."""
     analog: dict[str, Pair]
-    """Path of each tile that was called to its x and d."""
+    """Path of each tile, or stack of tiles, that was called to its x and d."""
 
 
 def value_and_grad(loss_fn: Callable[..., Any], has_aux: bool = False) -> Callable[..., tuple[Any, Gradients]]:
@@ -94,7 +97,8 @@ def value_and_grad(loss_fn: Callable[..., Any], has_aux: bool = False) -> Callab
         )
         nnx.update(model, changed)
         _observe(model, calls)
-        gradients = Gradients(digital, {path: _joined(each) for path, each in calls.items()})
+        tiles = analog_tiles(model)
+        gradients = Gradients(digital, {path: _joined(each, tiles[path].count) for path, each in calls.items()})
         return ((loss, aux) if has_aux else loss), gradients
 
     return compute
@@ -110,20 +114,18 @@ def _changed(model: nnx.Module, before: dict[Any, Any]) -> ModelState:
     return nnx.from_flat_state([(p, v) for p, v in flat if v.get_raw_value() is not before.get(p)])
 
 
-def _rows(array: jax.Array) -> jax.Array:
-    return array.reshape(-1, array.shape[-1])
-
-
-def _joined(calls: list[Slot]) -> Pair:
+def _joined(calls: list[Slot], count: int | None) -> Pair:
     """Return x and d of all calls as one batch."""
-    if len(calls) == 1:
-        return _rows(calls[0].x), _rows(calls[0].d)
-    return jnp.concatenate([_rows(c.x) for c in calls]), jnp.concatenate([_rows(c.d) for c in calls])
+    d = [rows(call.d, count) for call in calls]
+    return together([call.x for call in calls], count), d[0] if len(d) == 1 else jnp.concatenate(d, axis=-2)
 
 
 def _observe(model: nnx.Module, calls: Slots) -> None:
     """Advance the running averages of the noise management, where there are any."""
     tiles = analog_tiles(model)
     for path, each in calls.items():
+        tile = tiles[path]
         for call in each:
-            tiles[path].observe(_rows(call.x), None if call.read is None else _rows(call.read))
+            read = None if call.read is None else rows(call.read, tile.count)
+            if tile.averages_forward or read is not None:
+                tile.observe(all_rows(together([call.x], tile.count)), read)

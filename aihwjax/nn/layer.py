@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import jax
@@ -18,13 +18,14 @@ from aihwjax.devices.counts import PulseCounts
 from aihwjax.errors import ConfigError, ModuleError, NonFiniteError, ShapeError
 from aihwjax.nn import slots
 from aihwjax.nn.call_keys import CallKey, next_key
-from aihwjax.nn.mapping import along, parts
+from aihwjax.nn.grid import TileGrid
+from aihwjax.nn.mapping import along
+from aihwjax.nn.product import TileInput
 from aihwjax.nn.text import Readable
 from aihwjax.nn.tile import AnalogTile, device_name
 from aihwjax.random import Noise
 from aihwjax.tile.checks import as_numbers, require_finite
 from aihwjax.tile.config import SingleRPUConfig, TileConfig
-from aihwjax.tile.hidden import set_hidden_parameters
 from aihwjax.tile.hidden_checks import checked, device_text
 from aihwjax.typing import Hidden, Key, Number, Weights
 
@@ -79,10 +80,9 @@ class AnalogLayer(Readable):
         """Columns of the matrix ``(out, columns)``."""
         self.groups = int(groups)
         """Number of groups."""
-        self.in_parts = parts(self.columns, config.mapping.max_input_size)
-        """Inputs of each column of tiles of a group."""
-        self.out_parts = parts(self.rows // self.groups, config.mapping.max_output_size)
-        """Outputs of each row of tiles of a group."""
+        most = config.mapping.max_output_size, config.mapping.max_input_size
+        self.grid = TileGrid(self.rows // self.groups, self.columns, self.groups, *most)
+        """How the matrix lies on the tiles."""
         single = len(self.in_parts) == len(self.out_parts) == 1
         # spec: layers, section 2: an array turns an analog bias into a digital one
         self.analog_bias = bool(bias) and not config.mapping.digital_bias and single
@@ -90,21 +90,32 @@ class AnalogLayer(Readable):
         digital = bias and not self.analog_bias
         self.bias = nnx.Param(jnp.zeros((self.rows,), jnp.float32)) if digital else None
         """Digital bias ``(out,)``, if there is one."""
-        sizes = [(width, rows) for width in self.in_parts for rows in self.out_parts] * self.groups
-        tiles = [
-            AnalogTile(
-                width,
-                rows,
+        tiles = []
+        for index, place in enumerate(self.grid.stacks):
+            count = self.grid.count(place)
+            tile = AnalogTile(
+                place.inputs.size,
+                place.outputs.size,
                 analog_bias=self.analog_bias,
                 config=config,
                 key=jax.random.fold_in(random.fold(key, "tile"), index),
+                count=None if count == 1 else count,
             )
-            for index, (width, rows) in enumerate(sizes)
-        ]
+            tiles.append(tile)
         self.tiles = nnx.List(tiles)
-        """The tiles: all output parts of the first input part, then of the second, and so on; group by group."""
+        """The tiles: one, or stacks of equal ones, each a tile module with its tiles as first axis."""
         self.call_key: CallKey | None = None
         """Key for calls without one, while :func:`aihwjax.nn.call` runs."""
+
+    @property
+    def in_parts(self) -> tuple[int, ...]:
+        """Inputs of each column of tiles of a group."""
+        return self.grid.in_parts
+
+    @property
+    def out_parts(self) -> tuple[int, ...]:
+        """Outputs of each row of tiles of a group."""
+        return self.grid.out_parts
 
     if not TYPE_CHECKING:  # a type checker would take any name for one that is there
 
@@ -118,16 +129,26 @@ class AnalogLayer(Readable):
 
     def product(self, x: Float[Array, "*batch in"], key: Noise) -> Float[Array, "*batch out"]:
         """Multiply inputs ``(..., columns of all groups)`` by the matrix; outputs ``(..., out)`` without the bias."""
-        if slots.current() is None:
-            x = self._watched(x)
-        return self.tiles[0](x, key=key) if len(self.tiles) == 1 else self._by_parts(x, key)
+        if self.grid.one:
+            return self.tiles[0](self.watched(x), key=key)
+        rows = self.watched(x).reshape(-1, x.shape[-1])
+        y = self.product_of([self.grid.input(index, rows) for index in range(len(self.tiles))], key)
+        return y.reshape(*x.shape[:-1], self.rows)
+
+    def product_of(self, inputs: Sequence[TileInput], key: Noise) -> Float[Array, "n out"]:
+        """Return the outputs ``(n, out)`` without the bias, given what each of the tile modules receives."""
+        several = len(inputs) > 1
+        sources = [random.derive(key, index) if several else key for index in range(len(inputs))]
+        return self.grid.outputs([t(x, key=own) for t, x, own in zip(self.tiles, inputs, sources, strict=True)])
 
     def biased(self, y: Float[Array, "*batch out"]) -> Float[Array, "*batch out"]:
         """Add the digital bias, if there is one, to outputs ``(..., out)``."""
         return y if self.bias is None else y + along(self.bias.get_value(), y)
 
-    def _watched(self, x: Float[Array, "*batch in"]) -> Float[Array, "*batch in"]:
+    def watched(self, x: Float[Array, "*batch in"]) -> Float[Array, "*batch in"]:
         """Return x; a gradient with respect to parameters of this layer that leaves its tiles out is told so."""
+        if slots.current() is not None:
+            return x
         parameters = [self.bias] + [part for tile in self.tiles for part in (tile.out_scaling, tile.input_range)]
         digital = [part.get_value() for part in parameters if isinstance(part, nnx.Param)]
         weights = [tile.state.get_value().weights for tile in self.tiles]
@@ -143,22 +164,6 @@ class AnalogLayer(Readable):
             f"{self}: this gradient with respect to its parameters {what}: "
             f"take aihwjax.nn.value_and_grad and aihwjax.analog_sgd; {also}"
         )
-
-    def _by_parts(self, x: Float[Array, "*batch in"], key: Noise) -> Float[Array, "*batch out"]:
-        each, across = len(self.in_parts) * len(self.out_parts), len(self.out_parts)
-        outputs: list[jax.Array] = []
-        for group in range(self.groups):
-            total: jax.Array | None = None
-            for i, columns in enumerate(_slices(self.in_parts)):
-                start = group * self.columns
-                piece = x[..., start + columns.start : start + columns.stop]
-                first = group * each + i * across
-                tiles = range(first, first + across)
-                y = _side_by_side([self.tiles[index](piece, key=random.derive(key, index)) for index in tiles])
-                total = y if total is None else total + y
-            assert total is not None
-            outputs.append(total)
-        return _side_by_side(outputs)
 
     def checked(self, x: Float[Array, "*batch in"], key: Noise | None) -> tuple[Float[Array, "*batch in"], Noise]:
         """Return inputs as float32 and the key, or say what is wrong with them.
@@ -236,9 +241,9 @@ class AnalogLayer(Readable):
         if self.analog_bias:
             column = jnp.zeros((self.rows,), jnp.float32) if bias is None else vector
             matrix = jnp.concatenate([matrix, column[:, None]], axis=1)
-        for index, (tile, rows, columns) in enumerate(self._blocks()):
+        for index, (tile, part) in enumerate(zip(self.tiles, self.grid.cut(matrix), strict=True)):
             tile.set_weights(
-                matrix[rows, columns] if len(self.tiles) > 1 else matrix,
+                part,
                 random.derive(key, index),
                 apply_weight_scaling=apply_weight_scaling,
                 omega=weight_scaling_omega,
@@ -251,7 +256,7 @@ class AnalogLayer(Readable):
             apply_weight_scaling: Logical weights; ``False``: as they are on the tiles.
         """
         read = [tile.get_weights(apply_weight_scaling=apply_weight_scaling) for tile in self.tiles]
-        matrix = self._assembled(read)
+        matrix = self.grid.assembled(read)
         if self.analog_bias:
             return matrix[:, :-1], matrix[:, -1]
         return matrix, None if self.bias is None else self.bias.get_value()
@@ -281,7 +286,8 @@ class AnalogLayer(Readable):
 
     def stacked(self) -> tuple[int, ...]:
         """Return the leading axes of a stack of layers, such as ``nnx.vmap`` makes; ``()`` for one layer."""
-        return jnp.shape(self.tiles[0].state.get_value().weights)[:-2]
+        own = 2 if self.tiles[0].count is None else 3
+        return jnp.shape(self.tiles[0].state.get_value().weights)[:-own]
 
     # ------------------------------------------------------------- crosspoints
     def hidden_parameters(self) -> dict[str, Hidden]:
@@ -290,7 +296,7 @@ class AnalogLayer(Readable):
         Each is ``(out, in)``, with one more column for an analog bias.
         """
         read = [tile.hidden_parameters() for tile in self.tiles]
-        return {name: self._assembled([parameters[name] for parameters in read]) for name in read[0]}
+        return {name: self.grid.assembled([parameters[name] for parameters in read]) for name in read[0]}
 
     def set_hidden_parameters(self, parameters: Mapping[str, Hidden]) -> None:
         """Set parameters of each crosspoint on all tiles; see :func:`aihwjax.tile.set_hidden_parameters`.
@@ -308,11 +314,11 @@ class AnalogLayer(Readable):
         """
         present = self.hidden_parameters()
         values = checked(parameters, present, device_text(self.tiles[0].config.get_value()))
-        single = len(self.tiles) == 1
-        states = []
-        for tile, rows, columns in self._blocks():
-            own = values if single else {name: value[rows, columns] for name, value in values.items()}
-            states.append(set_hidden_parameters(tile.config.get_value(), tile.state.get_value(), own))
+        cut = {name: self.grid.cut(value) for name, value in values.items()}
+        states = [
+            tile.with_hidden_parameters({name: parts[index] for name, parts in cut.items()})
+            for index, tile in enumerate(self.tiles)
+        ]
         for tile, state in zip(self.tiles, states, strict=True):  # when all of them are known to be right
             tile.state.set_value(state)
 
@@ -325,25 +331,8 @@ class AnalogLayer(Readable):
             ConfigError: If no device of the layer counts its pulses.
         """
         counts = [tile.pulse_counts() for tile in self.tiles]
-        up, down = (self._assembled(list(arrays)) for arrays in zip(*((c.up, c.down) for c in counts), strict=True))
+        up, down = (self.grid.assembled(list(arrays)) for arrays in zip(*((c.up, c.down) for c in counts), strict=True))
         return PulseCounts(up, down)
-
-    def _assembled(self, arrays: list[jax.Array]) -> jax.Array:
-        """Return one array of the size of the matrix, given those of the tiles."""
-        across, deep = len(self.out_parts), len(self.in_parts)
-        columns = [jnp.concatenate(arrays[i : i + across], axis=0) for i in range(0, len(arrays), across)]
-        rows = [jnp.concatenate(columns[i : i + deep], axis=1) for i in range(0, len(columns), deep)]
-        return jnp.concatenate(rows, axis=0)
-
-    def _blocks(self) -> list[tuple[AnalogTile, slice, slice]]:
-        rows, columns = _slices(self.out_parts * self.groups), _slices(self.in_parts)
-        if self.analog_bias:
-            columns = [slice(None)]  # with the bias as last one
-        across = len(self.out_parts)
-        places = [
-            (rows[group * across + j], part) for group in range(self.groups) for part in columns for j in range(across)
-        ]
-        return [(tile, *place) for tile, place in zip(self.tiles, places, strict=True)]
 
     def _shaped(
         self, name: str, value: jax.Array | np.ndarray, shape: tuple[int, ...], check_finite: bool
@@ -361,7 +350,7 @@ class AnalogLayer(Readable):
     def _tiles_text(self) -> str:
         tile = self.tiles[0]
         device = device_name(tile.config.get_value())
-        if len(self.tiles) == 1:
+        if self.grid.one:
             return device
         grid = f"{len(self.in_parts)}x{len(self.out_parts)}"
         groups = "" if self.groups == 1 else f"{self.groups} groups of "
@@ -386,12 +375,3 @@ def params_key(rngs: nnx.Rngs | nnx.RngStream) -> Key:
         return rngs.params()
     except AttributeError:
         raise ConfigError("rngs has no stream 'params' and no default one: give nnx.Rngs(0)") from None
-
-
-def _side_by_side(outputs: list[jax.Array]) -> jax.Array:
-    return outputs[0] if len(outputs) == 1 else jnp.concatenate(outputs, axis=-1)
-
-
-def _slices(sizes: tuple[int, ...]) -> list[slice]:
-    ends = np.cumsum(sizes).tolist()
-    return [slice(end - size, end) for end, size in zip(ends, sizes, strict=True)]

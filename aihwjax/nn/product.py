@@ -6,20 +6,25 @@ rule also hands x and d to the update through the slot (see :mod:`aihwjax.nn.slo
 
 from __future__ import annotations
 
+import dataclasses
 import functools
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn, TypeAlias
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jax import lax
+from jaxtyping import Array, Bool, Float, Int
 
 from aihwjax import random, tile
 from aihwjax.derivatives import with_further_derivative
 from aihwjax.errors import ModuleError
 from aihwjax.nn.mapping import along
+from aihwjax.nn.patches import Patches, all_rows, joined_rows, row_part
 from aihwjax.nn.slots import Slot
+from aihwjax.nn.stacks import TileNoise, each
 from aihwjax.random import Noise
 from aihwjax.tile.config import TileConfig
+from aihwjax.tile.matching import averages
 from aihwjax.tile.state import TileState
 
 # compiled once for each kind of tile and shape: fast outside of jit, and the two traces of a gradient share them
@@ -27,13 +32,17 @@ _forward_product = jax.jit(tile.forward_with_mask, static_argnames="training")
 _backward_product = jax.jit(tile.backward, static_argnames="training")
 
 
+TileInput: TypeAlias = Float[Array, "*batch in"] | Patches
+"""What a tile receives: vectors, or images that are seen as such."""
+
+
 class _Saved(NamedTuple):
     config: TileConfig
     state: TileState
-    input_range: Float[Array, ""] | None
-    x: Float[Array, "*batch in"]
+    input_range: Float[Array, "*stack"] | None
+    x: TileInput
     slot: Slot | None  # only its structure is used
-    key: Noise
+    key: TileNoise
     clipped: Bool[Array, "*batch out"] | None
 
 
@@ -61,24 +70,27 @@ def tile_inputs(
     return x
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def tile_product(
     analog_bias: bool,
+    count: int | None,
     config: TileConfig,
     state: TileState,
-    input_range: Float[Array, ""] | None,
-    x: Float[Array, "*batch in"],
+    input_range: Float[Array, "*stack"] | None,
+    x: TileInput,
     slot: Slot | None,
-    key: Noise,
+    key: TileNoise,
 ) -> Float[Array, "*batch out"]:
-    """Multiply by a tile, with input range and mapping scale.
+    """Multiply by a tile, with input range and mapping scale; or by each of a stack.
 
     Args:
         analog_bias: Whether the last column of the tile is the bias.
+        count: Number of tiles in the stack, the first axis of all that follows but the configuration; ``None``: one
+            tile, without that axis.
         config: The tile's configuration.
         state: The tile.
         input_range: The input range, one number, or ``None``.
-        x: Inputs ``(..., in)``, float32.
+        x: Inputs ``(..., in)``, float32; or images, whose patches are made a part at a time.
         slot: Zeros that receive x and d, or ``None``. A product with a slot belongs to training: it reads
             the weights with the configured weight modifier.
         key: Source of the noise of both directions.
@@ -86,43 +98,118 @@ def tile_product(
     Returns:
         Outputs ``(..., out)``, before the learned scale and the digital bias.
     """
-    return _forward(analog_bias, config, state, input_range, x, slot, key)[0]
+    return _forward(analog_bias, count, config, state, input_range, x, slot, key)[0]
 
 
 def _forward(
     analog_bias: bool,
+    count: int | None,
     config: TileConfig,
+    state: TileState,
+    input_range: Float[Array, "*stack"] | None,
+    x: TileInput,
+    slot: Slot | None,
+    key: TileNoise,
+) -> tuple[Float[Array, "*batch out"], _Saved]:
+    options = analog_bias, slot is not None
+
+    def run(part: Int[Array, ""] | None, rows: jax.Array) -> tuple[jax.Array, jax.Array | None]:
+        return each(count, _forward_one, options, (config, part), (state, input_range, rows, key))
+
+    parts = _parts(config, x)
+    if isinstance(x, Patches) and parts > 1:
+        several = lax.map(lambda part: run(part, x.part(part, parts).rows()), jnp.arange(parts))
+        y, clipped = jax.tree.map(joined_rows, several)
+    else:
+        y, clipped = run(None, all_rows(x))
+    return y, _Saved(config, state, input_range, x, slot, key, clipped)
+
+
+def _parts(config: TileConfig, x: TileInput) -> int:
+    """Return in how many parts images are unfolded."""
+    # a running average goes from vector to vector
+    return 1 if not isinstance(x, Patches) or averages(config.forward) or averages(config.backward) else x.parts
+
+
+def _forward_one(
+    analog_bias: bool,
+    training: bool,
+    config: TileConfig,
+    part: Int[Array, ""] | None,
     state: TileState,
     input_range: Float[Array, ""] | None,
     x: Float[Array, "*batch in"],
-    slot: Slot | None,
     key: Noise,
-) -> tuple[Float[Array, "*batch out"], _Saved]:
+) -> tuple[Float[Array, "*batch out"], Bool[Array, "*batch out"] | None]:
+    key = key if part is None else random.derive(key, part)
     rows = tile_inputs(x, input_range, analog_bias, config.reference_quirks)
-    y, clipped = _forward_product(config, state, rows, random.derive(key, "forward"), training=slot is not None)
+    y, clipped = _forward_product(config, state, rows, random.derive(key, "forward"), training=training)
     if input_range is not None:
         y = y * input_range
     if state.mapping_scales is not None:
         y = y * along(state.mapping_scales, y)
-    return y, _Saved(config, state, input_range, x, slot, key, clipped)
+    return y, clipped
 
 
 def _backward(
-    analog_bias: bool, saved: _Saved, d: Float[Array, "*batch out"]
-) -> tuple[None, None, Float[Array, ""] | None, Float[Array, "*batch in"], Slot | None, None]:
+    analog_bias: bool, count: int | None, saved: _Saved, d: Float[Array, "*batch out"]
+) -> tuple[None, None, Float[Array, "*stack"] | None, TileInput, Slot | None, None]:
     config, state, input_range, x, slot, key, clipped = saved
-    read = d if state.mapping_scales is None else d * along(state.mapping_scales, d)
-    if clipped is not None:
-        read = jnp.where(clipped, 0.0, read)
-    delta = _backward_product(config, state, read, random.derive(key, "backward"), training=slot is not None)
-    if analog_bias:
-        delta = delta[..., :-1]
-    slope = None if input_range is None else range_gradient(config, input_range, x, delta, clipped)
-    if input_range is not None and config.torch_tile:  # others pass it straight through (spec: tile_ops, section 5)
-        delta = jnp.where(jnp.abs(x) > input_range, 0.0, delta)
+    options = analog_bias, slot is not None
+
+    def run(part: Int[Array, ""] | None, rows: jax.Array, clipped: jax.Array | None, d: jax.Array) -> Any:
+        return each(count, _backward_one, options, (config, part), (state, input_range, rows, clipped, key, d))
+
+    def one_part(part: Int[Array, ""]) -> tuple[RangeSums | None, jax.Array, jax.Array | None]:
+        assert isinstance(x, Patches)
+        own = x.part(part, parts)
+        masked = None if clipped is None else row_part(clipped, part, parts)
+        sums, delta, read = run(part, own.rows(), masked, row_part(d, part, parts))
+        return sums, own.fold(delta).images, read if averaged else None
+
+    parts, averaged = _parts(config, x), slot is not None and slot.read is not None
+    delta: TileInput
+    if isinstance(x, Patches) and parts > 1:
+        sums, images, read = lax.map(one_part, jnp.arange(parts))
+        sums = jax.tree.map(lambda each: each.sum(axis=0), sums)
+        delta = dataclasses.replace(x, images=images.reshape(x.images.shape))
+        read = None if read is None else joined_rows(read)
+    else:
+        sums, back, read = run(None, all_rows(x), clipped, d)
+        delta = x.fold(back) if isinstance(x, Patches) else back
+    slope = None
+    if input_range is not None:
+        size = x.length * x.width if isinstance(x, Patches) else x.size // (count or 1)
+        slope = range_gradient(config, input_range, sums, size, d.size // (count or 1))
     if slot is not None:  # the update gets d before the mask (spec: tile_ops, section 5)
         slot = Slot(x, d, None if slot.read is None else read)
     return None, None, slope, delta, slot, None
+
+
+def _backward_one(
+    analog_bias: bool,
+    training: bool,
+    config: TileConfig,
+    part: Int[Array, ""] | None,
+    state: TileState,
+    input_range: Float[Array, ""] | None,
+    x: Float[Array, "*batch in"],
+    clipped: Bool[Array, "*batch out"] | None,
+    key: Noise,
+    d: Float[Array, "*batch out"],
+) -> tuple[RangeSums | None, Float[Array, "*batch in"], Float[Array, "*batch out"]]:
+    """Return what the input range needs to know, the gradient of x, and the vectors of the backward product."""
+    key = key if part is None else random.derive(key, part)
+    read = d if state.mapping_scales is None else d * along(state.mapping_scales, d)
+    if clipped is not None:
+        read = jnp.where(clipped, 0.0, read)
+    delta = _backward_product(config, state, read, random.derive(key, "backward"), training=training)
+    if analog_bias:
+        delta = delta[..., :-1]
+    sums = None if input_range is None else range_sums(input_range, x, delta, clipped)
+    if input_range is not None and config.torch_tile:  # others pass it straight through (spec: tile_ops, section 5)
+        delta = jnp.where(jnp.abs(x) > input_range, 0.0, delta)
+    return sums, delta, read
 
 
 tile_product.defvjp(_forward, _backward)
@@ -143,11 +230,12 @@ def refuse_forward_mode() -> NoReturn:
 def with_own_derivative(
     y: Float[Array, "*batch out"],
     analog_bias: bool,
+    count: int | None,
     config: TileConfig,
     state: TileState,
-    input_range: Float[Array, ""] | None,
-    x: Float[Array, "*batch in"],
-    key: Noise,
+    input_range: Float[Array, "*stack"] | None,
+    x: TileInput,
+    key: TileNoise,
 ) -> Float[Array, "*batch out"]:
     """Return the outputs ``y`` of :func:`tile_product`, for those who differentiate with respect to the tile itself.
 
@@ -157,39 +245,64 @@ def with_own_derivative(
     def of(tile: Any, fixed: Any) -> Float[Array, "*batch out"]:
         config, state = tile
         input_range, x, key = fixed
-        return _forward(analog_bias, config, state, input_range, x, None, key)[0]
+        return _forward(analog_bias, count, config, state, input_range, x, None, key)[0]
 
     return with_further_derivative(y, of, (config, state), (input_range, x, key))
 
 
-def range_gradient(
-    config: TileConfig,
+class RangeSums(NamedTuple):
+    """What the gradient of an input range needs of a batch; of several batches the sum."""
+
+    pull: Float[Array, "*stack"]
+    """Gradients of clipped inputs that want to grow: below 0, the range shall be larger."""
+    clipped: Int[Array, "*stack"] | None
+    """Number of clipped outputs, if outputs can be clipped."""
+    inside: Int[Array, "*stack"]
+    """Number of inputs that are not clipped."""
+
+
+def range_sums(
     input_range: Float[Array, ""],
     x: Float[Array, "*batch in"],
     delta: Float[Array, "*batch in"],
     clipped: Bool[Array, "*batch out"] | None,
-) -> Float[Array, ""]:
+) -> RangeSums:
+    """Return what :func:`range_gradient` needs of a batch.
+
+    Args:
+        input_range: The range r, one number.
+        x: Inputs ``(..., in)``.
+        delta: Gradient with respect to the inputs ``(..., in)``.
+        clipped: Which outputs were clipped ``(..., out)``, or ``None``.
+    """
+    above, below = x >= input_range, x <= -input_range
+    pull = jnp.where(above, jnp.minimum(delta, 0.0), 0.0).sum() - jnp.where(below, jnp.maximum(delta, 0.0), 0.0).sum()
+    inside = (jnp.abs(x) < input_range).sum(dtype=jnp.int32)
+    return RangeSums(pull, None if clipped is None else clipped.sum(dtype=jnp.int32), inside)
+
+
+def range_gradient(
+    config: TileConfig, input_range: Float[Array, "*stack"], sums: RangeSums, inputs: int, outputs: int
+) -> Float[Array, "*stack"]:
     """Return the gradient of the input range (spec: tile_ops, section 7).
 
     Clipped inputs that want to grow enlarge the range, clipped outputs and the decay shrink it.
 
     Args:
         config: The tile's configuration.
-        input_range: The range r, one number.
-        x: Inputs ``(..., in)``.
-        delta: Gradient with respect to the inputs ``(..., in)``.
-        clipped: Which outputs were clipped ``(..., out)``, or ``None``.
+        input_range: The range r, one number; of each tile of a stack.
+        sums: What is known of the batch.
+        inputs: Number of inputs of the tile in the batch, vectors times lines.
+        outputs: Number of its outputs.
     """
     parameter = config.pre_post.input_range
-    above, below = x >= input_range, x <= -input_range
-    slope = jnp.where(above, jnp.minimum(delta, 0.0), 0.0).sum() - jnp.where(below, jnp.maximum(delta, 0.0), 0.0).sum()
+    slope = sums.pull
     if parameter.gradient_relative:
         slope = slope * input_range * parameter.gradient_scale
-    if parameter.manage_output_clipping and clipped is not None:
+    if parameter.manage_output_clipping and sums.clipped is not None:
         # spec: tile_ops, bug 4: the reference divides by the number of inputs
-        total = x.size if config.reference_quirks else clipped.size
-        free = 1 - clipped.sum() / total
+        total = inputs if config.reference_quirks else outputs
+        free = 1 - sums.clipped / total
         slope = slope - jnp.where(free < parameter.output_min_percentage, (1 - free) * input_range, 0.0)
-    inside = (jnp.abs(x) < input_range).mean()
-    idle = inside > parameter.input_min_percentage
+    idle = sums.inside / inputs > parameter.input_min_percentage
     return slope + jnp.where(idle, parameter.decay * input_range, 0.0)

@@ -17,7 +17,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, NamedTuple, TypeAlias, cast
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -27,14 +27,15 @@ from jaxtyping import Array, Float
 
 from aihwjax.derivatives import on_gradient
 from aihwjax.errors import ModuleError
-from aihwjax.typing import Shape, Weights
+from aihwjax.nn.patches import Patches
+from aihwjax.typing import EachWeights, Shape
 
 
 class Slot(NamedTuple):
     """What one call of a tile hands to the update (arrays; their shapes during the first trace)."""
 
-    x: Float[Array, "*batch in"]
-    """Inputs as they came in, ``(..., in)``."""
+    x: Float[Array, "*batch in"] | Patches
+    """Inputs as they came in, ``(..., in)``; those of a convolution are images still."""
     d: Float[Array, "*batch out"]
     """Gradient of the loss with respect to the output, ``(..., out)``."""
     read: Float[Array, "*batch out"] | None = None
@@ -89,12 +90,12 @@ class Recorder:
         return waiting.pop(0)
 
 
-def take(tag: Tag | None, x: Float[Array, "*batch in"], outputs: Shape, averaged: bool) -> Slot | None:
+def take(tag: Tag | None, x: Float[Array, "*batch in"] | Patches, outputs: Shape, averaged: bool) -> Slot | None:
     """Return the slot of a call of a tile, or ``None`` outside a gradient.
 
     Args:
         tag: Mark of the tile.
-        x: Its inputs ``(..., in)``.
+        x: Its inputs ``(..., in)``, or images.
         outputs: Shape of its outputs ``(..., out)``.
         averaged: Whether the vectors of the backward product are wanted.
 
@@ -108,11 +109,11 @@ def take(tag: Tag | None, x: Float[Array, "*batch in"], outputs: Shape, averaged
     if token != recorder.token:
         raise ModuleError(f"{path} belongs to the model of another gradient: give the model to the loss as argument")
     d: Any = jax.ShapeDtypeStruct(outputs, jnp.float32)
-    shapes = Slot(cast(jax.Array, jax.ShapeDtypeStruct(x.shape, jnp.float32)), d, d if averaged else None)
-    return recorder.slot(path, shapes, (x,))
+    like: Any = jax.tree.map(lambda array: jax.ShapeDtypeStruct(array.shape, jnp.float32), x)
+    return recorder.slot(path, Slot(like, d, d if averaged else None), jax.tree.leaves(x))
 
 
-def watched(tag: Tag | None, weights: Weights) -> Weights:
+def watched(tag: Tag | None, weights: EachWeights) -> EachWeights:
     """Return weights that were read; a gradient that comes back to them is told that it ends there.
 
     Args:

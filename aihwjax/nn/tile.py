@@ -9,36 +9,36 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from aihwjax import random, showing, tile
 from aihwjax.derivatives import only_in_reverse
 from aihwjax.devices.counts import PulseCounts
 from aihwjax.errors import ModuleError
-from aihwjax.nn import slots
+from aihwjax.nn import one_tile, slots
 from aihwjax.nn.changes import changed, check_input_range, refuse_new_layout
-from aihwjax.nn.mapping import along, is_scaled, scale_down
-from aihwjax.nn.product import refuse_forward_mode, tile_inputs, tile_product, with_own_derivative
+from aihwjax.nn.mapping import along, is_scaled
+from aihwjax.nn.patches import Patches, all_rows, in_parts
+from aihwjax.nn.product import TileInput, refuse_forward_mode, tile_product, with_own_derivative
 from aihwjax.nn.slots import Tag
+from aihwjax.nn.stacks import each, keys
 from aihwjax.nn.text import Readable
 from aihwjax.nn.variables import FixedInputRange, InputRange, InputRangeCount, TileConfigVariable, TileVariable
 from aihwjax.random import Noise
 from aihwjax.tile.checks import as_numbers, check_learning_rate, require_finite
 from aihwjax.tile.config import TileConfig
-from aihwjax.tile.matching import averages, check
-from aihwjax.typing import Hidden, Key, Number, Weights
-
-# compiled once for each kind of tile and shape
-_init = jax.jit(tile.init, static_argnames="shape")
-_set_weights = jax.jit(tile.set_weights)
-_update = jax.jit(tile.update)
-_redraw = jax.jit(tile.redraw)
+from aihwjax.tile.hidden_checks import checked, device_text
+from aihwjax.tile.maintenance import acts_after_batch
+from aihwjax.tile.matching import averages, check, working_device
+from aihwjax.tile.state import TileState
+from aihwjax.typing import EachHidden, EachWeights, Key, Number
 
 
 class AnalogTile(Readable):
-    """A tile with its mapping scale, learned output scale and input range.
+    """A tile with its mapping scale, learned output scale and input range; or a stack of equal ones.
 
-    Layers are made of these; one is rarely used by itself.
+    Layers are made of these; one is rarely used by itself. The tiles of a stack share their configuration. All else is
+    of each: arrays have the tiles as first axis, in what the module holds, takes and returns.
 
     Args:
         in_features: Number of inputs, without the bias.
@@ -46,32 +46,58 @@ class AnalogTile(Readable):
         analog_bias: Whether there is one more column with a constant input.
         config: The tile's configuration.
         key: Source of all draws.
+        count: Number of tiles in the stack; ``None``: one tile, without an axis for it.
 
     Raises:
         ConfigError: If the input range is to manage output clipping but the forward product manages it.
     """
 
-    def __init__(self, in_features: int, out_features: int, *, analog_bias: bool, config: TileConfig, key: Key) -> None:
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        *,
+        analog_bias: bool,
+        config: TileConfig,
+        key: Key,
+        count: int | None = None,
+    ) -> None:
         parameter = config.pre_post.input_range
         check_input_range(parameter, config.forward)
         self.in_features = in_features
         self.out_features = out_features
         self.analog_bias = analog_bias
+        self.count = count
+        """Number of tiles in the stack; ``None``: one tile."""
+        stack = self._stack
         self.config = TileConfigVariable(config)
         """The configuration."""
-        self.state = TileVariable(_init(config, random.as_noise(key), shape=(out_features, in_features + analog_bias)))
+        shape = out_features, in_features + analog_bias
+        self.state = TileVariable(
+            each(count, one_tile.drawn, (shape,), (config,), (keys(random.as_noise(key), count),))
+        )
         """The tile itself."""
         mapping = config.mapping
-        scales = jnp.ones((out_features if mapping.out_scaling_columnwise else 1,), jnp.float32)
+        scales = jnp.ones((*stack, out_features if mapping.out_scaling_columnwise else 1), jnp.float32)
         self.out_scaling = nnx.Param(scales) if mapping.learn_out_scaling else None
         """Learned output scale ``(1,)`` or ``(out,)``, if there is one."""
         kind = InputRange if parameter.learn_input_range else FixedInputRange
-        self.input_range = kind(jnp.asarray(parameter.init_value, jnp.float32)) if parameter.enable else None
+        start = jnp.broadcast_to(jnp.asarray(parameter.init_value, jnp.float32), stack)
+        self.input_range = kind(start) if parameter.enable else None
         """Input range, one number, if there is one."""
         from_data = parameter.enable and parameter.init_from_data > 0
-        self.input_range_count = InputRangeCount(jnp.zeros((), jnp.int32)) if from_data else None
+        self.input_range_count = InputRangeCount(jnp.zeros(stack, jnp.int32)) if from_data else None
         """Batches that have initialised it, if it is initialised from data."""
         self._tag: Tag | None = None
+
+    @property
+    def _stack(self) -> tuple[int, ...]:
+        return () if self.count is None else (self.count,)
+
+    @property
+    def averages_forward(self) -> bool:
+        """Whether the forward product scales its input by a running average."""
+        return averages(self.config.get_value().forward)
 
     @property
     def averages_backward(self) -> bool:
@@ -79,22 +105,32 @@ class AnalogTile(Readable):
         return averages(self.config.get_value().backward)
 
     # ------------------------------------------------------------------ product
-    def __call__(self, x: Float[Array, "*batch in"], *, key: Noise) -> Float[Array, "*batch out"]:
-        """Multiply inputs ``(..., in)`` by the tile; outputs ``(..., out)`` without digital bias."""
-        x = as_numbers("x", x)
-        slot = slots.take(self._tag, x, (*x.shape[:-1], self.out_features), self.averages_backward)
+    def __call__(self, x: TileInput, *, key: Noise) -> Float[Array, "*batch out"]:
+        """Multiply inputs ``(..., in)`` by the tile; outputs ``(..., out)`` without digital bias.
+
+        Args:
+            x: The inputs; of a stack ``(tiles, n, in)``. Or images, whose patches ``(n, in)`` are the inputs.
+            key: Source of the noise.
+        """
+        x = x if isinstance(x, Patches) else as_numbers("x", x)
+        rows = (*self._stack, x.length) if isinstance(x, Patches) else x.shape[:-1]
+        slot = slots.take(self._tag, x, (*rows, self.out_features), self.averages_backward)
         if slot is not None and self.input_range_count is not None:
-            self._adapt_input_range(x)
+            self._adapt_input_range(all_rows(x))
         config, state, limit = self.config.get_value(), self.state.get_value(), self._range()
         operands = config, state, limit, x
         if slot is None:
             operands = only_in_reverse(operands, refuse_forward_mode)
-        y = tile_product(self.analog_bias, *operands, slot, key)
+        key = keys(key, self.count)
+        y = tile_product(self.analog_bias, self.count, *operands, slot, key)
         if slot is None:
-            y = with_own_derivative(y, self.analog_bias, config, state, limit, x, key)
-        return y if self.out_scaling is None else y * along(self.out_scaling.get_value(), y)
+            y = with_own_derivative(y, self.analog_bias, self.count, config, state, limit, x, key)
+        if self.out_scaling is None:
+            return y
+        scales = self.out_scaling.get_value()
+        return y * (along(scales, y) if self.count is None else scales[:, None])
 
-    def _range(self) -> Float[Array, ""] | None:
+    def _range(self) -> Float[Array, "*stack"] | None:
         return None if self.input_range is None else self.input_range.get_value()
 
     def _adapt_input_range(self, x: Float[Array, "*batch in"]) -> None:
@@ -105,26 +141,23 @@ class AnalogTile(Readable):
             raise ModuleError(
                 "pre_post.input_range.init_from_data is not allowed in a layer inside aihwjax.nn.scan: set it to 0"
             )
-        parameter = self.config.get_value().pre_post.input_range
-        old, count = self.input_range.get_value(), self.input_range_count.get_value()
-        spread = jnp.std(x, ddof=1)
-        early = count < parameter.init_from_data
-        moves = early & (spread > 0)
-        new = jnp.where(moves, (count * old + parameter.init_std_alpha * spread) / (count + 1), old)
-        new = jnp.where(early, jnp.abs(new), new)
+        old = self.input_range.get_value()
+        own = old, self.input_range_count.get_value(), x
+        value, moved = each(self.count, one_tile.adapted, (), (self.config.get_value(),), own)
         # the value changes, its gradient is that of the parameter
-        self.input_range.set_value(jax.lax.stop_gradient(new - old) + old)
-        self.input_range_count.set_value(count + moves)
+        self.input_range.set_value(jax.lax.stop_gradient(value - old) + old)
+        self.input_range_count.set_value(moved)
 
     # ------------------------------------------------------------------ update
-    def update(self, x: Float[Array, "n in"], d: Float[Array, "n out"], learning_rate: Number, key: Noise) -> None:
+    def update(self, x: TileInput, d: Float[Array, "*n out"], learning_rate: Number, key: Noise) -> None:
         """Apply the pulsed update (spec: update, section 8.3).
 
         The scales are divided out, so that the logical weights move as in plain gradient descent.
 
         Args:
-            x: Inputs ``(n, in)`` as they reached the tile.
-            d: Gradients ``(n, out)`` at its output, before the learned scale.
+            x: Inputs ``(n, in)`` as they reached the tile; of a stack ``(tiles, n, in)``. Or images, whose patches they
+                are.
+            d: Gradients ``(n, out)`` at its output, before the learned scale; of a stack ``(tiles, n, out)``.
             learning_rate: One finite number of at least 0.
             key: Source of pulses and noise.
 
@@ -133,39 +166,35 @@ class AnalogTile(Readable):
                 configuration.
             NonFiniteError: If x or d has NaN or infinity (not checked inside a traced function).
         """
-        x, d = as_numbers("x", x), as_numbers("d", d)
-        require_finite("x", x)
+        x, d = x if isinstance(x, Patches) else as_numbers("x", x), as_numbers("d", d)
+        require_finite("x", x.images if isinstance(x, Patches) else x)
         require_finite("d", d)
         learning_rate, key = check_learning_rate(learning_rate), random.as_noise(key)
-        config, state, limit = self.config.get_value(), self.state.get_value(), self._range()
-        check(config, state)
-        if limit is not None and not config.reference_quirks:
-            d = d * limit  # spec: update, bug 4: the reference leaves the range out
-        scales = state.mapping_scales
-        if scales is not None:
-            if config.mapping.weight_scaling_lr_compensation:
-                compensation = 1 / scales.mean()
-                d, learning_rate = d / along(scales * compensation, d), learning_rate * compensation
-            else:
-                d = d / along(scales, d)
-        rows = tile_inputs(x, limit, self.analog_bias, config.reference_quirks)
-        self.state.set_value(_update(config, state, rows, d, learning_rate, key))
+        config, state = self.config.get_value(), self._checked()
+        limit, keys_of_tiles = self._range(), keys(key, self.count)
 
-    def observe(self, x: Float[Array, "n in"], read: Float[Array, "m out"] | None) -> None:
+        def run(
+            state: TileState, part: Int[Array, ""] | None, x: Float[Array, "*n in"], d: Float[Array, "*n out"]
+        ) -> TileState:
+            own = state, limit, x, d, keys_of_tiles
+            return each(self.count, one_tile.updated, (self.analog_bias,), (config, learning_rate, part), own)
+
+        if isinstance(x, Patches) and x.parts > 1 and not working_device(config).counts_vectors:
+            self.state.set_value(in_parts(run, state, x, d))
+        else:
+            self.state.set_value(run(state, None, all_rows(x), d))
+
+    def observe(self, x: Float[Array, "*n in"], read: Float[Array, "*m out"] | None) -> None:
         """Advance the running averages of the noise management by the vectors of a gradient.
 
         Args:
-            x: Inputs ``(n, in)``.
+            x: Inputs ``(n, in)``; of a stack ``(tiles, n, in)``.
             read: Vectors of the backward product ``(n, out)``, if it averages.
         """
         config, state = self.config.get_value(), self.state.get_value()
-        new = state
-        if averages(config.forward):
-            new = tile.observe(config, new, tile_inputs(x, self._range(), self.analog_bias, config.reference_quirks))
-        if read is not None:
-            new = tile.observe(config, new, read, backward=True)
-        if new is not state:
-            self.state.set_value(new)
+        if averages(config.forward) or read is not None:
+            own = state, self._range(), x, read
+            self.state.set_value(each(self.count, one_tile.observed, (self.analog_bias,), (config,), own))
 
     def end_of_batch(self, key: Noise) -> None:
         """Run what follows every mini-batch: diffusion, decay, clip, remap and modifier, if configured.
@@ -178,11 +207,14 @@ class AnalogTile(Readable):
             learned = self.out_scaling.get_value()
             state = dataclasses.replace(state, mapping_scales=state.mapping_scales * learned)
             self.out_scaling.set_value(jnp.ones_like(learned))
-        self.state.set_value(tile.end_of_batch(config, state, key))
+        if self.count is None or acts_after_batch(config):
+            own = state, keys(key, self.count)
+            state = each(self.count, one_tile.after_batch, (), (config,), own)
+        self.state.set_value(state)
 
     # ----------------------------------------------------------------- weights
     def set_weights(
-        self, weights: Weights, key: Noise, *, apply_weight_scaling: bool = True, omega: Number | None = None
+        self, weights: EachWeights, key: Noise, *, apply_weight_scaling: bool = True, omega: Number | None = None
     ) -> None:
         """Write logical weights ``(out, in)``, with the bias as last column if it is analog.
 
@@ -199,18 +231,13 @@ class AnalogTile(Readable):
             ConfigError: If the tile was drawn with another configuration.
         """
         key = random.as_noise(key)
-        config, state = self.config.get_value(), self.state.get_value()
-        check(config, state)
+        config, state = self.config.get_value(), self._checked()
         weights = jnp.asarray(as_numbers("weights", weights), jnp.float32)
-        if apply_weight_scaling and is_scaled(config.mapping, omega):
-            target = config.mapping.weight_scaling_omega if omega is None else omega
-            weights, scales = scale_down(
-                weights, target, config.mapping.weight_scaling_columnwise, state.mapping_scales
-            )
-            state = dataclasses.replace(state, mapping_scales=scales)
-            if self.out_scaling is not None:
-                self.out_scaling.set_value(jnp.ones_like(self.out_scaling.get_value()))
-        self.state.set_value(_set_weights(config, state, weights, key))
+        scaled = apply_weight_scaling and is_scaled(config.mapping, omega)
+        if scaled and self.out_scaling is not None:
+            self.out_scaling.set_value(jnp.ones_like(self.out_scaling.get_value()))
+        own = state, weights, keys(key, self.count)
+        self.state.set_value(each(self.count, one_tile.written, (scaled,), (config, omega), own))
 
     def redraw(self, config: TileConfig | Mapping[str, Any] | None = None, *, key: Noise) -> None:
         """Draw the devices and the frozen values of the converters anew and keep the weights and scales.
@@ -227,39 +254,54 @@ class AnalogTile(Readable):
         old = self.config.get_value()
         new = changed(old, config)
         refuse_new_layout(old, new)
-        self.state.set_value(_redraw(new, self.state.get_value(), key))
+        own = self.state.get_value(), keys(key, self.count)
+        self.state.set_value(each(self.count, one_tile.redrawn, (), (new,), own))
         self.config.exchange(new)
 
-    def get_weights(self, *, apply_weight_scaling: bool = True) -> Weights:
+    def get_weights(self, *, apply_weight_scaling: bool = True) -> EachWeights:
         """Return the weights ``(out, in)``, with the bias as last column if it is analog.
 
         Args:
             apply_weight_scaling: Logical weights; ``False``: as they are on the tile.
         """
-        config, state = self.config.get_value(), self.state.get_value()
-        weights = slots.watched(self._tag, tile.get_weights(config, state))
+        state = self.state.get_value()
+        weights = slots.watched(self._tag, state.weights)
         if apply_weight_scaling:
             if state.mapping_scales is not None:
-                weights = weights * state.mapping_scales[:, None]
+                weights = weights * state.mapping_scales[..., None]
             if self.out_scaling is not None:
-                weights = weights * self.out_scaling.get_value()[:, None]
+                weights = weights * self.out_scaling.get_value()[..., None]
         return weights
 
-    def hidden_parameters(self) -> dict[str, Hidden]:
+    def hidden_parameters(self) -> dict[str, EachHidden]:
         """Return the parameters of each crosspoint by the reference's names."""
-        return tile.hidden_parameters(self.config.get_value(), self.state.get_value())
+        return each(self.count, tile.hidden_parameters, (), (self.config.get_value(),), (self.state.get_value(),))
 
-    def set_hidden_parameters(self, parameters: Mapping[str, Hidden]) -> None:
+    def set_hidden_parameters(self, parameters: Mapping[str, EachHidden]) -> None:
         """Set parameters of each crosspoint; see :func:`aihwjax.tile.set_hidden_parameters`.
 
         Args:
-            parameters: Arrays ``(out, in)`` by name, with one more column for an analog bias.
+            parameters: Arrays ``(out, in)`` by name, with one more column for an analog bias; of a stack
+                ``(tiles, out, in)``.
 
         Raises:
             AihwjaxError: If a name, a shape or a number is not allowed.
         """
-        new = tile.set_hidden_parameters(self.config.get_value(), self.state.get_value(), parameters)
-        self.state.set_value(new)
+        self.state.set_value(self.with_hidden_parameters(parameters))
+
+    def with_hidden_parameters(self, parameters: Mapping[str, EachHidden]) -> TileState:
+        """Return the state with parameters of each crosspoint, without setting it; as :meth:`set_hidden_parameters`.
+
+        Args:
+            parameters: Arrays by name.
+        """
+        config, state = self.config.get_value(), self.state.get_value()
+        if self.count is None:
+            return tile.set_hidden_parameters(config, state, parameters)
+        # one by one: what is wrong with bounds is seen outside of a loop only
+        values = checked(parameters, self.hidden_parameters(), device_text(config))
+        after = [tile.set_hidden_parameters(config, _of(state, n), _of(values, n)) for n in range(self.count)]
+        return jax.tree.map(lambda *arrays: jnp.stack(arrays), *after)
 
     def pulse_counts(self) -> PulseCounts:
         """Return the pulses that each crosspoint got since the tile was drawn; see :func:`aihwjax.tile.pulse_counts`.
@@ -267,7 +309,14 @@ class AnalogTile(Readable):
         Raises:
             ConfigError: If no device of the tile counts its pulses.
         """
-        return tile.pulse_counts(self.config.get_value(), self.state.get_value())
+        return each(self.count, tile.pulse_counts, (), (self.config.get_value(),), (self.state.get_value(),))
+
+    def _checked(self) -> TileState:
+        """Return the state, if its devices are not known to be others than configured."""
+        state = self.state.get_value()
+        one = state if self.count is None else dataclasses.replace(state, drawn=_of(state.drawn, 0))
+        check(self.config.get_value(), one)
+        return state
 
     def __treescope_repr__(self, path: str | None, subtree_renderer: showing.Renderer) -> showing.Rendering:
         weights = self.state.get_value().weights
@@ -287,7 +336,13 @@ class AnalogTile(Readable):
     def describe(self) -> str:
         """Return the text."""
         size = f"{self.out_features}x{self.in_features + self.analog_bias}"
+        size = size if self.count is None else f"{self.count} of {size}"
         return f"AnalogTile({size}, {device_name(self.config.get_value())})"
+
+
+def _of(stack: Any, index: int) -> Any:
+    """Return one tile's part of a pytree of a stack."""
+    return jax.tree.map(lambda array: array[index], stack)
 
 
 def device_name(config: TileConfig) -> str:

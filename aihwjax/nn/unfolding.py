@@ -103,21 +103,29 @@ def check_padding(padding: Padding, axes: int, words: Sequence[str] = WORDS) -> 
     return tuple(pairs)
 
 
-@partial(jax.jit, static_argnums=(1, 2))  # one program outside of jit, instead of one for each slice
+@partial(jax.jit, static_argnums=(1, 2, 3))  # one program outside of jit, instead of one for each slice
 def unfolded(
-    x: Float[Array, "n *space channels"], window: Window, padding: str | tuple[tuple[int, int], ...]
+    x: Float[Array, "n *space channels"],
+    window: Window,
+    padding: str | tuple[tuple[int, int], ...],
+    widening: tuple[int, ...],
 ) -> Float[Array, "n *places features"]:
     """Return the patches of images after their padding; see :func:`padded` and :func:`patches`.
 
     Args:
         x: Images ``(n, ..., channels)``.
         window: The kernel.
-        padding: From :func:`check_padding`.
+        padding: From :func:`check_padding`; pairs of numbers where images are widened.
+        widening: Distance between the lines of the images, with zeros between them; 1: none.
 
     Raises:
         ShapeError: If an image is smaller than the kernel, or than what is reflected.
     """
-    return patches(padded(x, window, padding), window)
+    if max(widening) == 1:
+        return patches(padded(x, window, padding), window)
+    assert isinstance(padding, tuple)
+    wide = [(before, behind, step - 1) for (before, behind), step in zip(padding, widening, strict=True)]
+    return patches(lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *wide, (0, 0, 0)]), window)
 
 
 def padded(

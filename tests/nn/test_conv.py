@@ -96,7 +96,8 @@ def agree(layer: Any, digital: Any, x: jax.Array) -> None:
     if layer.bias is not None:
         bias, expected = gradients.digital["bias"].get_value(), want["bias"].get_value()
         np.testing.assert_allclose(bias, expected, rtol=1e-5, atol=1e-4)
-    matrix = jnp.concatenate([d.T @ rows for rows, d in gradients.analog.values()])  # one tile for each group
+    ((seen, d),) = gradients.analog.values()  # one tile for each group, in a stack
+    matrix = jnp.swapaxes(d, -1, -2) @ nn.patches.all_rows(seen)
     flat = jnp.moveaxis(want["kernel"].get_value(), (-1, -2), (0, 1)).reshape(matrix.shape)
     np.testing.assert_allclose(matrix, flat, rtol=1e-5, atol=1e-4)
 
@@ -123,7 +124,8 @@ def test_every_layout_of_the_matrix(name: str, groups: int) -> None:
     np.testing.assert_allclose(layer.get_weights()[1], bias, rtol=1e-5, atol=1e-6)
     x = inputs(2, 5, 6, IN)
     np.testing.assert_allclose(layer(x, key=KEY), digital(x), rtol=1e-5, atol=1e-5)
-    assert len(layer.tiles) == groups * len(layer.in_parts) * len(layer.out_parts)
+    tiles = sum(tile.count or 1 for tile in layer.tiles)
+    assert tiles == groups * len(layer.in_parts) * len(layer.out_parts)
 
 
 def test_any_number_of_batch_axes() -> None:
@@ -152,13 +154,16 @@ def test_pulses_are_those_of_a_linear_layer_on_the_patches() -> None:
         return (model(x, key=key) ** 2).mean()
 
     _, gradients = nn.value_and_grad(loss)(conv, x, KEY)
-    rows, d = gradients.analog["tiles/0"]
+    seen, d = gradients.analog["tiles/0"]
+    assert isinstance(seen, nn.Patches)
+    np.testing.assert_array_equal(seen.images, x)  # no patches are kept
+    rows = seen.rows()
     assert rows.shape == (4 * 4 * 5, 8) and d.shape == (4 * 4 * 5, 3)
     corner = x[0, :2, :2, :]  # the patch of the first place, by channel
     np.testing.assert_array_equal(rows[0], jnp.moveaxis(corner, -1, 0).reshape(-1))
     tile = conv.tiles[0]
     alone = aj.tile.update(config, tile.state.get_value(), rows, d, 0.1, KEY)
-    tile.update(rows, d, 0.1, KEY)
+    tile.update(seen, d, 0.1, KEY)
     np.testing.assert_allclose(tile.state.get_value().weights, alone.weights, atol=1e-6)
 
 
@@ -224,3 +229,70 @@ def test_a_layer_says_what_it_is() -> None:
         "AnalogConv(2, 4, kernel_size=(3, 3), strides=(2, 2), padding='VALID', feature_group_count=2, use_bias=True, "
         "ConstantStepDevice, 2 groups of 1x1 tiles of up to 9x2)"
     )
+
+
+SEEN = {"kernel_size": (3, 2), "strides": (1, 2), "in_features": 2, "out_features": 4}
+
+
+def in_turn(images: int, groups: int, config: Any) -> Any:
+    """Return a layer with memory for the patches of so many images of 5 x 6 at a time."""
+    memory = images * 5 * 3 * 2 * 6 * 4
+    fields = {**SEEN, "feature_group_count": groups, "config": config, "patch_memory": memory}
+    layer = nn.AnalogConv(**fields, rngs=nnx.Rngs(0))
+    assert nn.Patches(jnp.ones((6, 5, 6, 2)), layer.views()[0]).parts == 6 // images
+    return layer
+
+
+@pytest.mark.parametrize("groups", [slow(1), 2])
+def test_images_in_turn_are_what_they_are_at_once(groups: int) -> None:
+    """Exact tiles with an input range: outputs, gradients of images, range and bias, and the exact update."""
+    config = aj.InferenceRPUConfig(mapping=aj.MappingParameter(max_input_size=4)).replace(
+        {"forward.is_perfect": True, "backward.is_perfect": True, "pre_post.input_range.enable": True}
+    )
+    x, found = inputs(6, 5, 6, 2), []
+    for images in (6, 2):
+        layer = in_turn(images, groups, config)
+        y, pull = jax.vjp(lambda x, layer=layer: layer(x, key=KEY), x)
+        (back,) = pull(jnp.cos(y))
+        loss, gradients = nn.value_and_grad(lambda model, x: jnp.sin(model(x, key=KEY)).sum())(layer, x)
+        optimizer = aj.analog_sgd(0.1)
+        optimizer.update(layer, gradients, optimizer.init(layer), KEY)
+        found.append((y, back, loss, nnx.to_pure_dict(gradients.digital), layer.get_weights()))
+    for once, turned in zip(*map(jax.tree.leaves, found), strict=True):
+        np.testing.assert_allclose(turned, once, rtol=1e-4, atol=1e-4)
+
+
+def test_images_in_turn_move_pulsed_weights_as_at_once() -> None:
+    """Parts have noise of their own; mean and spread of the change are those of one update."""
+    config = aj.SingleRPUConfig(device=aj.ConstantStepDevice(dw_min=0.0005, dw_min_dtod=0, up_down_dtod=0))
+    x, spreads, count = inputs(6, 5, 6, 2), [], 64
+    for images in (6, 2):
+        layer = in_turn(images, 1, config)
+        start = layer.get_weights()[0]
+        _, gradients = nn.value_and_grad(lambda model, x: (model(x, key=KEY) ** 2).mean())(layer, x)
+        ((seen, d),) = gradients.analog.values()
+        graph, state = nnx.split(layer)
+
+        def change(key: jax.Array) -> jax.Array:
+            copy = nnx.merge(graph, state, copy=True)  # noqa: B023 the loop runs it at once
+            copy.tiles[0].update(seen, d, 0.1, key)  # noqa: B023
+            return copy.get_weights()[0] - start  # noqa: B023
+
+        changes = jax.jit(jax.vmap(change))(jax.random.split(KEY, count))
+        spread = changes.std(axis=0)
+        error = (changes.mean(axis=0) + 0.1 * d.T @ seen.rows()) / (spread / np.sqrt(count))
+        assert float(jnp.abs(error).max()) < 4.5 and 0.8 < float((error**2).mean()) ** 0.5 < 1.3
+        spreads.append(spread)
+    ratio = float(jnp.sqrt((spreads[0] ** 2).sum() / (spreads[1] ** 2).sum()))
+    assert ratio == pytest.approx(1.0, abs=4 / np.sqrt(2 * 48 * count))
+
+
+def test_calls_with_images_of_several_sizes_meet_in_one_update() -> None:
+    layer = nn.AnalogConv(2, 3, (2, 2), padding="VALID", config=noisy(), rngs=nnx.Rngs(0))
+
+    def loss(model: Any, key: jax.Array) -> jax.Array:
+        return model(inputs(2, 4, 4, 2), key=key).sum() + model(inputs(2, 3, 3, 2), key=key).sum()
+
+    _, gradients = nn.value_and_grad(loss)(layer, KEY)
+    rows, d = gradients.analog["tiles/0"]
+    assert rows.shape == (2 * 9 + 2 * 4, 8) and d.shape == (26, 3)

@@ -55,28 +55,29 @@ def test_exact_tiles_give_the_digital_result_in_every_layout(
 
 
 @pytest.mark.parametrize(
-    ("mapping", "tiles", "analog"),
+    ("mapping", "stacks", "analog"),
     [
-        ({}, [(4, 3)], False),
-        ({"digital_bias": False}, [(4, 3)], True),
-        ({"max_input_size": 3}, [(2, 3), (2, 3)], False),
-        ({"max_output_size": 2}, [(4, 2), (4, 1)], False),
-        ({"max_input_size": 3, "digital_bias": False}, [(2, 3), (2, 3)], False),
-        ({"max_input_size": 3, "max_output_size": 2}, [(2, 2), (2, 1), (2, 2), (2, 1)], False),
+        ({}, [(3, 4)], False),
+        ({"digital_bias": False}, [(3, 5)], True),
+        ({"max_input_size": 3}, [(2, 3, 2)], False),
+        ({"max_output_size": 2}, [(2, 4), (1, 4)], False),
+        ({"max_input_size": 3, "digital_bias": False}, [(2, 3, 2)], False),
+        ({"max_input_size": 3, "max_output_size": 2}, [(2, 2, 2), (2, 1, 2)], False),
     ],
 )
-def test_tiles_and_place_of_the_bias(mapping: dict[str, int], tiles: list[tuple[int, int]], analog: bool) -> None:
+def test_equal_tiles_are_a_stack_and_the_place_of_the_bias(
+    mapping: dict[str, int], stacks: list[tuple[int, ...]], analog: bool
+) -> None:
     layer = linear(exact(**mapping))
-    assert [(tile.in_features, tile.out_features) for tile in layer.analog_tiles()] == tiles
+    assert [tile.state.get_value().weights.shape for tile in layer.analog_tiles()] == stacks
     assert layer.analog_bias is analog
     assert (layer.bias is None) is analog
-    shapes = [tile.state.get_value().shape for tile in layer.analog_tiles()]
-    assert shapes == [(rows, columns + analog) for columns, rows in tiles]
 
 
 def test_tiles_of_an_array_have_devices_of_their_own() -> None:
-    first, second = linear(SingleRPUConfig(mapping=MappingParameter(max_input_size=2))).analog_tiles()
-    assert not np.allclose(first.hidden_parameters()["max_bound"], second.hidden_parameters()["max_bound"])
+    (stack,) = linear(SingleRPUConfig(mapping=MappingParameter(max_input_size=2))).analog_tiles()
+    first, second = stack.hidden_parameters()["max_bound"]
+    assert not np.allclose(first, second)
 
 
 def test_initial_weights_are_uniform_within_one_over_root_fan_in() -> None:
@@ -249,4 +250,4 @@ def test_text_names_size_bias_device_and_tiles() -> None:
     assert str(linear(exact(digital_bias=False))) == "AnalogLinear(4, 3, bias=analog, FloatingPointDevice)"
     split = linear(noisy(max_input_size=2), bias=False)
     assert repr(split) == "AnalogLinear(4, 3, bias=False, ConstantStepDevice, 2x1 tiles of up to 2x3)"
-    assert str(split.analog_tiles()[0]) == "AnalogTile(3x2, ConstantStepDevice)"
+    assert str(split.analog_tiles()[0]) == "AnalogTile(2 of 3x2, ConstantStepDevice)"

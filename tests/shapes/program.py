@@ -87,7 +87,8 @@ def learn(config: aj.TileConfig, x: jax.Array, key: jax.Array) -> None:
     for tile in nn.analog_tiles(model).values():
         tile.set_hidden_parameters(tile.hidden_parameters())
         tile.end_of_batch(key)
-        fits(tile.state.get_value())
+        state = tile.state.get_value()
+        fits(state if tile.count is None else jax.tree.map(lambda array: array[0], state))
     parts = take_apart(model)
     training_step(loss, optimizer, parts)(parts.moving, optimizer.init(model), parts.fixed, key, x)
 
@@ -140,7 +141,11 @@ def convolutions(key: jax.Array) -> None:
     )
     model(jnp.moveaxis(images, -1, 1), key=key)
     nn.AnalogConv(4, 2, (9, 9), padding=4, config=exact(), rngs=rngs)(images, key=key)
-    nn.value_and_grad(lambda model, x: (model(x, key=key) ** 2).sum())(model, jnp.moveaxis(images, -1, 1))
+    for layer in (model, nn.AnalogConv(4, 4, 2, patch_memory=1, config=ranged(), rngs=rngs)):
+        x = jnp.moveaxis(images, -1, 1) if layer is model else images[0]
+        _, gradients = nn.value_and_grad(lambda model, x: (model(x, key=key) ** 2).sum())(layer, x)
+        optimizer = aj.analog_sgd(0.1)
+        optimizer.update(layer, gradients, optimizer.init(layer), key)
 
 
 def generals(key: jax.Array) -> None:

@@ -1,0 +1,140 @@
+"""What a tile module does with one tile, as functions of its parts: for one, or for each of a stack."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from aihwjax import random, tile
+from aihwjax.nn.mapping import along, scale_down
+from aihwjax.nn.product import tile_inputs
+from aihwjax.random import Noise
+from aihwjax.tile.config import TileConfig
+from aihwjax.tile.matching import averages
+from aihwjax.tile.state import TileState
+from aihwjax.typing import Number, Weights
+
+# compiled once for each kind of tile and shape
+_init = jax.jit(tile.init, static_argnames="shape")
+_set_weights = jax.jit(tile.set_weights)
+_update = jax.jit(tile.update)
+_redraw = jax.jit(tile.redraw)
+
+
+def drawn(shape: tuple[int, int], config: TileConfig, key: Noise) -> TileState:
+    """Return a new tile of a shape ``(out, in)``."""
+    return _init(config, key, shape=shape)
+
+
+def redrawn(config: TileConfig, state: TileState, key: Noise) -> TileState:
+    """Return a tile with new devices and the same weights."""
+    return _redraw(config, state, key)
+
+
+def written(
+    scaled: bool, config: TileConfig, omega: Number | None, state: TileState, weights: Weights, key: Noise
+) -> TileState:
+    """Return a tile that holds logical weights ``(out, in)``.
+
+    Args:
+        scaled: Whether they are scaled.
+        config: The configuration.
+        omega: Largest magnitude after scaling; ``None``: the configured one.
+        state: The tile.
+        weights: What to write.
+        key: Source of write noise.
+    """
+    if scaled:
+        target = config.mapping.weight_scaling_omega if omega is None else omega
+        columnwise = config.mapping.weight_scaling_columnwise
+        weights, scales = scale_down(weights, target, columnwise, state.mapping_scales)
+        state = dataclasses.replace(state, mapping_scales=scales)
+    return _set_weights(config, state, weights, key)
+
+
+def updated(
+    analog_bias: bool,
+    config: TileConfig,
+    learning_rate: Number,
+    part: Int[Array, ""] | None,
+    state: TileState,
+    input_range: Float[Array, ""] | None,
+    x: Float[Array, "*n in"],
+    d: Float[Array, "*n out"],
+    key: Noise,
+) -> TileState:
+    """Return a tile after the pulsed update, its scales divided out (spec: update, section 8.3).
+
+    Args:
+        analog_bias: Whether the last column of the tile is the bias.
+        config: The configuration.
+        learning_rate: That of the logical weights.
+        part: Number of the part, if a mini-batch comes in several.
+        state: The tile.
+        input_range: The input range, one number, or ``None``.
+        x: Inputs ``(n, in)`` as they reached the tile.
+        d: Gradients ``(n, out)`` at its output, before the learned scale.
+        key: Source of pulses and noise.
+    """
+    key = key if part is None else random.derive(key, part)
+    if input_range is not None and not config.reference_quirks:
+        d = d * input_range  # spec: update, bug 4: the reference leaves the range out
+    scales = state.mapping_scales
+    if scales is not None:
+        if config.mapping.weight_scaling_lr_compensation:
+            compensation = 1 / scales.mean()
+            d, learning_rate = d / along(scales * compensation, d), learning_rate * compensation
+        else:
+            d = d / along(scales, d)
+    rows = tile_inputs(x, input_range, analog_bias, config.reference_quirks)
+    return _update(config, state, rows, d, learning_rate, key)
+
+
+def observed(
+    analog_bias: bool,
+    config: TileConfig,
+    state: TileState,
+    input_range: Float[Array, ""] | None,
+    x: Float[Array, "*n in"],
+    read: Float[Array, "*m out"] | None,
+) -> TileState:
+    """Return a tile whose running averages have seen the vectors of a gradient.
+
+    Args:
+        analog_bias: Whether the last column of the tile is the bias.
+        config: The configuration.
+        state: The tile.
+        input_range: The input range, one number, or ``None``.
+        x: Inputs ``(n, in)``.
+        read: Vectors of the backward product ``(n, out)``, if it averages.
+    """
+    if averages(config.forward):
+        state = tile.observe(config, state, tile_inputs(x, input_range, analog_bias, config.reference_quirks))
+    return state if read is None else tile.observe(config, state, read, backward=True)
+
+
+def after_batch(config: TileConfig, state: TileState, key: Noise) -> TileState:
+    """Return a tile after what follows every mini-batch."""
+    return tile.end_of_batch(config, state, key)
+
+
+def adapted(
+    config: TileConfig, old: Float[Array, ""], count: Int[Array, ""], x: Float[Array, "*batch in"]
+) -> tuple[Float[Array, ""], Int[Array, ""]]:
+    """Return the input range moved towards a multiple of the spread of x, and the number of moves so far.
+
+    Args:
+        config: The configuration.
+        old: The input range.
+        count: Number of moves before.
+        x: Inputs ``(..., in)``.
+    """
+    parameter = config.pre_post.input_range
+    spread = jnp.std(x, ddof=1)
+    early = count < parameter.init_from_data
+    moves = early & (spread > 0)
+    new = jnp.where(moves, (count * old + parameter.init_std_alpha * spread) / (count + 1), old)
+    return jnp.where(early, jnp.abs(new), new), count + moves
