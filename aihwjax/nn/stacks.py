@@ -74,7 +74,7 @@ def _in_turn(one: Callable[[tuple[Any, ...]], _T], own: tuple[Any, ...], count: 
     slices = jax.tree.map(lambda array: array[0], own)
     closed, shapes = jax.make_jaxpr(one, return_shape=True)(slices)
     outputs, tree = jax.tree.leaves(shapes), jax.tree.structure(shapes)
-    if tree != jax.tree.structure(own[0]):
+    if tree != jax.tree.structure(own[0]):  # type: ignore[operator]
         return lax.map(one, own)
     run, leaves = jaxpr_as_fun(closed), jax.tree.leaves(own)
     sources = _sources(closed.jaxpr)
