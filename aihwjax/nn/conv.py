@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from flax import nnx
 from jaxtyping import Array, Float
 
-from aihwjax import random
 from aihwjax.errors import ConfigError, ShapeError
-from aihwjax.nn.layer import AnalogLayer, params_key
+from aihwjax.nn.layer import AnalogLayer, Start, params_key
 from aihwjax.nn.unfolding import Padding, Sizes, Window, check_padding, positive, unfolded
 from aihwjax.random import Noise
 from aihwjax.tile.config import TileConfig
@@ -33,9 +32,12 @@ class Convolving(AnalogLayer):
         groups: int,
         use_bias: bool,
         config: TileConfig | None,
+        weights: Start | None,
+        dtype: Any,
+        param_dtype: Any,
         rngs: nnx.Rngs,
     ) -> None:
-        """Check the sizes, lay out the tiles and draw initial weights."""
+        """Check the sizes and lay out the tiles."""
         kind = type(self).__name__
         kernel = positive("kernel_size", kernel_size, self.spatial)
         for name, size in (("in_features", in_features), ("out_features", out_features)):
@@ -45,20 +47,22 @@ class Convolving(AnalogLayer):
             if size % groups:
                 raise ConfigError(f"{kind}: feature_group_count={groups} does not divide {name}={size}")
         columns = in_features // groups * math.prod(kernel)
-        key = params_key(rngs)
-        super().__init__(in_features, out_features, use_bias, config=config, key=key, columns=columns, groups=groups)
+        super().__init__(
+            in_features,
+            out_features,
+            use_bias,
+            config=config,
+            key=params_key(rngs),
+            columns=columns,
+            groups=groups,
+            weights=weights,
+            dtype=dtype,
+            param_dtype=param_dtype,
+        )
         self.kernel_size = kernel
         """Elements of the kernel along each spatial axis."""
         self.use_bias = bool(use_bias)
         """Whether there is a bias."""
-        limit = 1 / math.sqrt(columns)
-        draw, shape = random.uniform, (self.out_features, columns)
-        self.set_weights(
-            draw(random.fold(key, "weights"), shape, -limit, limit),
-            draw(random.fold(key, "bias"), shape[:1], -limit, limit) if use_bias else None,
-            key=random.fold(key, "write"),
-            check_finite=False,
-        )
 
     def _images(self, x: Float[Array, "*batch channels"]) -> tuple[Float[Array, "n *space channels"], tuple[int, ...]]:
         """Return the images ``(n, ..., channels)`` and the shape of their batch."""
@@ -106,6 +110,9 @@ class AnalogConv(Convolving):
         feature_group_count: Number of groups; divides both numbers of channels.
         use_bias: Whether there is a bias; ``config.mapping.digital_bias`` says where.
         config: Configuration of the tiles; ``None``: ``SingleRPUConfig()``.
+        weights: First weights, as the matrix on the tiles, and bias ``(out,)`` or ``None``; ``None``: drawn.
+        dtype: Type of the outputs; ``None``: that of inputs and weights together, at most float32.
+        param_dtype: Type of the weights, as far as outputs follow it; tiles hold float32.
         rngs: Source of initial weights and of the devices.
 
     Raises:
@@ -124,6 +131,9 @@ class AnalogConv(Convolving):
         feature_group_count: int = 1,
         use_bias: bool = True,
         config: TileConfig | None = None,
+        weights: Start | None = None,
+        dtype: Any = None,
+        param_dtype: Any = "float32",
         rngs: nnx.Rngs,
     ) -> None:
         axes = len(positive("kernel_size", kernel_size, self.spatial))
@@ -135,7 +145,8 @@ class AnalogConv(Convolving):
         """Distance between the elements of the kernel along each spatial axis."""
         self.feature_group_count = feature_group_count
         """Number of groups."""
-        self._start(in_features, out_features, kernel_size, feature_group_count, use_bias, config, rngs)
+        groups = feature_group_count
+        self._start(in_features, out_features, kernel_size, groups, use_bias, config, weights, dtype, param_dtype, rngs)
 
     def __call__(
         self, x: Float[Array, "*batch channels"], *, key: Noise | None = None, out_sharding: None = None
@@ -156,15 +167,15 @@ class AnalogConv(Convolving):
             DataError: If ``x`` is no array of real numbers.
             ShapeError: If the last axis of ``x`` is not ``in_features``, or the kernel does not fit on the image.
         """
-        x, key = self.checked(x, key)
-        images, batch = self._images(x)
+        real, key = self.checked(x, key)
+        images, batch = self._images(real)
         window = Window(self.kernel_size, self.strides, self.kernel_dilation)
         try:
             seen = unfolded(images, window, self.padding)
         except ShapeError as error:
             raise ShapeError(f"{self._name()}: {error}") from None
         y = self.multiply(seen, key)
-        return y.reshape(*batch, *y.shape[1:])
+        return self.typed(y.reshape(*batch, *y.shape[1:]), x)
 
     def _moves(self) -> str:
         text = "" if max(self.strides) == 1 else f", strides={self.strides}"

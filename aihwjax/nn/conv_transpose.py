@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +14,7 @@ from jaxtyping import Array, Float
 
 from aihwjax.errors import ShapeError
 from aihwjax.nn.conv import Convolving
+from aihwjax.nn.layer import Start
 from aihwjax.nn.unfolding import Padding, Sizes, Window, check_padding, patches, positive
 from aihwjax.random import Noise
 from aihwjax.tile.config import TileConfig
@@ -41,6 +43,9 @@ class AnalogConvTranspose(Convolving):
         kernel_dilation: Distance between the elements of the kernel, for all axes or each.
         use_bias: Whether there is a bias; ``config.mapping.digital_bias`` says where.
         config: Configuration of the tiles; ``None``: ``SingleRPUConfig()``.
+        weights: First weights, as the matrix on the tiles, and bias ``(out,)`` or ``None``; ``None``: drawn.
+        dtype: Type of the outputs; ``None``: that of inputs and weights together, at most float32.
+        param_dtype: Type of the weights, as far as outputs follow it; tiles hold float32.
         rngs: Source of initial weights and of the devices.
 
     Raises:
@@ -58,6 +63,9 @@ class AnalogConvTranspose(Convolving):
         kernel_dilation: Sizes | None = None,
         use_bias: bool = True,
         config: TileConfig | None = None,
+        weights: Start | None = None,
+        dtype: Any = None,
+        param_dtype: Any = "float32",
         rngs: nnx.Rngs,
     ) -> None:
         axes = len(positive("kernel_size", kernel_size, self.spatial))
@@ -67,7 +75,7 @@ class AnalogConvTranspose(Convolving):
         """A word, or a pair of numbers of zeros for each spatial axis."""
         self.kernel_dilation = positive("kernel_dilation", kernel_dilation, axes)
         """Distance between the elements of the kernel along each spatial axis."""
-        self._start(in_features, out_features, kernel_size, 1, use_bias, config, rngs)
+        self._start(in_features, out_features, kernel_size, 1, use_bias, config, weights, dtype, param_dtype, rngs)
 
     def __call__(
         self, x: Float[Array, "*batch channels"], *, key: Noise | None = None
@@ -87,8 +95,8 @@ class AnalogConvTranspose(Convolving):
             DataError: If ``x`` is no array of real numbers.
             ShapeError: If the last axis of ``x`` is not ``in_features``, or the kernel does not fit on the image.
         """
-        x, key = self.checked(x, key)
-        images, batch = self._images(x)
+        real, key = self.checked(x, key)
+        images, batch = self._images(real)
         window = Window(self.kernel_size, (1,) * len(self.kernel_size), self.kernel_dilation)
         try:
             seen = _unfolded(images, window, tuple(self._pads(window)), self.strides)
@@ -98,7 +106,7 @@ class AnalogConvTranspose(Convolving):
         if self.padding == "CIRCULAR":
             y = _wrapped(y, [size * step for size, step in zip(images.shape[1:-1], self.strides, strict=True)])
         y = self.biased(y)
-        return y.reshape(*batch, *y.shape[1:])
+        return self.typed(y.reshape(*batch, *y.shape[1:]), x)
 
     def _pads(self, window: Window) -> list[tuple[int, int]]:
         """Return the zeros before and behind the widened image, as ``jax.lax.conv_transpose`` counts them."""

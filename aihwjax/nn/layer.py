@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +19,7 @@ from aihwjax.devices.counts import PulseCounts
 from aihwjax.errors import ConfigError, ModuleError, NonFiniteError, ShapeError
 from aihwjax.nn import slots
 from aihwjax.nn.call_keys import CallKey, next_key
+from aihwjax.nn.dtypes import name_of, returned
 from aihwjax.nn.mapping import along, parts
 from aihwjax.nn.text import Readable
 from aihwjax.nn.tile import AnalogTile, device_name
@@ -27,6 +29,9 @@ from aihwjax.tile.config import SingleRPUConfig, TileConfig
 from aihwjax.tile.hidden import set_hidden_parameters
 from aihwjax.tile.hidden_checks import checked, device_text
 from aihwjax.typing import Hidden, Key, Number, Weights
+
+Start: TypeAlias = tuple[Float[Array | np.ndarray, "out in"], Float[Array | np.ndarray, " out"] | None]
+"""Matrix ``(out, in)`` and bias ``(out,)`` that a layer begins with."""
 
 
 class AnalogLayer(Readable):
@@ -48,9 +53,13 @@ class AnalogLayer(Readable):
         key: Source of all draws.
         columns: Columns of the matrix, if a product takes more or fewer numbers than ``in_features``.
         groups: Number of groups; a divisor of ``out_features``.
+        weights: First weights ``(out, columns)`` and bias ``(out,)`` or ``None``; ``None``: both uniform within one
+            over the square root of ``columns``, as logical values.
+        dtype: Type of the outputs; ``None``: that of inputs and weights together, at most float32.
+        param_dtype: Type of the weights, as far as outputs follow it; tiles hold float32.
 
     Raises:
-        ConfigError: If a size or the configuration is not allowed.
+        ConfigError: If a size, the configuration or ``weights`` is not allowed.
     """
 
     def __init__(
@@ -63,7 +72,14 @@ class AnalogLayer(Readable):
         key: Key,
         columns: int | None = None,
         groups: int = 1,
+        weights: Start | None = None,
+        dtype: Any = None,
+        param_dtype: Any = "float32",
     ) -> None:
+        self.dtype = None if dtype is None else name_of("dtype", dtype)
+        """Type of the outputs; ``None``: that of inputs and weights together."""
+        self.param_dtype = name_of("param_dtype", param_dtype)
+        """Type of the weights, as far as outputs follow it."""
         for name, size in (("in_features", in_features), ("out_features", out_features)):
             if isinstance(size, bool) or not isinstance(size, int | np.integer) or size < 1:
                 raise ConfigError(f"{name}={size!r} is not allowed: give a whole number of at least 1")
@@ -87,19 +103,22 @@ class AnalogLayer(Readable):
         # spec: layers, section 2: an array turns an analog bias into a digital one
         self.analog_bias = bool(bias) and not config.mapping.digital_bias and single
         """Whether the bias is the last column of the tile."""
-        digital = bias and not self.analog_bias
-        self.bias = nnx.Param(jnp.zeros((self.rows,), jnp.float32)) if digital else None
+        matrix, vector = self._drawn(bool(bias), key) if weights is None else self._given(weights, bool(bias))
+        self.bias = None if vector is None or self.analog_bias else nnx.Param(vector)
         """Digital bias ``(out,)``, if there is one."""
+        if self.analog_bias:
+            matrix = _with_column(matrix, vector)
         sizes = [(width, rows) for width in self.in_parts for rows in self.out_parts] * self.groups
         tiles = [
             AnalogTile(
-                width,
-                rows,
+                *size,
                 analog_bias=self.analog_bias,
                 config=config,
                 key=jax.random.fold_in(random.fold(key, "tile"), index),
+                weights=matrix[place] if len(sizes) > 1 else matrix,
+                write=random.derive(random.fold(key, "write"), index),
             )
-            for index, (width, rows) in enumerate(sizes)
+            for index, (size, place) in enumerate(zip(sizes, self._places(), strict=True))
         ]
         self.tiles = nnx.List(tiles)
         """The tiles: all output parts of the first input part, then of the second, and so on; group by group."""
@@ -125,6 +144,10 @@ class AnalogLayer(Readable):
     def biased(self, y: Float[Array, "*batch out"]) -> Float[Array, "*batch out"]:
         """Add the digital bias, if there is one, to outputs ``(..., out)``."""
         return y if self.bias is None else y + along(self.bias.get_value(), y)
+
+    def typed(self, y: Float[Array, "*batch out"], inputs: Any) -> Float[Array, "*batch out"]:
+        """Return outputs in the type that they have for these inputs."""
+        return returned(y, inputs, self.dtype, self.param_dtype)
 
     def _watched(self, x: Float[Array, "*batch in"]) -> Float[Array, "*batch in"]:
         """Return x; a gradient with respect to parameters of this layer that leaves its tiles out is told so."""
@@ -234,11 +257,10 @@ class AnalogLayer(Readable):
             if self.bias is not None:
                 self.bias.set_value(vector)
         if self.analog_bias:
-            column = jnp.zeros((self.rows,), jnp.float32) if bias is None else vector
-            matrix = jnp.concatenate([matrix, column[:, None]], axis=1)
-        for index, (tile, rows, columns) in enumerate(self._blocks()):
+            matrix = _with_column(matrix, None if bias is None else vector)
+        for index, (tile, place) in enumerate(zip(self.tiles, self._places(), strict=True)):
             tile.set_weights(
-                matrix[rows, columns] if len(self.tiles) > 1 else matrix,
+                matrix[place] if len(self.tiles) > 1 else matrix,
                 random.derive(key, index),
                 apply_weight_scaling=apply_weight_scaling,
                 omega=weight_scaling_omega,
@@ -310,8 +332,8 @@ class AnalogLayer(Readable):
         values = checked(parameters, present, device_text(self.tiles[0].config.get_value()))
         single = len(self.tiles) == 1
         states = []
-        for tile, rows, columns in self._blocks():
-            own = values if single else {name: value[rows, columns] for name, value in values.items()}
+        for tile, place in zip(self.tiles, self._places(), strict=True):
+            own = values if single else {name: value[place] for name, value in values.items()}
             states.append(set_hidden_parameters(tile.config.get_value(), tile.state.get_value(), own))
         for tile, state in zip(self.tiles, states, strict=True):  # when all of them are known to be right
             tile.state.set_value(state)
@@ -335,15 +357,31 @@ class AnalogLayer(Readable):
         rows = [jnp.concatenate(columns[i : i + deep], axis=1) for i in range(0, len(columns), deep)]
         return jnp.concatenate(rows, axis=0)
 
-    def _blocks(self) -> list[tuple[AnalogTile, slice, slice]]:
+    def _places(self) -> list[tuple[slice, slice]]:
+        """Return which rows and columns of the matrix lie on each tile."""
         rows, columns = _slices(self.out_parts * self.groups), _slices(self.in_parts)
         if self.analog_bias:
             columns = [slice(None)]  # with the bias as last one
         across = len(self.out_parts)
-        places = [
+        return [
             (rows[group * across + j], part) for group in range(self.groups) for part in columns for j in range(across)
         ]
-        return [(tile, *place) for tile, place in zip(self.tiles, places, strict=True)]
+
+    def _drawn(self, bias: bool, key: Key) -> tuple[Weights, Float[Array, " out"] | None]:
+        limit = 1 / math.sqrt(self.columns)
+
+        def uniform(name: str, shape: tuple[int, ...]) -> jax.Array:
+            return random.uniform(random.fold(key, name), shape, -limit, limit)
+
+        return uniform("weights", (self.rows, self.columns)), uniform("bias", (self.rows,)) if bias else None
+
+    def _given(self, weights: Start, bias: bool) -> tuple[Weights, Float[Array, " out"] | None]:
+        if not isinstance(weights, tuple | list) or len(weights) != 2 or (weights[1] is None) is bias:
+            what = "a matrix and a bias" if bias else "a matrix and None, for there is no bias"
+            raise ConfigError(f"weights of {self._name()} are not allowed: give a pair of {what}")
+        matrix, vector = weights
+        matrix = self._shaped("weights", matrix, (self.rows, self.columns), True)
+        return matrix, None if vector is None else self._shaped("bias", vector, (self.rows,), True)
 
     def _shaped(
         self, name: str, value: jax.Array | np.ndarray, shape: tuple[int, ...], check_finite: bool
@@ -386,6 +424,12 @@ def params_key(rngs: nnx.Rngs | nnx.RngStream) -> Key:
         return rngs.params()
     except AttributeError:
         raise ConfigError("rngs has no stream 'params' and no default one: give nnx.Rngs(0)") from None
+
+
+def _with_column(matrix: Float[Array, "out in"], bias: Float[Array, " out"] | None) -> Float[Array, "out columns"]:
+    """Return a matrix with its bias as last column; ``None``: zeros."""
+    column = jnp.zeros(matrix.shape[:1], jnp.float32) if bias is None else bias
+    return jnp.concatenate([matrix, column[:, None]], axis=1)
 
 
 def _side_by_side(outputs: list[jax.Array]) -> jax.Array:

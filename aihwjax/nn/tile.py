@@ -26,6 +26,7 @@ from aihwjax.random import Noise
 from aihwjax.tile.checks import as_numbers, check_learning_rate, require_finite
 from aihwjax.tile.config import TileConfig
 from aihwjax.tile.matching import averages, check
+from aihwjax.tile.state import TileState
 from aihwjax.typing import Hidden, Key, Number, Weights
 
 # compiled once for each kind of tile and shape
@@ -33,6 +34,21 @@ _init = jax.jit(tile.init, static_argnames="shape")
 _set_weights = jax.jit(tile.set_weights)
 _update = jax.jit(tile.update)
 _redraw = jax.jit(tile.redraw)
+
+
+@jax.jit
+def _start(config: TileConfig, key: Noise, weights: Weights, write: Noise) -> TileState:
+    """Return a tile that is drawn and written at once, so that its first weights are never in memory."""
+    state = tile.init(config, key, weights.shape)  # type: ignore[arg-type]
+    if is_scaled(config.mapping, None):
+        weights, state = _scaled(config, state, weights, config.mapping.weight_scaling_omega)
+    return tile.set_weights(config, state, weights, write)
+
+
+def _scaled(config: TileConfig, state: TileState, weights: Weights, omega: Number) -> tuple[Weights, TileState]:
+    """Return analog weights of logical ones, and the tile with their scales."""
+    weights, scales = scale_down(weights, omega, config.mapping.weight_scaling_columnwise, state.mapping_scales)
+    return weights, dataclasses.replace(state, mapping_scales=scales)
 
 
 class AnalogTile(Readable):
@@ -46,12 +62,24 @@ class AnalogTile(Readable):
         analog_bias: Whether there is one more column with a constant input.
         config: The tile's configuration.
         key: Source of all draws.
+        weights: First logical weights ``(out, in)``, with the bias as last column if it is analog; ``None``: drawn.
+        write: Source of write noise, with ``weights``; ``None``: ``key``.
 
     Raises:
         ConfigError: If the input range is to manage output clipping but the forward product manages it.
     """
 
-    def __init__(self, in_features: int, out_features: int, *, analog_bias: bool, config: TileConfig, key: Key) -> None:
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        *,
+        analog_bias: bool,
+        config: TileConfig,
+        key: Key,
+        weights: Weights | None = None,
+        write: Noise | None = None,
+    ) -> None:
         parameter = config.pre_post.input_range
         check_input_range(parameter, config.forward)
         self.in_features = in_features
@@ -59,7 +87,12 @@ class AnalogTile(Readable):
         self.analog_bias = analog_bias
         self.config = TileConfigVariable(config)
         """The configuration."""
-        self.state = TileVariable(_init(config, random.as_noise(key), shape=(out_features, in_features + analog_bias)))
+        noise = random.as_noise(key)
+        if weights is None:
+            state = _init(config, noise, shape=(out_features, in_features + analog_bias))
+        else:
+            state = _start(config, noise, weights, noise if write is None else random.as_noise(write))
+        self.state = TileVariable(state)
         """The tile itself."""
         mapping = config.mapping
         scales = jnp.ones((out_features if mapping.out_scaling_columnwise else 1,), jnp.float32)
@@ -204,10 +237,7 @@ class AnalogTile(Readable):
         weights = jnp.asarray(as_numbers("weights", weights), jnp.float32)
         if apply_weight_scaling and is_scaled(config.mapping, omega):
             target = config.mapping.weight_scaling_omega if omega is None else omega
-            weights, scales = scale_down(
-                weights, target, config.mapping.weight_scaling_columnwise, state.mapping_scales
-            )
-            state = dataclasses.replace(state, mapping_scales=scales)
+            weights, state = _scaled(config, state, weights, target)
             if self.out_scaling is not None:
                 self.out_scaling.set_value(jnp.ones_like(self.out_scaling.get_value()))
         self.state.set_value(_set_weights(config, state, weights, key))
