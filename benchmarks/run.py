@@ -9,7 +9,7 @@ from pathlib import Path
 from benchmarks import record
 from benchmarks.rates import Options
 
-NAMES = ("train", "modifier", "compounds", "forward", "memory", "compile", "update_pass", "sweep")
+NAMES = ("train", "modifier", "compounds", "forward", "memory", "conversion", "compile", "update_pass", "sweep")
 """The benchmarks; each is a module with a function ``records(options)``."""
 
 

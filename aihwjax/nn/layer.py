@@ -115,7 +115,7 @@ class AnalogLayer(Readable):
                 analog_bias=self.analog_bias,
                 config=config,
                 key=jax.random.fold_in(random.fold(key, "tile"), index),
-                weights=matrix[place] if len(sizes) > 1 else matrix,
+                weights=_block(matrix, place) if len(sizes) > 1 else matrix,
                 write=random.derive(random.fold(key, "write"), index),
             )
             for index, (size, place) in enumerate(zip(sizes, self._places(), strict=True))
@@ -260,7 +260,7 @@ class AnalogLayer(Readable):
             matrix = _with_column(matrix, None if bias is None else vector)
         for index, (tile, place) in enumerate(zip(self.tiles, self._places(), strict=True)):
             tile.set_weights(
-                matrix[place] if len(self.tiles) > 1 else matrix,
+                _block(matrix, place) if len(self.tiles) > 1 else matrix,
                 random.derive(key, index),
                 apply_weight_scaling=apply_weight_scaling,
                 omega=weight_scaling_omega,
@@ -424,6 +424,11 @@ def params_key(rngs: nnx.Rngs | nnx.RngStream) -> Key:
         return rngs.params()
     except AttributeError:
         raise ConfigError("rngs has no stream 'params' and no default one: give nnx.Rngs(0)") from None
+
+
+def _block(matrix: Float[Array, "out in"], place: tuple[slice, slice]) -> Float[Array, "rows columns"]:
+    """Return a part of a matrix; one program for all parts of a size, where indices would compile one for each."""
+    return jax.lax.dynamic_slice(matrix, [part.start for part in place], [part.stop - part.start for part in place])
 
 
 def _with_column(matrix: Float[Array, "out in"], bias: Float[Array, " out"] | None) -> Float[Array, "out columns"]:

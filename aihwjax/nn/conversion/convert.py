@@ -103,7 +103,7 @@ def convert_to_analog(
             )
         return result
 
-    result = replaced(target, lambda layer: id(layer) in plan.configs, made)
+    result = replaced(target, lambda layer: id(layer) in plan.configs, made, freeing=inplace)
     if clipped:
         which = "; ".join(clipped.values())
         warnings.warn(
@@ -131,7 +131,8 @@ def convert_to_digital(model: nnx.Module, *, inplace: bool = False) -> nnx.Modul
     for path, layer in analog_layers(model).items():
         if counterpart_of(layer) is None:
             raise ModuleError(f"{path} is a {type(layer).__name__}, which has no counterpart in Flax")
-    return replaced(model if inplace else nnx.clone(model), lambda part: isinstance(part, AnalogLayer), _digital)
+    target = model if inplace else nnx.clone(model)
+    return replaced(target, lambda part: isinstance(part, AnalogLayer), _digital, freeing=inplace)
 
 
 def _check_model(model: object) -> None:

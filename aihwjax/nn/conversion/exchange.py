@@ -9,11 +9,19 @@ import jax
 from flax import nnx
 
 from aihwjax.nn.conversion.context import held
+from aihwjax.nn.conversion.memory import give_back
 from aihwjax.nn.paths import path_text
+
+# Bytes of arrays after which memory is handed back: often enough for the peak, seldom enough for the time
+_OFTEN = 2**22
 
 
 def replaced(
-    model: nnx.Module, wanted: Callable[[nnx.Module], bool], made: Callable[[str, nnx.Module], nnx.Module]
+    model: nnx.Module,
+    wanted: Callable[[nnx.Module], bool],
+    made: Callable[[str, nnx.Module], nnx.Module],
+    *,
+    freeing: bool,
 ) -> nnx.Module:
     """Replace modules in place, wherever they are referred to, and return the model, or what it becomes itself.
 
@@ -23,29 +31,30 @@ def replaced(
         model: Any NNX module.
         wanted: Which modules are replaced.
         made: What a module with its path becomes.
+        freeing: Whether nobody else holds the old modules, so that their memory is free.
     """
     waiting = [(path_text(path), part) for path, part in nnx.iter_modules(model) if wanted(part)]
     waiting.reverse()
-    holders = _holders(model)
+    holders: dict[int, list[nnx.Module]] = {id(part): [] for _, part in waiting}
+    for _, part in nnx.iter_modules(model):
+        for child in held(part):
+            if id(child) in holders:
+                holders[id(child)].append(part)
+    give_back()  # what building the model has left
+    free = 0
     while waiting:
         path, part = waiting.pop()
         new = made(path, part)
         if part is model:
             return new
-        for holder in holders[id(part)]:
+        for holder in holders.pop(id(part)):
             _exchange(holder, part, new)
-        del holder, part, new
+        free += sum(getattr(array, "nbytes", 0) for array in jax.tree.leaves(nnx.state(part)))
+        del part
+        if freeing and free > _OFTEN:
+            give_back()
+            free = 0
     return model
-
-
-def _holders(model: nnx.Module) -> dict[int, list[nnx.Module]]:
-    """Return which modules refer to a module, by its identity."""
-    found: dict[int, list[nnx.Module]] = {}
-    for _, part in nnx.iter_modules(model):
-        for child in held(part):
-            if isinstance(child, nnx.Module):
-                found.setdefault(id(child), []).append(part)
-    return found
 
 
 def _exchange(holder: nnx.Module, old: nnx.Module, new: nnx.Module) -> None:
