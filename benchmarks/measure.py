@@ -7,6 +7,7 @@ import resource
 import statistics
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
+from pathlib import Path
 from typing import Protocol, TypeVar
 
 _Name = TypeVar("_Name")
@@ -44,6 +45,12 @@ class Runner(Protocol):
 def peak_rss_mib() -> float:
     """Return the largest resident memory of this process so far, in MiB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def rss_mib() -> float:
+    """Return the resident memory of this process, in MiB."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / 2**20
 
 
 def timed(work: Callable[[], float], examples: int) -> Sample:

@@ -9,7 +9,9 @@ from pathlib import Path
 from benchmarks import record
 from benchmarks.rates import Options
 
-NAMES = ("train", "modifier", "compounds", "models", "forward", "memory", "compile", "update_pass", "sweep")
+NAMES = (
+    "train", "modifier", "compounds", "models", "forward", "memory", "conversion", "compile", "update_pass", "sweep",
+)  # fmt: skip
 """The benchmarks; each is a module with a function ``records(options)``."""
 
 

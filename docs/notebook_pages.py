@@ -9,13 +9,14 @@ from pathlib import Path
 
 import nbformat
 from mkdocs.config.defaults import MkDocsConfig
-from mkdocs.structure.files import File
+from mkdocs.structure.files import File, InclusionLevel
 from nbconvert import MarkdownExporter
 from nbformat import NotebookNode
 from traitlets.config import Config
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = sorted((ROOT / "notebooks").glob("*.ipynb"))
+MODELS = sorted((ROOT / "notebooks" / "models").glob("*.py"))
 EXECUTED = ROOT / "build" / "notebooks"
 
 _TEMPLATE = """
@@ -102,6 +103,9 @@ def files(config: MkDocsConfig) -> list[File]:
         made.append(File.generated(config, uri, content=result.markdown))
         made.append(File.generated(config, f"notebooks/{source.name}", content=source.read_bytes()))
         made += [File.generated(config, f"notebooks/{name}", content=image) for name, image in result.images.items()]
+    for model in MODELS:  # a notebook links to what it imports; other code in docs/ is no part of the site
+        uri, kept = f"notebooks/models/{model.name}", InclusionLevel.INCLUDED
+        made.append(File.generated(config, uri, content=model.read_bytes(), inclusion=kept))
     return made
 
 

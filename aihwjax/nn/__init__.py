@@ -20,11 +20,13 @@ from aihwjax.nn.containers import AnalogSequential
 from aihwjax.nn.conv import AnalogConv, AnalogConv1d, AnalogConv2d, AnalogConv3d
 from aihwjax.nn.conv_transpose import AnalogConvTranspose
 from aihwjax.nn.conversion import Conversion, convert_to_analog, convert_to_digital, plan_conversion
+from aihwjax.nn.einsum import AnalogEinsum
 from aihwjax.nn.gradients import Gradients, value_and_grad
 from aihwjax.nn.images import AvgPool, ChannelsLast, MaxPool
 from aihwjax.nn.layer import AnalogLayer
 from aihwjax.nn.linear import AnalogLinear
 from aihwjax.nn.linear_general import AnalogLinearGeneral
+from aihwjax.nn.lora import AnalogLoRALinear
 from aihwjax.nn.patches import Patches
 from aihwjax.nn.paths import analog_layers, analog_tiles, redraw
 from aihwjax.nn.recurrent import (
@@ -45,12 +47,14 @@ __all__ = [
     "AnalogConv2d",
     "AnalogConv3d",
     "AnalogConvTranspose",
+    "AnalogEinsum",
     "AnalogGRUCell",
     "AnalogLSTMCell",
     "AnalogLSTMCellCombinedWeight",
     "AnalogLayer",
     "AnalogLinear",
     "AnalogLinearGeneral",
+    "AnalogLoRALinear",
     "AnalogRNN",
     "AnalogSequential",
     "AnalogTile",

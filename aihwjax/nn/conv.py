@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from flax import nnx
 from jaxtyping import Array, Float
 
-from aihwjax import random
 from aihwjax.errors import ConfigError, ShapeError
-from aihwjax.nn.layer import AnalogLayer, params_key
+from aihwjax.nn.layer import AnalogLayer, Start, params_key
 from aihwjax.nn.patches import PATCH_MEMORY, Patches, View
 from aihwjax.nn.unfolding import Padding, Sizes, Window, check_padding, positive
 from aihwjax.random import Noise
@@ -35,10 +34,13 @@ class Convolving(AnalogLayer):
         groups: int,
         use_bias: bool,
         config: TileConfig | None,
+        weights: Start | None,
+        dtype: Any,
+        param_dtype: Any,
         rngs: nnx.Rngs,
         patch_memory: int,
     ) -> None:
-        """Check the sizes, lay out the tiles and draw initial weights."""
+        """Check the sizes and lay out the tiles."""
         kind = type(self).__name__
         kernel = positive("kernel_size", kernel_size, self.spatial)
         for name, size in (("in_features", in_features), ("out_features", out_features)):
@@ -50,20 +52,22 @@ class Convolving(AnalogLayer):
             if size % groups:
                 raise ConfigError(f"{kind}: feature_group_count={groups} does not divide {name}={size}")
         columns = in_features // groups * math.prod(kernel)
-        key = params_key(rngs)
-        super().__init__(in_features, out_features, use_bias, config=config, key=key, columns=columns, groups=groups)
+        super().__init__(
+            in_features,
+            out_features,
+            use_bias,
+            config=config,
+            key=params_key(rngs),
+            columns=columns,
+            groups=groups,
+            weights=weights,
+            dtype=dtype,
+            param_dtype=param_dtype,
+        )
         self.kernel_size = kernel
         """Elements of the kernel along each spatial axis."""
         self.use_bias = bool(use_bias)
         """Whether there is a bias."""
-        limit = 1 / math.sqrt(columns)
-        draw, shape = random.uniform, (self.out_features, columns)
-        self.set_weights(
-            draw(random.fold(key, "weights"), shape, -limit, limit),
-            draw(random.fold(key, "bias"), shape[:1], -limit, limit) if use_bias else None,
-            key=random.fold(key, "write"),
-            check_finite=False,
-        )
 
     def _images(self, x: Float[Array, "*batch channels"]) -> tuple[Float[Array, "n *space channels"], tuple[int, ...]]:
         """Return the images ``(n, ..., channels)`` and the shape of their batch."""
@@ -131,6 +135,9 @@ class AnalogConv(Convolving):
         feature_group_count: Number of groups; divides both numbers of channels.
         use_bias: Whether there is a bias; ``config.mapping.digital_bias`` says where.
         config: Configuration of the tiles; ``None``: ``SingleRPUConfig()``.
+        weights: First weights, as the matrix on the tiles, and bias ``(out,)`` or ``None``; ``None``: drawn.
+        dtype: Type of the outputs; ``None``: that of inputs and weights together, at most float32.
+        param_dtype: Type of the weights, as far as outputs follow it; tiles hold float32.
         rngs: Source of initial weights and of the devices.
         patch_memory: Most bytes that patches take at a time, in a product or an update (256 MiB): images beyond are
             unfolded some after the others. Those of one image are always made, and all of them where a running average
@@ -152,6 +159,9 @@ class AnalogConv(Convolving):
         feature_group_count: int = 1,
         use_bias: bool = True,
         config: TileConfig | None = None,
+        weights: Start | None = None,
+        dtype: Any = None,
+        param_dtype: Any = "float32",
         rngs: nnx.Rngs,
         patch_memory: int = PATCH_MEMORY,
     ) -> None:
@@ -164,7 +174,8 @@ class AnalogConv(Convolving):
         """Distance between the elements of the kernel along each spatial axis."""
         self.feature_group_count = feature_group_count
         """Number of groups."""
-        self._start(in_features, out_features, kernel_size, feature_group_count, use_bias, config, rngs, patch_memory)
+        sizes = in_features, out_features, kernel_size, feature_group_count
+        self._start(*sizes, use_bias, config, weights, dtype, param_dtype, rngs, patch_memory)
 
     def __call__(
         self, x: Float[Array, "*batch channels"], *, key: Noise | None = None, out_sharding: None = None
@@ -185,10 +196,10 @@ class AnalogConv(Convolving):
             DataError: If ``x`` is no array of real numbers.
             ShapeError: If the last axis of ``x`` is not ``in_features``, or the kernel does not fit on the image.
         """
-        x, key = self.checked(x, key)
-        images, batch = self._images(x)
+        real, key = self.checked(x, key)
+        images, batch = self._images(real)
         y = self.biased(self._over(images, key))
-        return y.reshape(*batch, *y.shape[1:])
+        return self.typed(y.reshape(*batch, *y.shape[1:]), x)
 
     def _movement(self) -> tuple[Window, str | tuple[tuple[int, int], ...], tuple[int, ...]]:
         return Window(self.kernel_size, self.strides, self.kernel_dilation), self.padding, (1,) * len(self.kernel_size)

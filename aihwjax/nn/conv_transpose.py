@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
 from aihwjax.nn.conv import Convolving
+from aihwjax.nn.layer import Start
 from aihwjax.nn.patches import PATCH_MEMORY
 from aihwjax.nn.unfolding import Padding, Sizes, Window, check_padding, positive
 from aihwjax.random import Noise
@@ -38,6 +40,9 @@ class AnalogConvTranspose(Convolving):
         kernel_dilation: Distance between the elements of the kernel, for all axes or each.
         use_bias: Whether there is a bias; ``config.mapping.digital_bias`` says where.
         config: Configuration of the tiles; ``None``: ``SingleRPUConfig()``.
+        weights: First weights, as the matrix on the tiles, and bias ``(out,)`` or ``None``; ``None``: drawn.
+        dtype: Type of the outputs; ``None``: that of inputs and weights together, at most float32.
+        param_dtype: Type of the weights, as far as outputs follow it; tiles hold float32.
         rngs: Source of initial weights and of the devices.
         patch_memory: Most bytes that patches take at a time; see :class:`AnalogConv`.
 
@@ -56,6 +61,9 @@ class AnalogConvTranspose(Convolving):
         kernel_dilation: Sizes | None = None,
         use_bias: bool = True,
         config: TileConfig | None = None,
+        weights: Start | None = None,
+        dtype: Any = None,
+        param_dtype: Any = "float32",
         rngs: nnx.Rngs,
         patch_memory: int = PATCH_MEMORY,
     ) -> None:
@@ -66,7 +74,8 @@ class AnalogConvTranspose(Convolving):
         """A word, or a pair of numbers of zeros for each spatial axis."""
         self.kernel_dilation = positive("kernel_dilation", kernel_dilation, axes)
         """Distance between the elements of the kernel along each spatial axis."""
-        self._start(in_features, out_features, kernel_size, 1, use_bias, config, rngs, patch_memory)
+        sizes = in_features, out_features, kernel_size, 1
+        self._start(*sizes, use_bias, config, weights, dtype, param_dtype, rngs, patch_memory)
 
     def __call__(
         self, x: Float[Array, "*batch channels"], *, key: Noise | None = None
@@ -86,13 +95,13 @@ class AnalogConvTranspose(Convolving):
             DataError: If ``x`` is no array of real numbers.
             ShapeError: If the last axis of ``x`` is not ``in_features``, or the kernel does not fit on the image.
         """
-        x, key = self.checked(x, key)
-        images, batch = self._images(x)
+        real, key = self.checked(x, key)
+        images, batch = self._images(real)
         y = self._over(images, key)
         if self.padding == "CIRCULAR":
             y = _wrapped(y, [size * step for size, step in zip(images.shape[1:-1], self.strides, strict=True)])
         y = self.biased(y)
-        return y.reshape(*batch, *y.shape[1:])
+        return self.typed(y.reshape(*batch, *y.shape[1:]), x)
 
     def _movement(self) -> tuple[Window, str | tuple[tuple[int, int], ...], tuple[int, ...]]:
         window = Window(self.kernel_size, (1,) * len(self.kernel_size), self.kernel_dilation)

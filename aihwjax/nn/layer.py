@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +19,7 @@ from aihwjax.devices.counts import PulseCounts
 from aihwjax.errors import ConfigError, ModuleError, NonFiniteError, ShapeError
 from aihwjax.nn import slots
 from aihwjax.nn.call_keys import CallKey, next_key
+from aihwjax.nn.dtypes import name_of, returned
 from aihwjax.nn.grid import TileGrid
 from aihwjax.nn.mapping import along
 from aihwjax.nn.product import TileInput
@@ -28,6 +30,9 @@ from aihwjax.tile.checks import as_numbers, require_finite
 from aihwjax.tile.config import SingleRPUConfig, TileConfig
 from aihwjax.tile.hidden_checks import checked, device_text
 from aihwjax.typing import Hidden, Key, Number, Weights
+
+Start: TypeAlias = tuple[Float[Array | np.ndarray, "out in"], Float[Array | np.ndarray, " out"] | None]
+"""Matrix ``(out, in)`` and bias ``(out,)`` that a layer begins with."""
 
 
 class AnalogLayer(Readable):
@@ -49,9 +54,13 @@ class AnalogLayer(Readable):
         key: Source of all draws.
         columns: Columns of the matrix, if a product takes more or fewer numbers than ``in_features``.
         groups: Number of groups; a divisor of ``out_features``.
+        weights: First weights ``(out, columns)`` and bias ``(out,)`` or ``None``; ``None``: both uniform within one
+            over the square root of ``columns``, as logical values.
+        dtype: Type of the outputs; ``None``: that of inputs and weights together, at most float32.
+        param_dtype: Type of the weights, as far as outputs follow it; tiles hold float32.
 
     Raises:
-        ConfigError: If a size or the configuration is not allowed.
+        ConfigError: If a size, the configuration or ``weights`` is not allowed.
     """
 
     def __init__(
@@ -64,7 +73,14 @@ class AnalogLayer(Readable):
         key: Key,
         columns: int | None = None,
         groups: int = 1,
+        weights: Start | None = None,
+        dtype: Any = None,
+        param_dtype: Any = "float32",
     ) -> None:
+        self.dtype = None if dtype is None else name_of("dtype", dtype)
+        """Type of the outputs; ``None``: that of inputs and weights together."""
+        self.param_dtype = name_of("param_dtype", param_dtype)
+        """Type of the weights, as far as outputs follow it."""
         for name, size in (("in_features", in_features), ("out_features", out_features)):
             if isinstance(size, bool) or not isinstance(size, int | np.integer) or size < 1:
                 raise ConfigError(f"{name}={size!r} is not allowed: give a whole number of at least 1")
@@ -87,11 +103,13 @@ class AnalogLayer(Readable):
         # spec: layers, section 2: an array turns an analog bias into a digital one
         self.analog_bias = bool(bias) and not config.mapping.digital_bias and single
         """Whether the bias is the last column of the tile."""
-        digital = bias and not self.analog_bias
-        self.bias = nnx.Param(jnp.zeros((self.rows,), jnp.float32)) if digital else None
+        matrix, vector = self._drawn(bool(bias), key) if weights is None else self._given(weights, bool(bias))
+        self.bias = None if vector is None or self.analog_bias else nnx.Param(vector)
         """Digital bias ``(out,)``, if there is one."""
+        if self.analog_bias:
+            matrix = _with_column(matrix, vector)
         tiles = []
-        for index, place in enumerate(self.grid.stacks):
+        for index, (place, part) in enumerate(zip(self.grid.stacks, self.grid.cut(matrix), strict=True)):
             count = self.grid.count(place)
             tile = AnalogTile(
                 place.inputs.size,
@@ -100,6 +118,8 @@ class AnalogLayer(Readable):
                 config=config,
                 key=jax.random.fold_in(random.fold(key, "tile"), index),
                 count=None if count == 1 else count,
+                weights=part,
+                write=random.derive(random.fold(key, "write"), index),
             )
             tiles.append(tile)
         self.tiles = nnx.List(tiles)
@@ -144,6 +164,10 @@ class AnalogLayer(Readable):
     def biased(self, y: Float[Array, "*batch out"]) -> Float[Array, "*batch out"]:
         """Add the digital bias, if there is one, to outputs ``(..., out)``."""
         return y if self.bias is None else y + along(self.bias.get_value(), y)
+
+    def typed(self, y: Float[Array, "*batch out"], inputs: Any) -> Float[Array, "*batch out"]:
+        """Return outputs in the type that they have for these inputs."""
+        return returned(y, inputs, self.dtype, self.param_dtype)
 
     def watched(self, x: Float[Array, "*batch in"]) -> Float[Array, "*batch in"]:
         """Return x; a gradient with respect to parameters of this layer that leaves its tiles out is told so."""
@@ -239,8 +263,7 @@ class AnalogLayer(Readable):
             if self.bias is not None:
                 self.bias.set_value(vector)
         if self.analog_bias:
-            column = jnp.zeros((self.rows,), jnp.float32) if bias is None else vector
-            matrix = jnp.concatenate([matrix, column[:, None]], axis=1)
+            matrix = _with_column(matrix, None if bias is None else vector)
         for index, (tile, part) in enumerate(zip(self.tiles, self.grid.cut(matrix), strict=True)):
             tile.set_weights(
                 part,
@@ -334,6 +357,22 @@ class AnalogLayer(Readable):
         up, down = (self.grid.assembled(list(arrays)) for arrays in zip(*((c.up, c.down) for c in counts), strict=True))
         return PulseCounts(up, down)
 
+    def _drawn(self, bias: bool, key: Key) -> tuple[Weights, Float[Array, " out"] | None]:
+        limit = 1 / math.sqrt(self.columns)
+
+        def uniform(name: str, shape: tuple[int, ...]) -> jax.Array:
+            return random.uniform(random.fold(key, name), shape, -limit, limit)
+
+        return uniform("weights", (self.rows, self.columns)), uniform("bias", (self.rows,)) if bias else None
+
+    def _given(self, weights: Start, bias: bool) -> tuple[Weights, Float[Array, " out"] | None]:
+        if not isinstance(weights, tuple | list) or len(weights) != 2 or (weights[1] is None) is bias:
+            what = "a matrix and a bias" if bias else "a matrix and None, for there is no bias"
+            raise ConfigError(f"weights of {self._name()} are not allowed: give a pair of {what}")
+        matrix, vector = weights
+        matrix = self._shaped("weights", matrix, (self.rows, self.columns), True)
+        return matrix, None if vector is None else self._shaped("bias", vector, (self.rows,), True)
+
     def _shaped(
         self, name: str, value: jax.Array | np.ndarray, shape: tuple[int, ...], check_finite: bool
     ) -> jax.Array:
@@ -375,3 +414,9 @@ def params_key(rngs: nnx.Rngs | nnx.RngStream) -> Key:
         return rngs.params()
     except AttributeError:
         raise ConfigError("rngs has no stream 'params' and no default one: give nnx.Rngs(0)") from None
+
+
+def _with_column(matrix: Float[Array, "out in"], bias: Float[Array, " out"] | None) -> Float[Array, "out columns"]:
+    """Return a matrix with its bias as last column; ``None``: zeros."""
+    column = jnp.zeros(matrix.shape[:1], jnp.float32) if bias is None else bias
+    return jnp.concatenate([matrix, column[:, None]], axis=1)

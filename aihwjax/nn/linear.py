@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
+from typing import Any
 
-import jax
 from flax import nnx
 from jaxtyping import Array, Float
 
-from aihwjax import random
-from aihwjax.nn.layer import AnalogLayer, params_key
+from aihwjax.nn.layer import AnalogLayer, Start, params_key
 from aihwjax.random import Noise
 from aihwjax.tile.config import TileConfig
 
@@ -32,10 +30,15 @@ class AnalogLinear(AnalogLayer):
         out_features: Number of outputs.
         bias: Whether there is a bias; ``config.mapping.digital_bias`` says where.
         config: The configuration of its tiles; ``None``: ``SingleRPUConfig()``.
+        weights: First weights ``(out, in)`` and bias ``(out,)`` or ``None``; ``None``: drawn.
+        dtype: Type of the outputs; ``None``: that of inputs and weights together, at most float32.
+        param_dtype: Type of the weights, as far as outputs follow it; tiles hold float32.
         rngs: Source of devices and initial weights (stream ``params``).
 
     Raises:
-        ConfigError: If an argument is unknown or missing, or a size, the configuration or ``rngs`` not allowed.
+        ConfigError: If an argument is unknown or missing, or a size, the configuration, ``weights`` or ``rngs`` not
+            allowed.
+        ShapeError: If ``weights`` do not fit.
     """
 
     def __init__(
@@ -45,20 +48,20 @@ class AnalogLinear(AnalogLayer):
         bias: bool = True,
         *,
         config: TileConfig | None = None,
+        weights: Start | None = None,
+        dtype: Any = None,
+        param_dtype: Any = "float32",
         rngs: nnx.Rngs,
     ) -> None:
-        key = params_key(rngs)
-        super().__init__(in_features, out_features, bias, config=config, key=key)
-        limit = 1 / math.sqrt(in_features)
-
-        def uniform(name: str, shape: tuple[int, ...]) -> jax.Array:
-            return random.uniform(random.fold(key, name), shape, -limit, limit)
-
-        self.set_weights(
-            uniform("weights", (out_features, in_features)),
-            uniform("bias", (out_features,)) if bias else None,
-            key=random.fold(key, "write"),
-            check_finite=False,
+        super().__init__(
+            in_features,
+            out_features,
+            bias,
+            config=config,
+            key=params_key(rngs),
+            weights=weights,
+            dtype=dtype,
+            param_dtype=param_dtype,
         )
 
     def __call__(
@@ -80,7 +83,7 @@ class AnalogLinear(AnalogLayer):
             DataError: If ``x`` is no array of real numbers.
             ShapeError: If the last axis of ``x`` is not ``in_features``.
         """
-        return self.multiply(*self.checked(x, key))
+        return self.typed(self.multiply(*self.checked(x, key)), x)
 
     def describe(self) -> str:
         """Return the text."""

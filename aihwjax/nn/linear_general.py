@@ -11,9 +11,8 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
-from aihwjax import random
 from aihwjax.errors import ConfigError
-from aihwjax.nn.layer import AnalogLayer, params_key
+from aihwjax.nn.layer import AnalogLayer, Start, params_key
 from aihwjax.nn.unfolding import Sizes, positive
 from aihwjax.random import Noise
 from aihwjax.tile.config import TileConfig
@@ -40,6 +39,9 @@ class AnalogLinearGeneral(AnalogLayer):
         axis: The axes that are summed over, one for each of ``in_features``, which are in the order of the input.
         use_bias: Whether there is a bias; ``config.mapping.digital_bias`` says where.
         config: Configuration of the tiles; ``None``: ``SingleRPUConfig()``.
+        weights: First weights, as the matrix on the tiles, and bias, as one vector, or ``None``; ``None``: drawn.
+        dtype: Type of the outputs; ``None``: that of inputs and weights together, at most float32.
+        param_dtype: Type of the weights, as far as outputs follow it; tiles hold float32.
         rngs: Source of initial weights and of the devices.
 
     Raises:
@@ -54,6 +56,9 @@ class AnalogLinearGeneral(AnalogLayer):
         axis: int | Sequence[int] = -1,
         use_bias: bool = True,
         config: TileConfig | None = None,
+        weights: Start | None = None,
+        dtype: Any = None,
+        param_dtype: Any = "float32",
         rngs: nnx.Rngs,
     ) -> None:
         inputs, outputs = positive("in_features", in_features), positive("out_features", out_features)
@@ -61,9 +66,17 @@ class AnalogLinearGeneral(AnalogLayer):
         whole = isinstance(axes, Sequence) and all(isinstance(n, int | np.integer) for n in axes)
         if not whole or isinstance(axes, str) or len(axes) != len(inputs):
             raise ConfigError(f"axis={axis!r} is not allowed: give {len(inputs)} of them, for in_features={inputs}")
-        key = params_key(rngs)
         rows, columns = math.prod(outputs), math.prod(inputs)
-        super().__init__(columns, rows, use_bias, config=config, key=key)
+        super().__init__(
+            columns,
+            rows,
+            use_bias,
+            config=config,
+            key=params_key(rngs),
+            weights=weights,
+            dtype=dtype,
+            param_dtype=param_dtype,
+        )
         self.in_features = inputs  # type: ignore[assignment]
         """Size of each axis that is summed over."""
         self.out_features = outputs  # type: ignore[assignment]
@@ -72,13 +85,6 @@ class AnalogLinearGeneral(AnalogLayer):
         """The axes that are summed over."""
         self.use_bias = bool(use_bias)
         """Whether there is a bias."""
-        limit = 1 / math.sqrt(columns)
-        self.set_weights(
-            random.uniform(random.fold(key, "weights"), (rows, columns), -limit, limit),
-            random.uniform(random.fold(key, "bias"), (rows,), -limit, limit) if use_bias else None,
-            key=random.fold(key, "write"),
-            check_finite=False,
-        )
 
     def __call__(
         self, x: Float[Array, "*shape"], *, key: Noise | None = None, out_sharding: None = None
@@ -99,12 +105,12 @@ class AnalogLinearGeneral(AnalogLayer):
             DataError: If ``x`` is no array of real numbers.
             ShapeError: If the axes of ``x`` do not have the sizes of ``in_features``.
         """
-        x, key = self.checked(x, key)
-        last = range(x.ndim - len(self.axis), x.ndim)
-        rows = jnp.moveaxis(x, self._axes(x.ndim), tuple(last))
-        rest = rows.shape[: x.ndim - len(self.axis)]
+        real, key = self.checked(x, key)
+        last = range(real.ndim - len(self.axis), real.ndim)
+        rows = jnp.moveaxis(real, self._axes(real.ndim), tuple(last))
+        rest = rows.shape[: real.ndim - len(self.axis)]
         y = self.multiply(rows.reshape(*rest, self.columns), key)
-        return y.reshape(*rest, *self.out_features)  # type: ignore[misc]
+        return self.typed(y.reshape(*rest, *self.out_features), x)  # type: ignore[misc]
 
     def _fits(self, shape: tuple[int, ...]) -> bool:
         sizes: Any = self.in_features

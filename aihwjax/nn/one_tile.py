@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from aihwjax import random, tile
-from aihwjax.nn.mapping import along, scale_down
+from aihwjax.nn.mapping import along, is_scaled, scale_down
 from aihwjax.nn.product import tile_inputs
 from aihwjax.random import Noise
 from aihwjax.tile.config import TileConfig
@@ -27,6 +27,21 @@ _redraw = jax.jit(tile.redraw)
 def drawn(shape: tuple[int, int], config: TileConfig, key: Noise) -> TileState:
     """Return a new tile of a shape ``(out, in)``."""
     return _init(config, key, shape=shape)
+
+
+@jax.jit
+def started(config: TileConfig, key: Noise, weights: Weights, write: Noise) -> TileState:
+    """Return a tile that is drawn and written at once, so that its first weights are never in memory.
+
+    Args:
+        config: The configuration.
+        key: Source of its devices.
+        weights: Logical weights ``(out, in)``.
+        write: Source of write noise.
+    """
+    scaled = is_scaled(config.mapping, None)
+    state = tile.init(config, key, weights.shape)  # type: ignore[arg-type]
+    return written(scaled, config, None, state, weights, write)
 
 
 def redrawn(config: TileConfig, state: TileState, key: Noise) -> TileState:

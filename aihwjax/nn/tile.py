@@ -47,6 +47,9 @@ class AnalogTile(Readable):
         config: The tile's configuration.
         key: Source of all draws.
         count: Number of tiles in the stack; ``None``: one tile, without an axis for it.
+        weights: First logical weights ``(out, in)``, with the bias as last column if it is analog; of a stack
+            ``(tiles, out, in)``; ``None``: drawn.
+        write: Source of write noise, with ``weights``; ``None``: ``key``.
 
     Raises:
         ConfigError: If the input range is to manage output clipping but the forward product manages it.
@@ -61,6 +64,8 @@ class AnalogTile(Readable):
         config: TileConfig,
         key: Key,
         count: int | None = None,
+        weights: EachWeights | None = None,
+        write: Noise | None = None,
     ) -> None:
         parameter = config.pre_post.input_range
         check_input_range(parameter, config.forward)
@@ -72,10 +77,15 @@ class AnalogTile(Readable):
         stack = self._stack
         self.config = TileConfigVariable(config)
         """The configuration."""
-        shape = out_features, in_features + analog_bias
-        self.state = TileVariable(
-            each(count, one_tile.drawn, (shape,), (config,), (keys(random.as_noise(key), count),))
-        )
+        noise = random.as_noise(key)
+        source = keys(noise, count)
+        if weights is None:
+            shape = out_features, in_features + analog_bias
+            state = each(count, one_tile.drawn, (shape,), (config,), (source,))
+        else:
+            own = source, weights, keys(noise if write is None else random.as_noise(write), count)
+            state = each(count, one_tile.started, (), (config,), own)
+        self.state = TileVariable(state)
         """The tile itself."""
         mapping = config.mapping
         scales = jnp.ones((*stack, out_features if mapping.out_scaling_columnwise else 1), jnp.float32)

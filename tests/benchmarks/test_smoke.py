@@ -186,7 +186,14 @@ def test_command_line_shows_and_writes(tmp_path, capsys, monkeypatch):
     assert "How fast are outputs alone" in capsys.readouterr().out
 
 
-TINY = [slow("forward", 1), slow("memory", 4), slow("update_pass", 6), exhaustive("compile", 4), exhaustive("sweep", 4)]
+TINY = [
+    slow("forward", 1),
+    slow("memory", 4),
+    slow("conversion", 2),
+    slow("update_pass", 6),
+    exhaustive("compile", 4),
+    exhaustive("sweep", 4),
+]
 
 
 @pytest.mark.parametrize(("name", "count"), TINY)

@@ -213,6 +213,9 @@ def test_filters_and_configurations() -> None:
 class Own(nnx.Linear):
     """A layer of somebody's own."""
 
+    def norm(self) -> jax.Array:
+        return jnp.linalg.norm(self.kernel.get_value())
+
 
 def test_what_cannot_be_converted_is_said() -> None:
     rngs = nnx.Rngs(0)
@@ -220,19 +223,20 @@ def test_what_cannot_be_converted_is_said() -> None:
     first, second = nnx.Linear(4, 4, rngs=rngs), nnx.Linear(4, 4, rngs=rngs)
     second.kernel = first.kernel
     heads = nnx.LinearGeneral((4,), (2,), batch_axis={0: 3}, rngs=rngs)
-    einsum = nnx.Einsum("ab,bc->ac", (4, 4), rngs=rngs)
+    einsum = nnx.Einsum("ab,abc->ac", (4, 4, 4), rngs=rngs)
     model = nnx.List([own, wide, first, second, heads, einsum, nnx.LayerNorm(4, rngs=rngs)])
+    many = "the kernel has a matrix for each entry of 'a', an axis of input and result"
     plan = nn.plan_conversion(model)
     assert plan.left == {
-        "0": "a subclass of nnx.Linear: give converters={Own: function}",
+        "0": "Own adds norm to nnx.Linear: give converters={Own: function}",
         "1": "input_dilation=2: AnalogConvTranspose widens images by its strides",
         "2": "it shares its kernel with 3",
         "3": "it shares its kernel with 2",
         "4": "batch_axis has a matrix for each entry",
-        "5": "an einsum has no counterpart: give converters={nnx.Einsum: function}",
+        "5": f"einsum_str='ab,abc->ac' is not one matrix: {many}",
         "6": "has no matrix on tiles",
     }
-    with pytest.warns(UserWarning, match=r"these layers stay digital: 0 \(a subclass.*; 5 \(an einsum"):
+    with pytest.warns(UserWarning, match=r"these layers stay digital: 0 \(Own adds norm.*; 5 \(einsum_str"):
         analog = aj.convert_to_analog(model)
     assert [type(part) for part in analog] == [type(part) for part in model]  # type: ignore[attr-defined]
 

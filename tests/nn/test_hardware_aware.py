@@ -82,9 +82,7 @@ def test_the_update_acts_on_the_weights_themselves(key: jax.Array) -> None:
 
 def test_a_dropped_column_in_training_only(key: jax.Array) -> None:
     parameter = aj.WeightModifierParameter(type="DROP_CONNECT", pdrop=1.0, copy_last_column=True)
-    config = aj.InferenceRPUConfig(
-        forward=PERFECT, modifier=parameter, mapping=aj.MappingParameter(digital_bias=False)
-    )
+    config = aj.InferenceRPUConfig(forward=PERFECT, modifier=parameter, mapping=aj.MappingParameter(digital_bias=False))
     layer = linear(config)
     layer.tiles[0].end_of_batch(key)
     x = inputs(5, 4)

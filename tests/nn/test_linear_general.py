@@ -26,8 +26,9 @@ LAYERS: dict[str, tuple[dict[str, Any], tuple[int, ...]]] = {
 @pytest.mark.parametrize("name", LAYERS)
 def test_exact_tiles_do_what_flax_does(name: str) -> None:
     fields, shape = LAYERS[name]
-    layer, digital = nn.AnalogLinearGeneral(**fields, config=exact(), rngs=nnx.Rngs(0)), nnx.LinearGeneral(
-        **fields, rngs=nnx.Rngs(0)
+    layer, digital = (
+        nn.AnalogLinearGeneral(**fields, config=exact(), rngs=nnx.Rngs(0)),
+        nnx.LinearGeneral(**fields, rngs=nnx.Rngs(0)),
     )
     weights, bias = layer.get_weights()
     digital.kernel.set_value(weights.T.reshape(digital.kernel.get_value().shape))

@@ -149,8 +149,11 @@ def convolutions(key: jax.Array) -> None:
 
 
 def generals(key: jax.Array) -> None:
-    """Call a layer over several axes, converted, without a key of its own."""
+    """Call layers over several axes and with low-rank parts, converted, without a key of their own."""
     rngs = nnx.Rngs(0)
+    einsum = nnx.Einsum("...a,hab->h...b", (2, 3, 4), (2, 4), dtype=jnp.bfloat16, rngs=rngs)
+    adapted = nnx.Sequential(einsum, nnx.LoRALinear(4, 2, lora_rank=1, rngs=rngs))
+    nn.call(nn.convert_to_analog(adapted, exact(digital_bias=False)), jnp.ones((5, 3)), key=key)
     model = nn.convert_to_analog(nnx.LinearGeneral((2, 3), 4, axis=(-2, -1), rngs=rngs), exact(), key=0)
     nn.call(model, jnp.ones((5, 2, 3)), key=key)
     layers = [nnx.Linear(2, 3, rngs=rngs), nnx.Conv(2, 3, (2,), rngs=rngs), nnx.ConvTranspose(2, 3, (2,), rngs=rngs)]

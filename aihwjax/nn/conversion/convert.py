@@ -1,4 +1,4 @@
-"""The replacement of layers in a copy of a model."""
+"""Models made analog, and digital again, layer by layer."""
 
 from __future__ import annotations
 
@@ -10,17 +10,22 @@ import jax
 from flax import nnx
 
 from aihwjax import random
-from aihwjax.errors import ModuleError
-from aihwjax.nn.conversion.layers import COUNTERPARTS, Counterpart, counterpart_of, rngs
+from aihwjax.errors import AihwjaxError, ModuleError
+from aihwjax.nn.conversion.counterpart import Counterpart, stack_of
+from aihwjax.nn.conversion.exchange import replaced
+from aihwjax.nn.conversion.layers import COUNTERPARTS, base_of, counterpart_of
 from aihwjax.nn.conversion.plan import Configs, Filters, plan_conversion
 from aihwjax.nn.layer import AnalogLayer
 from aihwjax.nn.mapping import changed_entries
-from aihwjax.nn.paths import path_text
+from aihwjax.nn.paths import analog_layers
 from aihwjax.tile.config import TileConfig
 from aihwjax.typing import Key
 
 Converter: TypeAlias = Callable[[Any, TileConfig, Key], nnx.Module]
 """Makes a module of a layer, the configuration of its tiles and a key for their devices."""
+
+# one program, which needs no memory for what lies between
+_changed = jax.jit(changed_entries)
 
 
 def convert_to_analog(
@@ -31,15 +36,20 @@ def convert_to_analog(
     include: Filters | None = None,
     exclude: Filters = (),
     converters: Mapping[type, Converter] | None = None,
+    inplace: bool = False,
 ) -> nnx.Module:
-    """Return a copy of a model whose layers multiply on analog tiles.
+    """Return a model whose layers multiply on analog tiles.
 
-    ``nnx.Linear``, ``LinearGeneral``, ``Conv`` and ``ConvTranspose`` become their analog counterparts wherever they
-    are: in attention and recurrent cells, in lists and dicts, in stacks for ``nnx.scan``. A layer that is used in
-    several places is converted once, and stays one. Weights are written exactly, with the weight scaling of the
-    configuration, and clipped to what a device can hold. Everything else stays as it is. :func:`plan_conversion` says
-    what becomes of each layer. A layer with a matrix that cannot be converted is named in a warning, as is one whose
-    weights are clipped.
+    ``nnx.Linear``, ``LinearGeneral``, ``Einsum``, ``Conv``, ``ConvTranspose`` and ``LoRALinear`` become their analog
+    counterparts wherever they are: in attention and recurrent cells, in lists, tuples and dicts, in stacks for
+    ``nnx.scan``; so do classes of your own that derive from one of them and change only how it is built. A layer that
+    is used in several places is converted once, and stays one. Weights are written exactly, with the weight scaling of
+    the configuration, and clipped to what a device can hold. Everything else stays as it is. :func:`plan_conversion`
+    says what becomes of each layer. A layer with a matrix that cannot be converted is named in a warning, as is one
+    whose weights are clipped.
+
+    The new model shares the arrays of what stays digital with the given one. It needs no more memory than its own and
+    that of one layer; with ``inplace`` the matrices of the given model are freed layer by layer.
 
     The model calls its layers without a key: call it as ``aj.nn.call(model, x, key=key)``.
 
@@ -53,7 +63,7 @@ def convert_to_analog(
         (5, 2)
 
     Args:
-        model: Any NNX module; it is not changed.
+        model: Any NNX module.
         config: Configuration of the tiles of all layers; or one by path with wildcards (``{"head": a, "*": b}``, the
             first that fits), or a function of path and module. ``None`` for a layer: it stays digital. By default
             ``SingleRPUConfig()``.
@@ -61,28 +71,28 @@ def convert_to_analog(
         include: Only these layers: a path with wildcards, a class, a function of path and module, or several of them.
         exclude: Not these layers.
         converters: For classes of your own: functions ``(layer, config, key)`` that return the module in its place.
+        inplace: Exchange the layers of ``model`` itself instead of those of a copy. The model is returned, or, if it is
+            itself a layer, what it becomes.
 
     Raises:
         ConfigError: If an argument is not allowed, or a filter or a path of ``config`` fits no layer.
+        NonFiniteError: If a weight is NaN or infinite.
         ModuleError: If ``model`` is no NNX module, or a converter returns none.
     """
-    if not isinstance(model, nnx.Module):
-        raise ModuleError(f"model={' '.join(repr(model).split())[:60]} is not allowed: give an nnx.Module")
+    _check_model(model)
     key, own = random.as_key(key), dict(converters or {})
-    copy = nnx.clone(model)
-    plan = plan_conversion(copy, config, include=include, exclude=exclude, converters=own)
+    target = model if inplace else nnx.clone(model)
+    plan = plan_conversion(target, config, include=include, exclude=exclude, converters=own)
     lost = [f"{row.path} ({row.reason})" for row in plan.rows if row.left_out]
     if lost:
         warnings.warn(f"these layers stay digital: {'; '.join(lost)}", UserWarning, stacklevel=2)
 
     clipped: dict[str, str] = {}
 
-    def made(path: str, layer: nnx.Module) -> nnx.Module | None:
-        if id(layer) not in plan.configs:
-            return None
+    def made(path: str, layer: nnx.Module) -> nnx.Module:
         chosen, drawn = plan.configs[id(layer)], random.fold(key, path)
         if type(layer) not in own:
-            built, changed = _analog(layer, COUNTERPARTS[type(layer)], chosen, drawn)
+            built, changed = _analog(path, layer, chosen, drawn)
             if not isinstance(changed, jax.core.Tracer) and changed.any():
                 clipped[path] = f"{path} ({int(changed.sum())})"
             return built
@@ -93,7 +103,7 @@ def convert_to_analog(
             )
         return result
 
-    result = _replaced(copy, made)
+    result = replaced(target, lambda layer: id(layer) in plan.configs, made, freeing=inplace)
     if clipped:
         which = "; ".join(clipped.values())
         warnings.warn(
@@ -105,90 +115,78 @@ def convert_to_analog(
     return result
 
 
-def convert_to_digital(model: nnx.Module) -> nnx.Module:
-    """Return a copy of a model whose analog layers are those of Flax, with the weights that they have now.
+def convert_to_digital(model: nnx.Module, *, inplace: bool = False) -> nnx.Module:
+    """Return a model whose analog layers are those of Flax, with the weights that they have now.
 
     Weights are read exactly, with their scales; converters, noise and devices are left behind.
 
     Args:
-        model: Any NNX module; it is not changed.
+        model: Any NNX module.
+        inplace: Exchange the layers of ``model`` itself instead of those of a copy.
 
     Raises:
         ModuleError: If ``model`` is no NNX module, or has an analog layer that Flax has no counterpart of.
     """
-    if not isinstance(model, nnx.Module):
-        raise ModuleError(f"model={' '.join(repr(model).split())[:60]} is not allowed: give an nnx.Module")
-
-    def made(path: str, layer: nnx.Module) -> nnx.Module | None:
-        if not isinstance(layer, AnalogLayer):
-            return None
-        counterpart = counterpart_of(layer)
-        if counterpart is None:
+    _check_model(model)
+    for path, layer in analog_layers(model).items():
+        if counterpart_of(layer) is None:
             raise ModuleError(f"{path} is a {type(layer).__name__}, which has no counterpart in Flax")
-        return _digital(layer, counterpart)
+    target = model if inplace else nnx.clone(model)
+    return replaced(target, lambda part: isinstance(part, AnalogLayer), _digital, freeing=inplace)
 
-    return _replaced(nnx.clone(model), made)
+
+def _check_model(model: object) -> None:
+    if not isinstance(model, nnx.Module):
+        text = " ".join(repr(model).split())[:60]
+        raise ModuleError(f"model={text} is not allowed: give an nnx.Module, such as nnx.Dict(...) of several")
 
 
-def _analog(layer: Any, counterpart: Counterpart, config: TileConfig, key: Key) -> tuple[nnx.Module, jax.Array]:
+def _analog(path: str, layer: Any, config: TileConfig, key: Key) -> tuple[nnx.Module, jax.Array]:
     """Return the analog layer of a layer, or of a stack of them, and how many weights it does not hold."""
+    base = base_of(type(layer))
+    assert base is not None
+    counterpart = COUNTERPARTS[base]
     kernel = layer.kernel.get_value()
     bias = None if layer.bias is None else layer.bias.get_value()
+    stack = stack_of(counterpart, layer)
 
     def build(key: Key, kernel: jax.Array, bias: jax.Array | None) -> tuple[AnalogLayer, jax.Array]:
-        made = counterpart.build(layer, config, random.fold(key, "layer"))
-        flat = None if bias is None else bias.reshape(-1)
         matrix = counterpart.matrix(layer, kernel)
-        made.set_weights(matrix, flat, key=random.fold(key, "write"), check_finite=False)
-        return made, changed_entries(matrix, made.get_weights()[0])
+        start = matrix, None if bias is None else bias.reshape(-1)
+        made = counterpart.build(layer, config, random.fold(key, "layer"), start)
+        return made, _changed(matrix, made.get_weights()[0])
 
-    stack = kernel.shape[: kernel.ndim - counterpart.rank(layer)]
     for _ in stack:
         build = nnx.vmap(build)
-    return build(jax.random.split(key, stack) if stack else key, kernel, bias)
+    try:
+        made, changed = build(jax.random.split(key, stack) if stack else key, kernel, bias)
+    except AihwjaxError as error:
+        raise type(error)(f"{path}: {error}") from None
+    _hand_on(counterpart, layer, made)
+    return made, changed
 
 
-def _digital(layer: Any, counterpart: Counterpart) -> nnx.Module:
+def _digital(path: str, layer: Any) -> nnx.Module:
+    counterpart = counterpart_of(layer)
+    assert counterpart is not None
+
     def build(layer: Any) -> Any:
         matrix, bias = layer.get_weights()
-        made: Any = counterpart.digital(layer, rngs(jax.random.key(0)))
-        made.kernel.set_value(counterpart.kernel(layer, matrix))
+        made: Any = counterpart.digital(layer)
+        made.kernel.set_value(counterpart.kernel(layer, matrix).astype(made.kernel.get_value().dtype))
         if bias is not None:
-            made.bias.set_value(bias.reshape(made.bias.get_value().shape))
+            old = made.bias.get_value()
+            made.bias.set_value(bias.reshape(old.shape).astype(old.dtype))
         return made
 
     for _ in layer.stacked():
         build = nnx.vmap(build)
-    return build(layer)
+    made = build(layer)
+    _hand_on(counterpart, layer, made)
+    return made
 
 
-def _replaced(model: nnx.Module, made: Callable[[str, nnx.Module], nnx.Module | None]) -> nnx.Module:
-    """Replace modules in place, wherever they are referred to, and return the model."""
-    new: dict[int, nnx.Module] = {}
-    kept: list[nnx.Module] = []  # so that no identity is taken by another module
-    for path, part in list(nnx.iter_modules(model)):
-        replacement = made(path_text(path), part)
-        if replacement is not None:
-            new[id(part)] = replacement
-            kept.append(part)
-    if id(model) in new:
-        return new[id(model)]
-    for _, part in list(nnx.iter_modules(model)):
-        if id(part) not in new:
-            _exchange(part, new)
-    return model
-
-
-def _exchange(part: nnx.Module, new: Mapping[int, nnx.Module]) -> None:
-    if isinstance(part, nnx.List):
-        for index, value in enumerate(part):
-            if id(value) in new:
-                part[index] = new[id(value)]
-        return
-    for name, value in list(vars(part).items()):
-        if id(value) in new:
-            setattr(part, name, new[id(value)])
-        elif isinstance(value, list):
-            value[:] = [new.get(id(entry), entry) for entry in value]
-        elif isinstance(value, dict) and not name.startswith("_pytree"):
-            value.update({key: new[id(entry)] for key, entry in value.items() if id(entry) in new})
+def _hand_on(counterpart: Counterpart, old: nnx.Module, new: nnx.Module) -> None:
+    """Give a layer those parts of the old one that stay as they are."""
+    for name in counterpart.digital_parts:
+        setattr(new, name, getattr(old, name))

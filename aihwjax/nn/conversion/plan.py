@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 from flax import nnx
 
 from aihwjax.errors import ConfigError, nearest
+from aihwjax.nn.conversion.context import Context, held
 from aihwjax.nn.conversion.layers import COUNTERPARTS
 from aihwjax.nn.layer import AnalogLayer
 from aihwjax.nn.paths import path_text
@@ -99,9 +100,13 @@ def plan_conversion(
     found = list(_layers(model, converters))
     names = _names(model)
     check = _Used({"include": wanted or [], "exclude": unwanted or []}, names)
-    choose = _chooser(config, check)
+    choose, context = _chooser(config, check), Context(model)
     rows, configs = [], {}
+    inside: dict[int, str] = {}
     for path, layer in found:
+        if id(layer) in inside:
+            rows.append(Row(path, type(layer).__name__, False, f"inside of {inside[id(layer)]}"))
+            continue
         if isinstance(layer, AnalogLayer):
             rows.append(Row(path, type(layer).__name__, False, "analog already"))
             continue
@@ -117,22 +122,14 @@ def plan_conversion(
         elif kind in converters:
             rows.append(Row(path, name, True, "by its own converter"))
             configs[id(layer)] = own
-        elif kind is nnx.Einsum:
-            reason = "an einsum has no counterpart: give converters={nnx.Einsum: function}"
-            rows.append(Row(path, name, False, reason, left_out=True))
-        elif kind not in COUNTERPARTS:
-            base = next(each.__name__ for each in kind.__mro__ if each in (*COUNTERPARTS, nnx.Einsum))
-            reason = f"a subclass of nnx.{base}: give converters={{{name}: function}}"
-            rows.append(Row(path, name, False, reason, left_out=True))
+            inside |= {id(part): path for _, part in _below(layer)}
         else:
-            problem = COUNTERPARTS[kind].problem(layer) or _shared(model, path, layer)
-            rows.append(
-                Row(path, name, not problem, problem or COUNTERPARTS[kind].analog.__name__, left_out=bool(problem))
-            )
+            problem, becomes = context.problem(layer)
+            rows.append(Row(path, name, not problem, problem or becomes, left_out=bool(problem)))
             if not problem:
                 configs[id(layer)] = own
     check.refuse_idle([path for path, _ in found])
-    rest = [Row(path, type(part).__name__, False, "has no matrix on tiles") for path, part in _others(model, found)]
+    rest = [Row(path, type(part).__name__, False, _why(part)) for path, part in _others(model, found)]
     order = {path_text(path): index for index, (path, _) in enumerate(nnx.iter_modules(model))}
     return Conversion(tuple(sorted([*rows, *rest], key=lambda row: order[row.path])), configs)
 
@@ -140,20 +137,12 @@ def plan_conversion(
 def _layers(model: nnx.Module, converters: Collection[type]) -> Iterator[tuple[str, nnx.Module]]:
     """Yield the modules that can be asked about, analog ones too; nothing inside of them."""
     inside: list[tuple[Any, ...]] = []
-    kinds = (*COUNTERPARTS, *converters, nnx.Einsum, AnalogLayer)
+    kinds = (*COUNTERPARTS, *converters, AnalogLayer)
     for path, part in sorted(nnx.iter_modules(model), key=lambda item: len(item[0])):
         if isinstance(part, kinds) and not any(path[: len(outer)] == outer for outer in inside):
             if isinstance(part, AnalogLayer) or not any(isinstance(c, kinds) for _, c in _below(part)):
                 inside.append(path)
             yield path_text(path), part
-
-
-def _shared(model: nnx.Module, path: str, layer: Any) -> str:
-    """Say with which other module a layer shares its kernel, if it does."""
-    for other, part in nnx.iter_modules(model):
-        if part is not layer and any(value is layer.kernel for value in vars(part).values()):
-            return f"it shares its kernel with {path_text(other)}"
-    return ""
 
 
 def _below(part: nnx.Module) -> Iterator[tuple[Any, nnx.Module]]:
@@ -164,8 +153,12 @@ def _others(model: nnx.Module, found: Sequence[tuple[str, nnx.Module]]) -> Itera
     """Yield the modules with parameters of their own that are no such layer."""
     known = {id(part) for _, layer in found for _, part in nnx.iter_modules(layer)}
     for path, part in nnx.iter_modules(model):
-        if id(part) not in known and any(isinstance(value, nnx.Param) for value in vars(part).values()):
+        if id(part) not in known and any(isinstance(value, nnx.Param) for value in held(part)):
             yield path_text(path), part
+
+
+def _why(part: nnx.Module) -> str:
+    return "its low-rank part stays digital" if isinstance(part, nnx.LoRA) else "has no matrix on tiles"
 
 
 def _filters(name: str, given: Filters | None) -> list[Filter] | None:
