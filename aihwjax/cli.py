@@ -20,7 +20,6 @@ from aihwjax.commands.tables import print_metrics
 from aihwjax.errors import AihwjaxError, ConfigError, DataError
 
 if TYPE_CHECKING:
-    from aihwjax.experiments.best import Extreme
     from aihwjax.experiments.files import ExperimentFile
     from aihwjax.experiments.metrics import EpochMetrics
 
@@ -94,10 +93,10 @@ def train(
     from aihwjax.experiments.devices import find_device, on_device
 
     compile_cache()
-    changes = [*set_, *([] if epochs is None else [f"experiment.epochs={epochs}"])]
-    document = files.assign(files.read(config), changes)
+    changes = files.assigned("experiment", {"epochs": epochs, "keep_best": keep_best, "best": best})
+    document = files.assign(files.read(config), [*set_, *changes])
     with on_device(find_device(device)):
-        _train(files.build(document, key), output, data, keep_best, best, quiet)
+        _train(files.build(document, key), output, data, quiet)
 
 
 @app.command
@@ -165,22 +164,15 @@ def presets(
     show(pattern, family, device, toml)
 
 
-def _train(
-    described: ExperimentFile,
-    output: Path | None,
-    data: Path | None,
-    keep_best: str | None,
-    best: Extreme | None,
-    quiet: bool,
-) -> None:
+def _train(described: ExperimentFile, output: Path | None, data: Path | None, quiet: bool) -> None:
     from aihwjax.experiments import files, fit, load_data, save
     from aihwjax.experiments.metrics import MetricsFile, write_text
     from aihwjax.experiments.storage import holds_records, writable
 
     experiment, resolved = described.experiment, files.to_toml(described.resolved)
     checkpoints = None if output is None else output / "checkpoints"
-    if keep_best is not None and output is None:
-        raise ConfigError(f"--keep-best={keep_best!r} needs a folder to keep it in: give --output")
+    if described.keep_best is not None and output is None:
+        raise ConfigError(f"keep_best={described.keep_best!r} needs a folder to keep it in: give --output")
     if output is not None and checkpoints is not None:
         writable(output)
         if not holds_records(checkpoints):  # else it describes what is there until that is known to be the same
@@ -203,8 +195,8 @@ def _train(
             reports=[*reports, count],
             checkpoint_dir=checkpoints,
             progress=not quiet,
-            keep_best=keep_best,
-            best=best,
+            keep_best=described.keep_best,
+            best=described.best,
         )
     except KeyboardInterrupt:
         kept = "nothing is kept without --output" if output is None else "the same command goes on from there"

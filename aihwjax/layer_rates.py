@@ -10,6 +10,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Int
 
+from aihwjax import showing
 from aihwjax.errors import ConfigError, nearest
 from aihwjax.rates import LearningRate, ScheduleCheck, check_rate, rate_at
 from aihwjax.typing import Number
@@ -141,7 +142,8 @@ class LayerRates:
         return rates
 
     def __repr__(self) -> str:
-        return repr({**dict.fromkeys(self._frozen, 0.0), **self._numbers, **self._schedules})
+        entries = {**dict.fromkeys(self._frozen, 0.0), **self._numbers, **self._schedules}
+        return f"{{{', '.join(f'{path!r}: {showing.word(rate)}' for path, rate in entries.items())}}}"
 
 
 AnyRate: TypeAlias = LearningRate | LayerRates

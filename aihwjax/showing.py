@@ -125,7 +125,7 @@ def settings(config: Any, path: str | None, subtree_renderer: Renderer) -> Rende
     unchanged: dict[str, Any] = {}
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
-        (unchanged if is_default(value, field) else changed)[field.name] = value
+        (unchanged if is_default(value, field) else changed)[field.name] = as_written(value)
     return tree(type(config), changed, unchanged, path, subtree_renderer, folded_as="as by default")
 
 
@@ -161,6 +161,31 @@ def plain(values: Any) -> Any:
     if array.dtype == np.float32:
         array = np.reshape([float(str(value)) for value in array.ravel()], array.shape)
     return array.tolist()
+
+
+def as_written(value: Any) -> Any:
+    """Return an array of one known number as that number, and anything else as it is.
+
+    Args:
+        value: A field of a configuration, a rate, or the like.
+    """
+    if isinstance(value, jax.core.Tracer) or not isinstance(value, jax.Array | np.ndarray | np.generic):
+        return value
+    if value.ndim or not jax.dtypes.issubdtype(value.dtype, np.number):
+        return value
+    gone = isinstance(value, jax.Array) and (value.is_deleted() or not value.is_fully_addressable)
+    return value if gone else plain(value)
+
+
+def word(value: Any) -> str:
+    """Return the ``repr`` of a value in one line, an array of one known number as that number.
+
+    Args:
+        value: Anything.
+    """
+    if isinstance(value, jax.Array) and not isinstance(value, jax.core.Tracer) and value.is_deleted():
+        return "deleted array"  # JAX raises for its repr
+    return " ".join(repr(as_written(value)).split())  # an array has lines
 
 
 def _same(first: Any, second: Any) -> bool:

@@ -44,6 +44,25 @@ def test_numbers_in_single_precision_are_shown_as_they_were_given(value: Any) ->
     np.testing.assert_array_equal(np.asarray(again.dw_min, np.float32), np.asarray(value))
 
 
+@pytest.mark.parametrize("value", [jnp.float32(0.7), np.float32(0.7), np.array(0.7), jnp.array(0.7)])
+def test_an_array_of_one_number_is_shown_as_the_number(value: Any) -> None:
+    devices = tuple(jax.tree.map(lambda leaf: value, aj.SoftBoundsDevice(dw_min=0.7)) for _ in range(2))
+    texts = [repr(devices[0]), repr(aj.UnitCellRPUConfig(device=aj.VectorUnitCell(unit_cell_devices=devices)))]
+    texts += [repr(aj.analog_sgd({"layers/0": value, "default": 0}).learning_rate)]
+    for text in texts:
+        assert "0.7" in text and "rray" not in text and "float" not in text and "0.69" not in text
+
+
+def test_what_has_no_value_is_shown_as_it_is() -> None:
+    traced: list[str] = []
+    jax.jit(lambda value: traced.append(repr(aj.SoftBoundsDevice(dw_min=value))) or value)(0.7)
+    assert "Traced" in traced[0] or "Tracer" in traced[0]
+    gone = jnp.float32(0.7)
+    device = aj.SoftBoundsDevice(dw_min=gone)
+    gone.delete()
+    assert "deleted" in repr(device)
+
+
 def test_what_went_through_a_program_differs_in_nothing() -> None:
     config = aj.SingleRPUConfig(device=aj.SoftBoundsDevice(dw_min=0.1))
     assert aj.config.difference(config, jax.jit(lambda config: config)(config)) == []

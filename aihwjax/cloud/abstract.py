@@ -28,6 +28,8 @@ MOST_TILES = 4_096
 """Tiles of a model; each is a few arrays by itself."""
 MOST_LEVELS = 16
 """Sequences inside sequences."""
+_MOST_GATES = 4
+"""Of a recurrent cell."""
 
 
 def build(document: Mapping[str, Any], key: Any) -> nnx.Module:
@@ -120,12 +122,24 @@ def _tiles(layer: Mapping[str, Any], path: str) -> int:
         raise ArchiveError(f"{path}.config is not allowed: {error}", f"{path}.config") from None
     if not isinstance(tile, TileConfig):
         raise ArchiveError(f"{path}.config is a {type(tile).__name__}: give a TileConfig", f"{path}.config")
-    count = 1
-    for name, most in (("in_features", tile.mapping.max_input_size), ("out_features", tile.mapping.max_output_size)):
-        features = layer.get(name)
-        if isinstance(features, int) and most > 0:
-            count *= max(1, -(-features // most))
-    return count
+    matrices, rows, columns = _matrices(layer)
+    sizes = ((rows, tile.mapping.max_output_size), (columns, tile.mapping.max_input_size))
+    return matrices * math.prod(max(1, -(-size // most)) if most > 0 else 1 for size, most in sizes)
+
+
+def _matrices(layer: Mapping[str, Any]) -> tuple[int, int, int]:
+    """Return how many matrices a layer has, and rows and columns of the largest, as far as they are sizes at all."""
+
+    def size(name: str, otherwise: int = 1) -> int:
+        value = layer.get(name, otherwise)
+        return math.prod(n for n in (value if isinstance(value, list) else [value]) if isinstance(n, int) and n > 0)
+
+    rows, columns = size("out_features"), size("in_features")
+    if "hidden_features" in layer:  # each cell has two matrices, or one for both
+        hidden, ways = size("hidden_features"), 2 if layer.get("bidirectional") is True else 1
+        return 2 * ways * size("num_layers"), _MOST_GATES * hidden, columns + (ways + 1) * hidden
+    groups = size("feature_group_count")
+    return groups, -(-rows // groups), -(-columns // groups) * size("kernel_size")
 
 
 def _refused(document: Mapping[str, Any], key: Any, error: Exception) -> ArchiveError:

@@ -1,7 +1,7 @@
 """The archive of an experiment: a plain tar with its document and the numbers of its model.
 
 ``experiment.json`` is the :mod:`document <aihwjax.cloud.document>`; ``parameters/`` is the folder of
-an Orbax checkpoint, if the document has a digest of parameters.
+an Orbax checkpoint, if the document has a digest of parameters, and ``best/`` that of the best epoch, if it has one.
 """
 
 from __future__ import annotations
@@ -19,23 +19,30 @@ from flax import nnx
 from aihwjax.cloud import document as documents
 from aihwjax.cloud import parameters, tars
 from aihwjax.cloud.document import Described, Facts
+from aihwjax.cloud.results import best_entry
 from aihwjax.cloud.tars import Limits
 from aihwjax.errors import ArchiveError, CloudError
 from aihwjax.experiments.metrics import EpochMetrics
 from aihwjax.experiments.storing import arrays_of, with_arrays
 
-__all__ = ["Limits", "inspect", "pack", "read", "unpack", "write_result"]
+__all__ = ["Limits", "inspect", "pack", "read", "read_best", "unpack", "write_result"]
 
 _LIMITS = Limits()
 
 
-def pack(target: str | Path | IO[bytes], document: Mapping[str, Any], model: nnx.Module | None = None) -> None:
+def pack(
+    target: str | Path | IO[bytes],
+    document: Mapping[str, Any],
+    model: nnx.Module | None = None,
+    best: tuple[nnx.Module, EpochMetrics] | None = None,
+) -> None:
     """Write an archive.
 
     Args:
         target: A file by name, which appears once it is complete, or an open one.
         document: From :func:`aihwjax.cloud.document.to_document`.
         model: The model whose numbers go with it; ``None``: the initial weights are drawn from the key.
+        best: The model of the best epoch and the metrics of this epoch, if one was kept.
 
     Raises:
         CloudError: If it cannot be written.
@@ -45,7 +52,11 @@ def pack(target: str | Path | IO[bytes], document: Mapping[str, Any], model: nnx
         folder = Path(name)
         digest = None if model is None else parameters.write(folder / tars.PARAMETERS, arrays_of(model))
         entry = None if digest is None else {"digest": digest}
-        text = documents.dumps({**document, "parameters": entry})
+        whole = {**document, "parameters": entry}
+        if best is not None:
+            kept = parameters.write(folder / tars.BEST, arrays_of(best[0]))
+            whole["best"] = {"epoch": int(best[1]["epoch"]), "digest": kept}
+        text = documents.dumps(whole)
         (folder / tars.DOCUMENT).write_text(text, encoding="utf-8")
         if isinstance(target, str | Path):
             _write_file(Path(target), folder)
@@ -54,7 +65,11 @@ def pack(target: str | Path | IO[bytes], document: Mapping[str, Any], model: nnx
 
 
 def write_result(
-    path: str | Path | IO[bytes], document: Mapping[str, Any], model: nnx.Module, metrics: Sequence[EpochMetrics]
+    path: str | Path | IO[bytes],
+    document: Mapping[str, Any],
+    model: nnx.Module,
+    metrics: Sequence[EpochMetrics],
+    best: tuple[nnx.Module, EpochMetrics] | None = None,
 ) -> None:
     """Write the archive of a finished experiment.
 
@@ -63,12 +78,13 @@ def write_result(
         document: Of the experiment.
         model: The trained model.
         metrics: Of each epoch; what is not finite is written as null.
+        best: The model of the best epoch and the metrics of this epoch, if one was kept.
 
     Raises:
         CloudError: If it cannot be written.
     """
     entries = [{name: _number(value) for name, value in entry.items()} for entry in metrics]
-    pack(path, {**document, "metrics": entries}, model)
+    pack(path, {**document, "metrics": entries}, model, best)
 
 
 def unpack(path: str | Path, folder: str | Path, limits: Limits = _LIMITS) -> dict[str, Any]:
@@ -102,6 +118,27 @@ def read(path: str | Path, limits: Limits = _LIMITS) -> Described:
         return described
     model = with_arrays(described.experiment.model, arrays, "the archive")
     return described._replace(experiment=described.experiment.replace(model=model))
+
+
+def read_best(path: str | Path, limits: Limits = _LIMITS) -> tuple[nnx.Module, EpochMetrics] | None:
+    """Return the model of the best epoch of a result and the metrics of this epoch, ``None`` if none was kept.
+
+    Args:
+        path: The archive.
+        limits: What it may have.
+
+    Raises:
+        ArchiveError: If it is damaged or its document or numbers are not allowed.
+    """
+    with tempfile.TemporaryDirectory(prefix="aihwjax-") as name:
+        document = unpack(path, name, limits)
+        facts = documents.facts(document)
+        entry = document.get("best")
+        if entry is None:
+            return None
+        arrays = parameters.read(Path(name) / tars.BEST, facts.arrays, entry["digest"])
+    model = documents.built(document, facts).experiment.model
+    return with_arrays(model, arrays, "the archive"), best_entry(document)
 
 
 def inspect(

@@ -13,6 +13,7 @@ from typing import Any
 from aihwjax.errors import AihwjaxError, ArchiveError
 
 _SHOWN_LAYERS = 200
+_SHOWN_LETTERS = 40
 
 
 def check(path: str, max_parameters: int) -> dict[str, Any]:
@@ -58,13 +59,19 @@ def layers(model: Mapping[str, Any]) -> list[str]:
 
 
 def _text(layer: Mapping[str, Any]) -> str:
-    plain = {name: value for name, value in layer.items() if isinstance(value, bool | int | float) and name != "class"}
+    plain = {name: value for name, value in layer.items() if name != "class" and _is_short(value)}
     sizes = [str(plain.pop(name)) for name in ("in_features", "out_features") if name in plain]
     words = [*sizes, *(f"{name}={value}" for name, value in plain.items())]
     device = layer.get("config", {}).get("device", {}) if isinstance(layer.get("config"), Mapping) else {}
     if isinstance(device, Mapping) and isinstance(device.get("class"), str):
         words.append(device["class"])
     return f"{layer['class']}({', '.join(words)})"
+
+
+def _is_short(value: Any) -> bool:
+    """Whether a value is a number, a word or sizes; other layers and configurations are none."""
+    plain = isinstance(value, bool | int | float | str) or (isinstance(value, list) and "{" not in repr(value))
+    return plain and len(repr(value)) <= _SHOWN_LETTERS
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

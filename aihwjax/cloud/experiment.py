@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import math
 import tempfile
@@ -15,6 +16,8 @@ from aihwjax.errors import ExperimentStatusError, InvalidResponseFieldError, Res
 from aihwjax.scores import STANDARD, own_names, scores
 
 if TYPE_CHECKING:
+    from flax import nnx
+
     from aihwjax.experiments.metrics import EpochMetrics
     from aihwjax.experiments.training import BasicTraining
 
@@ -120,11 +123,24 @@ class CloudExperiment:
         """
         from aihwjax.cloud import archive
 
-        self._require_completed()
-        with tempfile.TemporaryDirectory(prefix="aihwjax-") as folder:
-            path = Path(folder) / "result.tar"
-            self.download(path)
+        with self._result() as path:
             return archive.read(path).experiment
+
+    def get_best(self) -> tuple[nnx.Module, EpochMetrics]:
+        """Return the model of the best epoch, and the metrics of this epoch.
+
+        Raises:
+            ExperimentStatusError: If it is not completed, or kept no best epoch.
+            ArchiveError: If what the composer sends is damaged.
+            CloudError: If the composer does not send it.
+        """
+        from aihwjax.cloud import archive
+
+        with self._result() as path:
+            found = archive.read_best(path)
+        if found is None:
+            raise ExperimentStatusError(f"experiment {self.id} kept no best epoch: submit it with keep_best")
+        return found
 
     def download(self, path: str | Path, kind: str = "output") -> None:
         """Write the archive of the experiment into a file.
@@ -176,6 +192,15 @@ class CloudExperiment:
         return self._last()
 
     # ------------------------------------------------------------------ inside
+    @contextlib.contextmanager
+    def _result(self) -> Iterator[Path]:
+        """Give the archive of the result, for a moment."""
+        self._require_completed()
+        with tempfile.TemporaryDirectory(prefix="aihwjax-") as folder:
+            path = Path(folder) / "result.tar"
+            self.download(path)
+            yield path
+
     def _changes(self, end: float) -> Iterator[None]:
         """Yield after each look at the experiment, the last time when it has ended."""
         pause, seen, heard = _SHORTEST_PAUSE, None, time.monotonic()

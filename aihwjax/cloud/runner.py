@@ -16,6 +16,7 @@ from aihwjax.cloud.settings import resolve
 from aihwjax.errors import ApiResponseError, CloudError, ConfigError, InvalidResponseFieldError, ResponseError
 
 if TYPE_CHECKING:
+    from aihwjax.experiments.best import Extreme
     from aihwjax.experiments.training import BasicTraining
     from aihwjax.typing import Key
 
@@ -62,6 +63,8 @@ class CloudRunner:
         key: Key | int = 0,
         max_elements_train: int = 0,
         device: str = "cpu",
+        keep_best: str | None = None,
+        best: Extreme | None = None,
     ) -> CloudExperiment:
         """Submit a training experiment and return at once.
 
@@ -74,9 +77,13 @@ class CloudRunner:
             key: Seed or JAX key.
             max_elements_train: If above 0, only so many first examples of both splits.
             device: Kind of device to ask for, ``"cpu"`` or ``"gpu"``; a composer without one uses what it has.
+            keep_best: Name of a metric: the model of the epoch that is the best by it is kept, too, for
+                :meth:`CloudExperiment.get_best`.
+            best: Whether the ``"smallest"`` or the ``"largest"`` value is the best; ``None``: as the name says.
 
         Raises:
-            ConfigError: If the loss, learning rate or optimizer is a function, or an argument is not allowed.
+            ConfigError: If the loss, a learning rate, the optimizer or a metric is a function, or an argument is not
+                allowed.
             DataError: If the data set has no name of its own.
             ModuleError: If a layer is not one of the library's.
             CredentialsError: If the token is not accepted.
@@ -86,7 +93,7 @@ class CloudRunner:
 
         if device not in _DEVICES:
             raise ConfigError(f"device={device!r} is not allowed: give 'cpu' or 'gpu'")
-        sent = document.to_document(experiment, key, max_elements_train)
+        sent = document.to_document(experiment, key, max_elements_train, keep_best, best)
         if name is None:
             name = f"{sent['experiment']['dataset']}, {sent['experiment']['epochs']} epochs"
         if not isinstance(name, str) or not name.strip() or len(name) > _LONGEST_NAME:
@@ -180,6 +187,8 @@ def run_cloud(
     max_elements_train: int = 0,
     api_url: str | None = None,
     api_token: str | None = None,
+    keep_best: str | None = None,
+    best: Extreme | None = None,
 ) -> CloudExperiment:
     """Submit a training experiment to a composer and return at once; see :meth:`CloudRunner.run`.
 
@@ -190,11 +199,14 @@ def run_cloud(
         max_elements_train: If above 0, only so many first examples of both splits.
         api_url: Address of the composer; by default as :class:`CloudRunner`.
         api_token: Token of the user; by default as :class:`CloudRunner`.
+        keep_best: Name of a metric, by which the model of the best epoch is kept.
+        best: Whether the ``"smallest"`` or the ``"largest"`` value is the best; ``None``: as the name says.
 
     Raises:
         AihwjaxError: As :meth:`CloudRunner.run`.
     """
-    return CloudRunner(api_url, api_token).run(experiment, name, key, max_elements_train)
+    runner = CloudRunner(api_url, api_token)
+    return runner.run(experiment, name, key, max_elements_train, keep_best=keep_best, best=best)
 
 
 def list_experiments(

@@ -5,8 +5,12 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+import jax
 import numpy as np
+from flax import nnx
 
+from aihwjax import showing
+from aihwjax.devices import counts
 from aihwjax.errors import ConfigError, DataError
 from aihwjax.experiments import data
 from aihwjax.experiments.losses import known_losses, loss_name
@@ -40,14 +44,31 @@ def check_sendable(experiment: BasicTraining) -> None:
         experiment: The experiment.
 
     Raises:
-        ConfigError: If it has class weights, or an epoch is not validated.
+        ConfigError: If it has an optimizer, metrics of the user's own, or an epoch that is not validated.
     """
-    if experiment.class_weights is not None:
+    if experiment.optimizer is not None:
+        raise ConfigError("optimizer is not allowed in the cloud: give None, or train locally with aihwjax.fit")
+    if experiment.metrics:
+        names = ", ".join(map(repr, experiment.metrics))
         raise ConfigError(
-            "class_weights are not allowed in the cloud: leave them out, or train locally with aihwjax.fit"
+            f"metrics ({names}) are functions of your own, which cannot travel to the cloud: leave them out, "
+            "experiment.replace(metrics={}), and apply them to the trained model of get_experiment(), "
+            "or train locally with aihwjax.fit"
         )
     if experiment.validate_every != 1:
         raise ConfigError(f"validate_every={experiment.validate_every} is not allowed in the cloud: give 1")
+
+
+def metric_names(model: nnx.Module, output: jax.ShapeDtypeStruct) -> set[str]:
+    """Return the names of the metrics of a run on a data set of the catalogue, which has labels and validation.
+
+    Args:
+        model: The model; its numbers may be abstract.
+        output: Shape of its outputs.
+    """
+    names = {"train_loss", "valid_loss", "time_epoch"}
+    names |= {"accuracy"} if len(output.shape) == 2 else set()
+    return names | ({"pulses"} if counts.counters(nnx.state(model)) else set())
 
 
 def loss_entry(loss: Any) -> str:
@@ -68,19 +89,35 @@ def loss_entry(loss: Any) -> str:
     raise ConfigError(f"loss_function={name} is not allowed in the cloud: give one of {names}")
 
 
-def learning_rate(value: Any) -> float:
-    """Return a learning rate as a number.
+def learning_rate(value: Any) -> float | dict[str, float]:
+    """Return a learning rate as a number, rates by layer as numbers by path.
 
     Args:
         value: Of an experiment.
 
     Raises:
-        ConfigError: If it is a schedule, or by layer.
+        ConfigError: If it is a schedule, or has one.
     """
     if callable(value):
         raise ConfigError("learning_rate is a schedule, which is not allowed in the cloud: give a number")
-    if isinstance(value, LayerRates):
-        raise ConfigError("learning_rate is by layer, which is not allowed in the cloud: give a number")
-    number = float(np.asarray(value).reshape(()))
+    if not isinstance(value, LayerRates):
+        return _number(value)
+    if value.schedules:
+        path = next(iter(value.schedules))
+        raise ConfigError(f"learning_rate of {path!r} is a schedule, which is not allowed in the cloud: give a number")
+    return {path: _number(rate) for path, rate in value.values(0).items()}
+
+
+def weights_entry(weights: Any) -> list[float]:
+    """Return class weights as numbers, which are the same again in single precision.
+
+    Args:
+        weights: Of an experiment, ``(classes,)``.
+    """
+    return [float(weight) for weight in showing.plain(np.asarray(weights, np.float32))]
+
+
+def _number(value: Any) -> float:
+    number = float(showing.plain(np.asarray(value).reshape(())))
     assert math.isfinite(number)  # the experiment checked it
     return number

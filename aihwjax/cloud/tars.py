@@ -16,6 +16,7 @@ from aihwjax.errors import ArchiveError
 
 DOCUMENT = "experiment.json"
 PARAMETERS = "parameters"
+BEST = "best"
 _COMPONENT = re.compile(r"[A-Za-z0-9._-]{1,100}")
 _MOST_LEVELS = 12
 _PIECE = 1 << 20
@@ -112,8 +113,8 @@ def _check(member: tarfile.TarInfo, size: int) -> None:
     parts = member.name.split("/")
     if not all(_COMPONENT.fullmatch(part) and part not in (".", "..") for part in parts) or len(parts) > _MOST_LEVELS:
         raise ArchiveError(f"member {name} is not allowed: give plain relative names")
-    if parts[0] != PARAMETERS and member.name != DOCUMENT:
-        raise ArchiveError(f"member {name} is not allowed: give {DOCUMENT} and {PARAMETERS}/...")
+    if parts[0] not in (PARAMETERS, BEST) and member.name != DOCUMENT:
+        raise ArchiveError(f"member {name} is not allowed: give {DOCUMENT}, {PARAMETERS}/... and {BEST}/...")
     if member.size < 0 or member.offset_data + member.size > size or (member.isdir() and member.size):
         raise ArchiveError(f"the archive is cut off in member {name}")
 

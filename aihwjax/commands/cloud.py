@@ -8,6 +8,7 @@ from __future__ import annotations
 import json as json_module
 import math
 import sys
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,6 +48,8 @@ def submit(
     set_: Annotated[tuple[str, ...], Parameter(name="--set", negative=())] = (),
     key: int | None = None,
     device: Literal["cpu", "gpu"] = "cpu",
+    keep_best: str | None = None,
+    best: Literal["smallest", "largest"] | None = None,
     wait: Annotated[bool, _PLAIN] = False,
     options: Options = Options(),
 ) -> int:
@@ -58,15 +61,24 @@ def submit(
         set_: Change a value, such as device.dw_min=0.002 or learning_rate=0.1; may be repeated.
         key: Seed of initial weights, shuffling and noise.
         device: Kind of device to ask for.
+        keep_best: Keep the model of the best epoch by this metric, such as valid_loss, too; fetch gets both.
+        best: Whether the smallest or the largest value is the best; by default as the metric's name says.
         wait: Wait until it has ended and print its metrics.
         options: Address and form of the output.
     """
     runner = _runner(options)  # what fails without a token fails at once
     from aihwjax.experiments import files
 
-    described = files.build(files.assign(files.read(config), set_), key)
+    chosen = files.assigned("experiment", {"keep_best": keep_best, "best": best})
+    described = files.build(files.assign(files.read(config), [*set_, *chosen]), key)
     sent = runner.run(
-        described.experiment, name or config.stem, described.key, described.max_elements_train, device=device
+        described.experiment,
+        name or config.stem,
+        described.key,
+        described.max_elements_train,
+        device=device,
+        keep_best=described.keep_best,
+        best=described.best,
     )
     if options.json:
         if wait:
@@ -130,26 +142,33 @@ def fetch(
     output: Annotated[Path, Parameter(alias="-o")],
     options: Options = Options(),
 ) -> int:
-    """Save the trained model and the metrics of a completed experiment.
+    """Save the trained model, that of the best epoch if it was kept, and the metrics of a completed experiment.
 
     Args:
         id_: Its id, or the start of it.
-        output: Folder for the model and metrics.jsonl; made if it does not exist.
+        output: Folder for model, best and metrics.jsonl; made if it does not exist.
         options: Address and form of the output.
     """
     found = _found(id_, options)
     if _ended_badly(found):
         return 1
     metrics = found.get_result()
-    experiment = found.get_experiment()
+    from aihwjax.cloud import archive
     from aihwjax.experiments import save
     from aihwjax.experiments.metrics import write_text
     from aihwjax.experiments.storage import writable
 
+    with tempfile.TemporaryDirectory(prefix="aihwjax-") as folder:
+        result = Path(folder) / "result.tar"
+        found.download(result)
+        model, kept = archive.read(result).experiment.model, archive.read_best(result)
     writable(output)
-    save(output / "model", experiment.model)
+    save(output / "model", model)
     write_text(output / "metrics.jsonl", "".join(json_module.dumps(entry) + "\n" for entry in metrics))
     paths = {"model": str(output / "model"), "metrics": str(output / "metrics.jsonl")}
+    if kept is not None:
+        save(output / "best", kept[0])
+        paths["best"] = str(output / "best")
     print(json_module.dumps({"id": found.id, **paths}) if options.json else "\n".join(paths.values()))
     return 0
 

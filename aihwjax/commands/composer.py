@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json as json_module
 import logging
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -117,6 +119,8 @@ def worker(*, place: Place = Place(), work: Work = Work()) -> None:
         place: Where the composer keeps its things.
         work: How jobs are run.
     """
+    if place.database is None:
+        _holding(place)  # else a worker for a folder that was mistyped would wait for ever
     settings = _settings(place, work)
     from aihwjax.server.workers.worker import run
 
@@ -169,7 +173,7 @@ def list_(*, place: Place = Place(), json: Annotated[bool, _PLAIN] = False) -> N
         place: Where the composer keeps its things.
         json: Print JSON.
     """
-    composer = _composer(_existing(place))
+    composer = _composer(_holding(place))
     found = composer.list_tokens()
     composer.close()
     rows = [
@@ -207,7 +211,7 @@ def revoke(start: str, /, *, place: Place = Place()) -> None:
         start: The token as it is listed.
         place: Where the composer keeps its things.
     """
-    composer = _composer(_existing(place))
+    composer = _composer(_holding(place))
     try:
         print(f"revoked {composer.revoke_token(start)}")
     finally:
@@ -237,7 +241,7 @@ def _settings(place: Place, work: Work | None = None, **more: object) -> ServerS
 
 
 def _existing(place: Place) -> ServerSettings:
-    """Return the settings of a composer that has started before: a folder that was mistyped is not made."""
+    """Return the settings of a composer in a folder that is there: one that was mistyped is not made."""
     settings = _settings(place)
     if place.database is None and not settings.data_dir.is_dir():
         from aihwjax.errors import ConfigError
@@ -249,16 +253,36 @@ def _existing(place: Place) -> ServerSettings:
     return settings
 
 
-def _composer(settings: ServerSettings) -> Composer:
-    from aihwjax.errors import MissingExtraError
+def _holding(place: Place) -> ServerSettings:
+    """Return the settings of a composer that has started before: who only looks makes no new one."""
+    settings = _existing(place)
+    with _extra():
+        from aihwjax.server.storage.store import is_there
+    if not is_there(settings):
+        from aihwjax.errors import ConfigError
 
-    try:
+        where = "--database" if place.database else f"--data-dir={str(settings.data_dir)!r}"
+        raise ConfigError(f"{where} has no composer: give that of one, which `aihwjax composer serve` makes")
+    return settings
+
+
+def _composer(settings: ServerSettings) -> Composer:
+    with _extra():
         from aihwjax.server.core.service import Composer
+    return Composer(settings)
+
+
+@contextlib.contextmanager
+def _extra() -> Iterator[None]:
+    """Name the extra where a package of it is missing."""
+    try:
+        yield
     except ModuleNotFoundError as error:
         if str(error.name).startswith("aihwjax"):
             raise
+        from aihwjax.errors import MissingExtraError
+
         raise MissingExtraError(f"the composer needs {error.name!r}: pip install 'aihwjax[composer]'") from None
-    return Composer(settings)
 
 
 def _composer_has_tokens(settings: ServerSettings) -> bool:

@@ -215,7 +215,7 @@ def configclass(cls: _T) -> _T:
 
 
 def _refuse_change(self: Any, name: str, value: Any = None) -> None:
-    shown = " ".join(repr(value).split())[:40]
+    shown = showing.word(value)[:40]
     raise dataclasses.FrozenInstanceError(
         f"{type(self).__name__}.{name}: a configuration does not change; make another one with "
         f"config.replace({{'{name}': {shown}}}), which takes paths such as 'device.dw_min', too"
@@ -294,7 +294,7 @@ def _clean_number(where: str, value: Any, info: _NumberInfo) -> Any:
         value = np.asarray(value)
     allowed = "a number" if isinstance(value, bool | str) or value is None else info.problem(value)
     if allowed is not None:
-        raise ConfigError(f"{where}={' '.join(repr(value).split())} is not allowed: give {allowed}")
+        raise ConfigError(f"{where}={showing.word(value)} is not allowed: give {allowed}")
     if isinstance(value, np.generic) or _is_plain(value):
         return int(value) if info.integer else float(showing.plain(value))
     return value

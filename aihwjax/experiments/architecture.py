@@ -13,12 +13,13 @@ import numpy as np
 from flax import nnx
 
 from aihwjax import config as configs
-from aihwjax.errors import ConfigError, ModuleError, nearest
+from aihwjax.errors import AihwjaxError, ConfigError, ModuleError, nearest
+from aihwjax.nn.recurrent import RecurrentCell
 
 Document: TypeAlias = dict[str, Any]
 """JSON values; ``"class"`` names the layer or configuration."""
 
-_DIGITAL = (nnx.Linear, nnx.Conv, nnx.BatchNorm, nnx.Dropout)
+_DIGITAL = (nnx.Linear, nnx.Conv, nnx.ConvTranspose, nnx.BatchNorm, nnx.Dropout)
 _HIDDEN = ("self", "rngs", "key")
 # Flax builds layers without inputs, outputs or kernel, and fails, if at all, when they are called
 _SIZES = ("in_features", "out_features", "num_features", "kernel_size")
@@ -88,7 +89,7 @@ def from_document(document: Mapping[str, Any], rngs: nnx.Rngs, path: str = "mode
         if parameters[argument].kind is inspect.Parameter.VAR_POSITIONAL:
             if not isinstance(value, list):
                 raise ConfigError(f"{where}={value!r} is not allowed: give a list of layers")
-            positional = [from_document(entry, rngs, f"{path}[{i}]") for i, entry in enumerate(value)]
+            positional = [_member(entry, rngs, f"{path}[{i}]") for i, entry in enumerate(value)]
         else:
             if layer in _DIGITAL and argument in _SIZES:
                 _check_sizes(value, where)
@@ -100,8 +101,22 @@ def from_document(document: Mapping[str, Any], rngs: nnx.Rngs, path: str = "mode
         arguments["rngs"] = rngs
     try:
         return layer(*positional, **arguments)
-    except TypeError as error:
-        raise ConfigError(f"{path} ({name}) cannot be built: {error}") from error
+    except AihwjaxError as error:
+        raise ConfigError(f"{path} ({name}): {error}") from error
+    except Exception as error:  # layers of other libraries are given anything at all
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise ConfigError(f"{path} ({name}) cannot be built: {reason}") from error
+
+
+def _member(document: Any, rngs: nnx.Rngs, path: str) -> nnx.Module:
+    """Build a layer that is called with the output of the one before it."""
+    layer = from_document(document, rngs, path)
+    name = type(layer).__name__
+    if isinstance(layer, RecurrentCell):
+        raise ConfigError(
+            f"{path}.class={name!r} is a cell, one step of a sequence: give 'AnalogRNN' with cell={name!r}"
+        )
+    return layer
 
 
 def takes(layer: type, name: str) -> bool:
@@ -180,6 +195,8 @@ def _built(value: Any, path: str, parameter: inspect.Parameter) -> Any:
     wanted = type(parameter.default)
     if wanted in (int, str) and _are_sizes(value):
         return _tuples(value)  # one for each axis, where the default is one for all
+    if parameter.name == "padding" and isinstance(value, int) and not isinstance(value, bool):
+        return value  # as many lines on all sides; the default is a word
     wrong = wanted in (bool, str) and not isinstance(value, wanted)
     wrong |= wanted in (int, float) and (isinstance(value, bool) or not isinstance(value, int | float))
     if wrong:

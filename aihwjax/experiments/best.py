@@ -17,7 +17,7 @@ from aihwjax.experiments.arrays import to_arrays
 from aihwjax.experiments.checkpoint import refuse_other
 from aihwjax.experiments.fingerprint import Fingerprint
 from aihwjax.experiments.metrics import EpochMetrics
-from aihwjax.experiments.storage import Storage
+from aihwjax.experiments.storage import Storage, holds_records
 from aihwjax.experiments.storing import built, with_arrays
 from aihwjax.nn.variables import ModelState
 
@@ -79,6 +79,24 @@ def goal(keep_best: str, best: Extreme | None, available: Collection[str]) -> Go
     if best not in ("smallest", "largest"):
         raise ConfigError(f"best={best!r} is not allowed: give 'smallest' or 'largest'")
     return Goal(keep_best, best)
+
+
+def wanted_goal(keep_best: str | None, best: Extreme | None, available: Collection[str]) -> Goal | None:
+    """Return what makes an epoch the best, ``None`` if none is to be kept.
+
+    Args:
+        keep_best: Name of a metric, or ``None``.
+        best: As for :func:`goal`.
+        available: Names of the metrics of the run.
+
+    Raises:
+        ConfigError: As :func:`goal`, or if ``best`` is given alone.
+    """
+    if keep_best is not None:
+        return goal(keep_best, best, available)
+    if best is not None:
+        raise ConfigError(f"best={best!r} is not allowed alone: give keep_best, the name of a metric")
+    return None
 
 
 class BestEpoch:
@@ -160,6 +178,15 @@ class BestEpoch:
             "model": self._model,
         }
         self._storage.write(len(metrics), document, to_arrays(state))
+
+
+def has_best(checkpoint_dir: str | Path) -> bool:
+    """Whether a best epoch was kept; of a run whose metric was never a number there is none.
+
+    Args:
+        checkpoint_dir: Folder of the run's checkpoints.
+    """
+    return holds_records(Path(checkpoint_dir) / FOLDER)
 
 
 def load_best(checkpoint_dir: str | Path, model: nnx.Module | None = None) -> tuple[nnx.Module, EpochMetrics]:

@@ -13,14 +13,17 @@ SETTINGS: dict[str, type] = {
     "loss_function": str,
     "epochs": int,
     "learning_rate": float,
+    "class_weights": list,
     "validate_every": int,
     "accumulate": int,
     "key": int,
     "max_elements_train": int,
+    "keep_best": str,
+    "best": str,
 }
 """Entries of the section ``experiment``, and what they are."""
 
-_KINDS = {str: "text", int: "a whole number", float: "a number"}
+_KINDS = {str: "text", int: "a whole number", float: "a number", list: "a list of numbers"}
 
 
 def check_settings(entries: Mapping[str, Any]) -> dict[str, Any]:
@@ -34,11 +37,21 @@ def check_settings(entries: Mapping[str, Any]) -> dict[str, Any]:
     """
     check_names(entries, SETTINGS, "experiment")
     for name, value in entries.items():
-        kind = SETTINGS[name]
-        fits = isinstance(value, int | float if kind is float else kind) and not isinstance(value, bool)
-        if not fits:
-            raise ConfigError(f"experiment.{name}={value!r} is not allowed: give {_KINDS[kind]}")
+        where = f"experiment.{name}"
+        if name == "learning_rate" and isinstance(value, Mapping):  # rates by path of a layer
+            for path, rate in value.items():
+                _check_kind(f"{where}.{path}", rate, float)
+            continue
+        _check_kind(where, value, SETTINGS[name])
+        for i, entry in enumerate(value if SETTINGS[name] is list else ()):
+            _check_kind(f"{where}[{i}]", entry, float)
     return dict(entries)
+
+
+def _check_kind(where: str, value: Any, kind: type) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float if kind is float else kind):
+        text = " ".join(repr(value).split())[:60]
+        raise ConfigError(f"{where}={text} is not allowed: give {_KINDS[kind]}")
 
 
 def check_names(entries: Mapping[str, Any], known: Iterable[str], where: str) -> None:

@@ -36,6 +36,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -45,6 +46,7 @@ from flax import nnx
 from aihwjax import config as configs
 from aihwjax.errors import ConfigError, nearest
 from aihwjax.experiments.architecture import from_document, registry, takes
+from aihwjax.experiments.best import Extreme
 from aihwjax.experiments.entries import SETTINGS, check_names, check_settings, table
 from aihwjax.experiments.training import BasicTraining
 from aihwjax.random import as_key
@@ -65,6 +67,10 @@ class ExperimentFile(NamedTuple):
     """If above 0, only so many examples of each split."""
     resolved: dict[str, Any]
     """The document with every field of the tile filled in; reading it gives the same experiment."""
+    keep_best: str | None = None
+    """Name of the metric by which the model of the best epoch is kept."""
+    best: Extreme | None = None
+    """Which of its values is the best; ``None``: as the name says."""
 
 
 def read(path: str | Path) -> dict[str, Any]:
@@ -109,6 +115,17 @@ def assign(document: Mapping[str, Any], assignments: Iterable[str]) -> dict[str,
     return result
 
 
+def assigned(section: str, values: Mapping[str, Any]) -> list[str]:
+    """Return assignments of values that were given as options, for :func:`assign`.
+
+    Args:
+        section: Where they belong.
+        values: By name; ``None``: not given.
+    """
+    given = {name: value for name, value in values.items() if value is not None}
+    return [f"{section}.{name}={json.dumps(value, ensure_ascii=False)}" for name, value in given.items()]
+
+
 def build(document: Mapping[str, Any], key: int | None = None) -> ExperimentFile:
     """Build the experiment that a document describes.
 
@@ -127,6 +144,7 @@ def build(document: Mapping[str, Any], key: int | None = None) -> ExperimentFile
     settings.pop("key", None)
     as_key(seed)  # refuses what is too large for a seed
     limit = settings.pop("max_elements_train", 0)
+    kept: dict[str, Any] = {name: settings.pop(name) for name in ("keep_best", "best") if name in settings}
     if "dataset" not in settings:
         raise ConfigError("experiment.dataset is missing: give the name of a data set, such as 'mnist10k'")
     tile = _tile(table(document, "tile"))
@@ -137,13 +155,13 @@ def build(document: Mapping[str, Any], key: int | None = None) -> ExperimentFile
         raise ConfigError("model.layers is missing: give a list of layers")
     network = {"class": "AnalogSequential", "layers": [_layer(entry, tile, i) for i, entry in enumerate(layers)]}
     experiment = BasicTraining(model=from_document(network, nnx.Rngs(seed)), **settings)
-    chosen = {"key": seed, "max_elements_train": limit, **settings}
+    chosen = {"key": seed, "max_elements_train": limit, **kept, **settings}
     resolved = {
         "experiment": {name: chosen.get(name, getattr(experiment, name, None)) for name in SETTINGS},
         "tile": tile,
         "model": {"layers": _copied(layers)},
     }
-    return ExperimentFile(experiment, seed, limit, _without_none(resolved))
+    return ExperimentFile(experiment, seed, limit, _without_none(resolved), kept.get("keep_best"), kept.get("best"))
 
 
 def build_tile(document: Mapping[str, Any]) -> TileConfig:

@@ -19,7 +19,7 @@ from aihwjax.errors import ConfigError, DataError
 from aihwjax.experiments import loop
 from aihwjax.experiments.arrays import own_buffers
 from aihwjax.experiments.batches import on_device
-from aihwjax.experiments.best import BestEpoch, Extreme, Goal, goal
+from aihwjax.experiments.best import BestEpoch, Extreme, Goal, wanted_goal
 from aihwjax.experiments.checkpoint import Checkpoints, Progress
 from aihwjax.experiments.data import Dataset, Splits, fingerprint, from_arrays
 from aihwjax.experiments.data.dataset import StreamedSplits, WeightedSplits
@@ -256,17 +256,15 @@ def _goal(
     task: Task | None,
 ) -> Goal | None:
     """Return what makes an epoch the best, if that is asked for."""
-    if keep_best is None:
-        if best is not None:
-            raise ConfigError(f"best={best!r} is not allowed alone: give keep_best, the name of a metric")
+    if keep_best is None and best is None:
         return None
-    if checkpoint_dir is None:
+    if keep_best is not None and checkpoint_dir is None:
         raise ConfigError(f"keep_best={keep_best!r} is not allowed without a folder to keep it in: give checkpoint_dir")
     available = {"train_loss", "time_epoch"}
     if len(splits.valid_y) and experiment.validate_every:
         available |= {"valid_loss", *experiment.metrics, *(("accuracy",) if task is not None else ())}
     available |= {"pulses"} if counts.counters(nnx.state(experiment.model)) else set()
-    return goal(keep_best, best, available)
+    return wanted_goal(keep_best, best, available)
 
 
 def _dataset(experiment: BasicTraining) -> Dataset:

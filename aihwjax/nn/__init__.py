@@ -22,7 +22,7 @@ from aihwjax.nn.conv_transpose import AnalogConvTranspose
 from aihwjax.nn.conversion import Conversion, convert_to_analog, convert_to_digital, plan_conversion
 from aihwjax.nn.einsum import AnalogEinsum
 from aihwjax.nn.gradients import Gradients, value_and_grad
-from aihwjax.nn.images import AvgPool, ChannelsLast, MaxPool
+from aihwjax.nn.images import AvgPool, ChannelsFirst, ChannelsLast, MaxPool, Reshape
 from aihwjax.nn.layer import AnalogLayer
 from aihwjax.nn.linear import AnalogLinear
 from aihwjax.nn.linear_general import AnalogLinearGeneral
@@ -60,6 +60,7 @@ __all__ = [
     "AnalogTile",
     "AnalogVanillaRNNCell",
     "AvgPool",
+    "ChannelsFirst",
     "ChannelsLast",
     "Conversion",
     "FixedInputRange",
@@ -75,6 +76,7 @@ __all__ = [
     "MaxPool",
     "Patches",
     "ReLU",
+    "Reshape",
     "Sigmoid",
     "Softmax",
     "Tanh",

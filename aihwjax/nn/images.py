@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Shaped
@@ -30,6 +32,53 @@ class ChannelsLast(Readable):
     def describe(self) -> str:
         """Return the text."""
         return "ChannelsLast()"
+
+
+class ChannelsFirst(Readable):
+    """Move the channels from the end to behind the batch: ``(n, ..., channels)`` to ``(n, channels, ...)``.
+
+    Before :class:`Flatten`, features are in the order channel, then place, as in libraries with the channels first.
+    """
+
+    def __init__(self) -> None:
+        pass
+
+    def __call__(self, x: Shaped[Array, "n *space channels"]) -> Shaped[Array, "n channels *space"]:
+        """Apply it."""
+        if jnp.ndim(x) < 2:
+            raise ShapeError(f"ChannelsFirst: x has shape {jnp.shape(x)}: give (n, ..., channels)")
+        return jnp.moveaxis(as_numbers("ChannelsFirst: x", x), -1, 1)
+
+    def describe(self) -> str:
+        """Return the text."""
+        return "ChannelsFirst()"
+
+
+class Reshape(Readable):
+    """Give each example another shape: ``(n, ...)`` to ``(n, *shape)``, in the order of its numbers.
+
+    An image of one channel becomes a sequence of its lines by ``Reshape((28, 28))``.
+
+    Args:
+        shape: Size of each axis but the first.
+
+    Raises:
+        ConfigError: If a size is not allowed.
+    """
+
+    def __init__(self, shape: Sizes) -> None:
+        self.shape = positive("shape", shape)
+
+    def __call__(self, x: Shaped[Array, "n ..."]) -> Shaped[Array, " n *shape"]:
+        """Apply it."""
+        given = jnp.shape(x)
+        if not given or math.prod(given[1:]) != math.prod(self.shape):
+            raise ShapeError(f"Reshape: x has shape {given}: give (n, ...) with {math.prod(self.shape)} numbers each")
+        return jnp.reshape(as_numbers("Reshape: x", x), (given[0], *self.shape))
+
+    def describe(self) -> str:
+        """Return the text."""
+        return f"Reshape({self.shape})"
 
 
 class _Pool(Readable):

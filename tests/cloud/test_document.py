@@ -6,6 +6,7 @@ import copy
 import itertools
 import json
 import math
+import re
 import subprocess
 import sys
 
@@ -43,6 +44,33 @@ def test_batches_of_an_update_travel_where_there_are_several():
     described = document.from_document(document.to_document(networks.experiment(accumulate=3)))
     assert described.experiment.accumulate == 3
     assert "accumulate" not in DOCUMENT["experiment"]
+
+
+def test_rates_by_layer_class_weights_and_the_best_epoch_travel():
+    rates, weights = {"layers/1": 0.0, "layers/3/bias": jax.numpy.float32(0.3), "default": 0.1}, [0.7] + [1.0] * 9
+    given = networks.experiment(learning_rate=rates, class_weights=weights)
+    sent = document.to_document(given, keep_best="accuracy", best="smallest")
+    assert sent["experiment"]["learning_rate"] == {"default": 0.1, "layers/1": 0.0, "layers/3/bias": 0.3}
+    assert sent["experiment"]["class_weights"] == weights
+    described = document.from_document(document.loads(document.dumps(sent)))
+    assert repr(described.experiment.learning_rate) == repr(given.learning_rate)
+    assert np.array_equal(described.experiment.class_weights, given.class_weights)
+    assert (described.keep_best, described.best) == ("accuracy", "smallest")
+    assert not {"class_weights", "keep_best", "best"} & DOCUMENT["experiment"].keys()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ({"keep_best": "f1"}, "keep_best='f1' is no metric of this run: give one of accuracy, time_epoch, train_loss"),
+        ({"keep_best": "pulses"}, "keep_best='pulses' is no metric of this run"),
+        ({"keep_best": "accuracy", "best": "high"}, "best='high' is not allowed"),
+        ({"best": "largest"}, "best='largest' is not allowed alone"),
+    ],
+)
+def test_a_best_epoch_that_cannot_be_found_is_said_before_it_leaves(arguments, text):
+    with pytest.raises(aj.ConfigError, match=re.escape(text)):
+        document.to_document(networks.experiment(), **arguments)
 
 
 @pytest.mark.parametrize("key", [0, -5, 2**40, np.int64(7)])
@@ -96,11 +124,16 @@ CANNOT_TRAVEL = [
     ({"dataset": (np.zeros((4, 3)), np.zeros(4, int), np.zeros((4, 3)), np.zeros(4, int))}, "dataset='arrays'"),
     ({"dataset": aj.MNIST10K.with_normalization((0.5,), (0.5,))}, "dataset='mnist10k' was changed"),
     ({"learning_rate": optax.constant_schedule(0.1)}, "learning_rate is a schedule"),
-    ({"learning_rate": {"default": 0.1}}, "learning_rate is by layer"),
-    ({"class_weights": [1.0, 2.0] * 5}, "class_weights are not allowed in the cloud"),
+    (
+        {"learning_rate": {"layers/1": optax.constant_schedule(0.1), "default": 0.1}},
+        "learning_rate of 'layers/1' is a schedule",
+    ),
     ({"validate_every": 2}, "validate_every=2 is not allowed in the cloud"),
     ({"optimizer": optax.adam(0.1)}, "optimizer is not allowed"),
-    ({"metrics": {"f1": lambda p, t: 0.0}}, "metrics ('f1') are functions of your own, which cannot travel"),
+    (
+        {"metrics": {"f1": lambda p, t: 0.0}},
+        "metrics ('f1') are functions of your own, which cannot travel to the cloud: leave them out",
+    ),
     ({"loss_function": aj.nn.losses.per_example(aj.nn.losses.nll_loss)}, "loss_function=per_example(nll_loss)"),
     ({"loss_function": lambda p, t: (p - t).mean()}, "loss_function=<lambda>"),
     ({"model": nn.AnalogSequential(nn.Function(abs))}, "model[0].function"),
@@ -157,6 +190,9 @@ def _deep(levels: int) -> dict:
 
 
 LAYERS = ["model", "layers"]
+CONV = {"class": "AnalogConv2d", "in_features": 1, "out_features": 2, "kernel_size": 3}
+GENERAL = {"class": "AnalogLinearGeneral", "in_features": 4, "out_features": 4}
+RNN = {"class": "AnalogRNN", "cell": "AnalogGRUCell", "in_features": 4, "hidden_features": 4}
 REFUSED = [
     (["format"], "aihwjax experiment, version 2", "format", "version 1"),
     (["format"], ..., "format", "format=None"),
@@ -182,6 +218,22 @@ REFUSED = [
     (["experiment", "learning_rate"], math.inf, "experiment.learning_rate", "infinite"),
     (["experiment", "learning_rate"], 1e300, "experiment.learning_rate", "too large"),
     (["experiment", "learning_rate"], 1e19, "experiment.learning_rate", "0 to 1e+18"),
+    (["experiment", "learning_rate"], {"layers/1": "fast"}, "experiment.learning_rate", "layers/1='fast'"),
+    (["experiment", "learning_rate"], {"layers/1": -0.1}, "experiment.learning_rate", "layers/1=-0.1"),
+    (["experiment", "learning_rate"], {"layers/1": math.nan}, "experiment.learning_rate.layers/1", "NaN"),
+    (["experiment", "learning_rate"], {}, "experiment.learning_rate", "rates by path"),
+    (["experiment", "learning_rate"], {"layers/1": 0.1}, "experiment.learning_rate", "no entry for 'layers/3'"),
+    (["experiment", "learning_rate"], {"layers/2": 0.1, "default": 0}, "experiment.learning_rate", "nothing learns"),
+    (["experiment", "learning_rate"], dict.fromkeys(map(str, range(10**5)), 0.1), "experiment.learning_rate", "most"),
+    (["experiment", "class_weights"], 3, "experiment.class_weights", "a list of numbers"),
+    (["experiment", "class_weights"], [1, "2"], "experiment.class_weights", "class_weights[1]='2'"),
+    (["experiment", "class_weights"], [1.0] * 9, "experiment.class_weights", "9 class_weights: the model has 10"),
+    (["experiment", "class_weights"], [-1.0] * 10, "experiment.class_weights", "at least 0"),
+    (["experiment", "keep_best"], "f1", "experiment.keep_best", "no metric of this run"),
+    (["experiment", "keep_best"], 3, "experiment.keep_best", "text"),
+    (["experiment", "best"], "largest", "experiment.keep_best", "not allowed alone"),
+    (["best"], {"epoch": 0}, "best", "hexadecimal"),
+    (["best"], {"epoch": 0, "digest": "0" * 32}, "metrics", "no result"),
     ([*LAYERS, 2], {"class": "LeakyReLU", "negative_slope": 1e39}, "model.layers[2].negative_slope", "too large"),
     (["experiment", "learning_rate"], "0.1", "experiment.learning_rate", "a number"),
     ([*LAYERS, 1, "config", "device", "dw_min"], math.inf, "model.layers[1].config.device.dw_min", "infinite"),
@@ -223,6 +275,24 @@ REFUSED = [
     ([*LAYERS, 3], {"class": "Conv", "kernel_size": [3, "3"]}, "model[3].kernel_size", "integers"),
     ([*LAYERS, 3], {"class": "Linear", "in_features": 4, "out_features": -1}, "model[3].out_features", "at least 1"),
     ([*LAYERS, 3], {"class": "BatchNorm", "num_features": 10.0}, "model[3].num_features", "integers"),
+    ([*LAYERS, 2], {"class": "AnalogGRUCell", "in_features": 4, "hidden_features": 4}, "model[2].class", "AnalogRNN"),
+    ([*LAYERS, 2], {**CONV, "kernel_size": [3, 0]}, "model[2]", "kernel_size=(3, 0) is not allowed"),
+    ([*LAYERS, 2], {**CONV, "padding": "SAM"}, "model[2]", "did you mean 'SAME'"),
+    ([*LAYERS, 2], {**CONV, "strides": "2"}, "model[2].strides", "give int"),
+    ([*LAYERS, 2], {**CONV, "feature_group_count": 3}, "model[2]", "does not divide"),
+    ([*LAYERS, 2], CONV, "model[2]", "x has shape (2, 4)"),
+    ([*LAYERS, 2], {**CONV, "kernel_size": [10**6, 10**6]}, "model[2]", "tiles"),
+    ([*LAYERS, 2], {**CONV, "in_features": 10**6, "feature_group_count": 10**6}, "model[2]", "tiles"),
+    ([*LAYERS, 2], {**RNN, "num_layers": 10**9}, "model[2]", "tiles"),
+    ([*LAYERS, 2], {**RNN, "hidden_features": 10**7}, "model[2]", "tiles"),
+    ([*LAYERS, 2], {**RNN, "cell": "AnalogGRU"}, "model[2]", "did you mean 'AnalogGRUCell'"),
+    ([*LAYERS, 2], {**RNN, "cell": "os.system"}, "model[2]", "cell='os.system' is not allowed"),
+    (
+        [*LAYERS, 2],
+        {"class": "AnalogLinearGeneral", "in_features": [10**5] * 3, "out_features": 1},
+        "model[2]",
+        "tiles",
+    ),
     (LAYERS, 7, "model.layers", "list"),
     (LAYERS, [{"class": "Flatten"}] * 5000, "model", "too many layers"),
     (["model"], _deep(20), None, "too deep"),

@@ -20,7 +20,7 @@ from aihwjax.errors import (
     ExperimentStatusError,
     ResponseError,
 )
-from aihwjax.experiments import fit, load
+from aihwjax.experiments import fit, load, load_best
 from aihwjax.experiments.arrays import digest
 from aihwjax.experiments.storing import arrays_of
 from tests.cloud import networks
@@ -68,7 +68,9 @@ def untimed(metrics):
 
 def test_an_experiment_comes_back_trained(token):
     experiment = networks.experiment(EXACT, epochs=3)
-    sent = aj.run_cloud(experiment, name="exact", key=5, max_elements_train=EXAMPLES)
+    sent = aj.run_cloud(
+        experiment, name="exact", key=5, max_elements_train=EXAMPLES, keep_best="valid_loss", best="largest"
+    )
     assert sent.wait(timeout=300) is CloudJobStatus.COMPLETED
     result = sent.get_result()
     assert [entry["epoch"] for entry in result] == [0, 1, 2]
@@ -79,6 +81,9 @@ def test_an_experiment_comes_back_trained(token):
     assert accuracy(experiment.model, splits) != result[-1]["accuracy"]
     assert (returned.epochs, returned.batch_size, returned.learning_rate) == (3, 16, 0.1)
     assert returned.dataset == experiment.dataset
+    model, entry = sent.get_best()
+    assert entry == max(result, key=lambda each: each["valid_loss"]) != result[-1]
+    assert accuracy(model, splits) == entry["accuracy"]
     lines = list(sent.logs(follow=True))
     assert sum("epoch" in line for line in lines) >= 3
     assert token not in "\n".join(lines)
@@ -86,13 +91,17 @@ def test_an_experiment_comes_back_trained(token):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("key", [7, jax.random.key(9)], ids=["number", "words"])
-def test_the_cloud_gives_what_this_machine_gives(key):
-    experiment = networks.experiment(epochs=2)
-    sent = CloudRunner().run(experiment, key=key, max_elements_train=60)
-    model, metrics = fit(experiment, experiment.dataset.load(max_elements=60), key)
+def test_the_cloud_gives_what_this_machine_gives(key, tmp_path):
+    rates, weights = {"layers/1": 0.0, "default": 0.3}, [0.7] + [1.0] * 9
+    experiment = networks.experiment(epochs=2, learning_rate=rates, class_weights=weights)
+    best = {"keep_best": "train_loss"}
+    sent = CloudRunner().run(experiment, key=key, max_elements_train=60, **best)
+    splits = experiment.dataset.load(max_elements=60)
+    model, metrics = fit(experiment, splits, key, checkpoint_dir=tmp_path / "run", **best)
     assert sent.wait(timeout=300) is CloudJobStatus.COMPLETED
     assert untimed(sent.get_result()) == untimed(metrics)
     assert digest(arrays_of(sent.get_experiment().model)) == digest(arrays_of(model))
+    assert digest(arrays_of(sent.get_best()[0])) == digest(arrays_of(load_best(tmp_path / "run")[0]))
 
 
 @pytest.mark.slow
@@ -107,6 +116,10 @@ def test_experiments_are_found_again():
     assert [entry.id for entry in runner.list_cloud_experiments(limit=1)] == [sent.id]
     assert list_experiments(status="completed")[0].id == sent.id
     assert sent.get_result() == []
+    with pytest.raises(
+        ExperimentStatusError, match=f"experiment {sent.id} kept no best epoch: submit it with keep_best"
+    ):
+        sent.get_best()
 
 
 def test_a_running_experiment_is_too_early_to_ask_and_can_be_cancelled():
@@ -225,7 +238,7 @@ def run(capsys):
 def test_all_of_it_from_the_command_line(run, tmp_path, capsys):
     file = tmp_path / "digits.toml"
     file.write_text(FILE)
-    code, out, _ = run("submit", file, "--set", "learning_rate=0.2", "--key", 3)
+    code, out, _ = run("submit", file, "--set", "learning_rate=0.2", "--key", 3, "--keep-best", "accuracy")
     assert code == 0
     id_ = out.strip()
     code, out, err = run("wait", id_[:8], "--timeout", 300)
@@ -235,8 +248,10 @@ def test_all_of_it_from_the_command_line(run, tmp_path, capsys):
     code, out, _ = run("fetch", id_[:8], "-o", tmp_path / "out")
     assert code == 0
     metrics = [json.loads(line) for line in (tmp_path / "out" / "metrics.jsonl").read_text().splitlines()]
-    model = load(tmp_path / "out" / "model")
-    assert accuracy(model, aj.MNIST10K.load(max_elements=60)) == metrics[-1]["accuracy"]
+    assert out.split() == [str(tmp_path / "out" / name) for name in ("model", "metrics.jsonl", "best")]
+    splits = aj.MNIST10K.load(max_elements=60)
+    assert accuracy(load(tmp_path / "out" / "model"), splits) == metrics[-1]["accuracy"]
+    assert accuracy(load(tmp_path / "out" / "best"), splits) == max(entry["accuracy"] for entry in metrics)
     code, out, _ = run("status", id_[:8], "--json")
     answer = json.loads(out)
     assert code == 0 and answer["id"] == id_ and answer["status"] == "completed" and answer["name"] == "digits"
@@ -287,6 +302,7 @@ def test_mistakes_are_one_line_and_end_with_2(run, tmp_path):
         (("status", "abcd", "--url", "ftp://x"), "api_url="),
         (("submit", tmp_path / "missing.toml"), "missing.toml"),
         (("submit", file, "--set", "epoch=3"), "did you mean 'epochs'?"),
+        (("submit", file, "--keep-best", "f1"), "keep_best='f1' is no metric of this run"),
         (("submit", file, "--set", "epochs=3000000000"), "(422)"),
         (("list", "--status", "frozen"), "frozen"),
     ):

@@ -174,7 +174,19 @@ def test_the_command_keeps_it_too(tmp_path, capsys) -> None:
     file = tmp_path / "run.toml"
     file.write_text("".join(lines))
     assert cli.main(["train", str(file), "--keep-best", "valid_loss"]) == 2
-    assert "--keep-best='valid_loss' needs a folder to keep it in: give --output" in capsys.readouterr().err
+    assert "aihwjax: keep_best='valid_loss' needs a folder to keep it in: give --output" in capsys.readouterr().err
     words = ["train", str(file), "--output", str(tmp_path / "out"), "--keep-best", "valid_loss", "--best", "largest"]
     assert cli.main(words) == 0
     assert load_best(tmp_path / "out" / "checkpoints")[1]["epoch"] == 0
+    written = (tmp_path / "out" / "config.toml").read_text()
+    assert 'keep_best = "valid_loss"\nbest = "largest"\n' in written
+    # the file alone says it too, and an option goes before it
+    assert cli.main(["train", str(tmp_path / "out" / "config.toml"), "--output", str(tmp_path / "again")]) == 0
+    assert load_best(tmp_path / "again" / "checkpoints")[1]["epoch"] == 0
+    words = ["train", str(tmp_path / "out" / "config.toml"), "--output", str(tmp_path / "third"), "--best", "smallest"]
+    assert cli.main(words) == 0
+    assert load_best(tmp_path / "third" / "checkpoints")[1]["epoch"] == 1
+    capsys.readouterr()
+    words = ["train", str(file), "--output", str(tmp_path / "fourth"), "--set", "keep_best=valid_los"]
+    assert cli.main(words) == 2
+    assert "keep_best='valid_los' is no metric of this run; did you mean 'valid_loss'?" in capsys.readouterr().err

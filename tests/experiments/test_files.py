@@ -47,21 +47,27 @@ def test_the_files_of_the_project_describe_a_network_for_their_data(path):
 
 
 def test_the_resolved_document_gives_the_same_experiment():
-    first = files.build(files.assign(SMALL, ["device.w_max=0.5", "loss_function=CrossEntropyLoss", "key=4"]))
+    changes = ["device.w_max=0.5", "loss_function=CrossEntropyLoss", "key=4", "keep_best=accuracy", "best=largest"]
+    weighted = ["class_weights=[1, 1, 1, 1, 1, 1, 1, 1, 1, 0.7]", "learning_rate.default=0.3"]
+    document = {**SMALL, "experiment": {**SMALL["experiment"], "learning_rate": {"layers/1": 0.0}}}
+    first = files.build(files.assign(document, [*changes, *weighted]))
     text = files.to_toml(first.resolved)
     second = files.build(configs.read_toml(text))
     assert files.to_toml(second.resolved) == text
     for field in dataclasses.fields(first.experiment):
         if field.name not in ("model", "dataset"):
-            assert getattr(first.experiment, field.name) == getattr(second.experiment, field.name)
+            assert repr(getattr(first.experiment, field.name)) == repr(getattr(second.experiment, field.name))
     models = (first.experiment.model, second.experiment.model)
     assert len({digest(to_arrays(nnx.state(model))) for model in models}) == 1
-    assert second.key == 4
+    assert (second.key, second.keep_best, second.best) == (4, "accuracy", "largest")
 
 
 SET = [
     ("accumulate=4", lambda d: d.experiment.accumulate, 4),
     ("validate_every=0", lambda d: d.experiment.validate_every, 0),
+    ('learning_rate={"layers/1"=0.0, default=0.1}', lambda d: d.experiment.learning_rate.values(0)["layers/1"], 0.0),
+    ("class_weights=[1, 1, 1, 1, 1, 1, 1, 1, 1, 0.5]", lambda d: float(d.experiment.class_weights[9]), 0.5),
+    ("keep_best=valid_loss", lambda d: (d.keep_best, d.best), ("valid_loss", None)),
     ("device.dw_min=0.002", lambda d: tiles(d)[0].device.dw_min, 0.002),
     ("tile.device.dw_min=0.002", lambda d: tiles(d)[0].device.dw_min, 0.002),
     ("forward.out_noise=0", lambda d: tiles(d)[0].forward.out_noise, 0.0),
@@ -96,6 +102,12 @@ BAD = [
     ("epochs=true", ["experiment.epochs=True", "a whole number"]),
     ("epochs=two", ["experiment.epochs='two'", "a whole number"]),
     ("learning_rate=fast", ["experiment.learning_rate='fast'", "a number"]),
+    ('learning_rate={"layers/0"=0.1}', ["'layers/0', where nothing learns: give one of layers/1, or 'default'"]),
+    ('learning_rate={default="fast"}', ["experiment.learning_rate.default='fast'", "a number"]),
+    ("learning_rate={}", ["learning_rate={}", "rates by path"]),
+    ("class_weights=2", ["experiment.class_weights=2", "a list of numbers"]),
+    ("class_weights=[1, true]", ["experiment.class_weights[1]=True", "a number"]),
+    ("keep_best=3", ["experiment.keep_best=3", "text"]),
     ("learning_rate=-1", ["learning_rate=-1", "at least 0"]),
     ("learning_rate=nan", ["learning_rate=nan", "finite"]),
     ("batch_size=0", ["batch_size=0", "at least 1"]),

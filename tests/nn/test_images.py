@@ -17,8 +17,22 @@ from tests.nn.models import inputs
 def test_channels_go_last() -> None:
     x = inputs(2, 3, 4, 5)
     np.testing.assert_array_equal(nn.ChannelsLast()(x), jnp.moveaxis(x, 1, -1))
-    with pytest.raises(ShapeError, match=r"ChannelsLast: x has shape \(3,\)"):
-        nn.ChannelsLast()(jnp.ones(3))
+    np.testing.assert_array_equal(nn.ChannelsFirst()(nn.ChannelsLast()(x)), x)
+    for layer in (nn.ChannelsLast(), nn.ChannelsFirst()):
+        with pytest.raises(ShapeError, match=rf"{type(layer).__name__}: x has shape \(3,\)"):
+            layer(jnp.ones(3))
+
+
+def test_examples_get_another_shape() -> None:
+    x = jnp.arange(24.0).reshape(2, 1, 3, 4)
+    np.testing.assert_array_equal(nn.Reshape((4, 3))(x), x.reshape(2, 4, 3))
+    assert nn.Reshape(12)(x).shape == (2, 12) and str(nn.Reshape((4, 3))) == "Reshape((4, 3))"
+    for bad in (x[:, :, :2], jnp.ones(()), jnp.ones((2, 0))):
+        with pytest.raises(ShapeError, match=r"Reshape: x has shape \(.*\): give \(n, ...\) with 12 numbers each"):
+            nn.Reshape((4, 3))(bad)
+    for shape in (0, (), (3, -1), 1.5, "12"):
+        with pytest.raises(ConfigError, match="shape=.* is not allowed: give a whole number of at least 1"):
+            nn.Reshape(shape)
 
 
 @pytest.mark.parametrize(
@@ -50,5 +64,5 @@ def test_mistakes_are_one_line() -> None:
 
 
 def test_a_layer_says_what_it_is() -> None:
-    assert str(nn.ChannelsLast()) == "ChannelsLast()"
+    assert str(nn.ChannelsLast()) == "ChannelsLast()" and str(nn.ChannelsFirst()) == "ChannelsFirst()"
     assert str(nn.MaxPool((3, 3), 2, "SAME")) == "MaxPool((3, 3), strides=(2, 2), padding='SAME')"

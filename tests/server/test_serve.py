@@ -86,6 +86,12 @@ def test_tokens_are_made_listed_and_revoked(tmp_path, capsys, monkeypatch):
         assert f"--data-dir={str(tmp_path / 'composer')!r} is no folder" in capsys.readouterr().err
         assert list(tmp_path.iterdir()) == []
     (tmp_path / "composer").mkdir()
+    for command in (["list"], ["list", "--json"], ["revoke", "aihwjax_"]):
+        assert cli.main(["composer", "token", *command]) == 2
+        told = capsys.readouterr()
+        assert f"--data-dir={str(tmp_path / 'composer')!r} has no composer: give that of one" in told.err
+        assert told.err.count("\n") == 1 and told.out == ""
+        assert list((tmp_path / "composer").iterdir()) == []
     assert cli.main(["composer", "token", "create", "ada", "--days", "3", "--max-jobs", "2"]) == 0
     text = capsys.readouterr().out.strip()
     composer = Composer(ServerSettings(tmp_path / "composer"))

@@ -139,7 +139,7 @@ def convolutions(key: jax.Array) -> None:
         nn.AnalogConvTranspose(4, 3, (2, 2), strides=2, padding="CIRCULAR", config=exact(max_input_size=9), rngs=rngs),
         nn.AvgPool(),
     )
-    model(jnp.moveaxis(images, -1, 1), key=key)
+    nn.Reshape((9, 3))(nn.ChannelsFirst()(model(jnp.moveaxis(images, -1, 1), key=key)))
     nn.AnalogConv(4, 2, (9, 9), padding=4, config=exact(), rngs=rngs)(images, key=key)
     for layer in (model, nn.AnalogConv(4, 4, 2, patch_memory=1, config=ranged(), rngs=rngs)):
         x = jnp.moveaxis(images, -1, 1) if layer is model else images[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy
@@ -16,6 +17,7 @@ from aihwjax.errors import ConfigError, MissingExtraError
 from aihwjax.server.errors import ServiceError
 from aihwjax.server.settings import ServerSettings
 from aihwjax.server.storage import migrations
+from aihwjax.server.storage.tables import Token
 
 _BUSY_SECONDS = 30
 _POOL = 40  # as many as a server has threads
@@ -69,6 +71,28 @@ class Store:
     def close(self) -> None:
         """Close all connections."""
         self._engine.dispose()
+
+
+def is_there(settings: ServerSettings) -> bool:
+    """Whether a composer has tables in the database; looking makes neither these nor a file.
+
+    Args:
+        settings: Name the database.
+
+    Raises:
+        ConfigError: If the URL is not allowed or the database cannot be reached.
+        MissingExtraError: If its driver is not installed.
+    """
+    engine = _engine(settings.database)
+    file = engine.url.database
+    try:
+        if engine.dialect.name == "sqlite" and not Path(file or "").is_file():
+            return False
+        return sqlalchemy.inspect(engine).has_table(Token.__tablename__)
+    except DBAPIError as error:
+        raise ConfigError(f"the database cannot be used: {_reason(error)}") from None
+    finally:
+        engine.dispose()
 
 
 def _engine(url: str) -> Engine:

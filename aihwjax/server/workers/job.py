@@ -28,6 +28,8 @@ from aihwjax.errors import AihwjaxError, ArchiveError, CheckpointError, CloudErr
 from aihwjax.scores import scores
 
 if TYPE_CHECKING:
+    from flax import nnx
+
     from aihwjax.experiments.metrics import EpochMetrics, Report
 
 INPUT, OUTPUT, METRICS, ERROR = "input.tar", "output.tar", "metrics.jsonl", "error.json"
@@ -100,7 +102,8 @@ def _guarded(folder: Path, dataset_root: Path | None) -> int:
 
 def _run(folder: Path, dataset_root: Path | None) -> None:
     from aihwjax.cloud import archive
-    from aihwjax.experiments import MetricsFile, fit, load_data
+    from aihwjax.experiments import MetricsFile, fit, load_best, load_data
+    from aihwjax.experiments.best import has_best
     from aihwjax.experiments.metrics import write_text
 
     described = archive.read(folder / INPUT)
@@ -109,16 +112,29 @@ def _run(folder: Path, dataset_root: Path | None) -> None:
     shown = _Lines()
     reports: list[Report] = [MetricsFile(folder / METRICS), shown]
     checkpoints = folder / "checkpoints"
+
+    def train() -> tuple[nnx.Module, list[EpochMetrics]]:
+        return fit(
+            experiment,
+            splits,
+            described.key,
+            reports=reports,
+            checkpoint_dir=checkpoints,
+            keep_best=described.keep_best,
+            best=described.best,
+        )
+
     try:
-        model, metrics = fit(experiment, splits, described.key, reports=reports, checkpoint_dir=checkpoints)
+        model, metrics = train()
     except CheckpointError as error:
         if shown.count:  # they could be read, so the disk is full or gone
             raise
         print(f"starting anew: {error}", flush=True)
         shutil.rmtree(checkpoints)
-        model, metrics = fit(experiment, splits, described.key, reports=reports, checkpoint_dir=checkpoints)
+        model, metrics = train()
     write_text(folder / METRICS, "".join(json.dumps(entry) + "\n" for entry in metrics))  # outlasts a loss of power
-    archive.write_result(folder / OUTPUT, described.document, model, metrics)
+    kept = load_best(checkpoints, experiment.model) if has_best(checkpoints) else None
+    archive.write_result(folder / OUTPUT, described.document, model, metrics, kept)
 
 
 class _Lines:

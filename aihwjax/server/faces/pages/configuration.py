@@ -15,6 +15,9 @@ _SETTINGS = {
     "batch_size": "Batch size",
     "accumulate": "Batches in an update",
     "learning_rate": "Learning rate",
+    "class_weights": "Class weights",
+    "keep_best": "Kept epoch: the best by",
+    "best": "Best is the",
     "key": "Random key",
     "max_elements_train": "Examples of each split",
 }

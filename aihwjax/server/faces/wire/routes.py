@@ -225,6 +225,12 @@ def _start(caller: Caller, view: ExperimentView, device: str) -> ExperimentView:
         payload = caller.core.read_artefact(who, view.id, "payload")
         document = convert.experiment_document(payload, _key(view.id), presets.documents())
         caller.core.store_archive(who, view.id, _archive(document))
+        try:
+            return caller.core.submit(who, view.id, device=device)
+        except ServiceError as error:
+            if error.status != 422:
+                raise
+            raise convert.RefusedError(convert.in_its_numbers(error.message, payload)) from None
     return caller.core.submit(who, view.id, device=device)
 
 

@@ -20,6 +20,17 @@ USERS_DOCUMENT = (
 )
 """The network of the reference's documentation; its analog layers have the arguments of ``analog``."""
 
+CONVOLUTIONS = (
+    ("AnalogConv2d", {"in_channels": 1, "out_channels": 2, "kernel_size": [5, 5], "stride": [2, 2], "padding": [0, 1]}),
+    ("Tanh", {}),
+    ("MaxPool2d", {"kernel_size": 2, "stride": 2, "padding": 0, "dilation": 1, "ceil_mode": False}),
+    ("BatchNorm2d", {"num_features": 2}),
+    ("Flatten", {}),
+    ("AnalogLinear", {"in_features": 72, "out_features": 10}),
+    ("LogSoftmax", {"dim": 1}),
+)
+"""A small network of convolutions for images of 28 x 28."""
+
 ACTIVATIONS = ("LeakyReLU", "LogSigmoid", "LogSoftmax", "ReLU", "Sigmoid", "Softmax", "Tanh")
 
 
@@ -49,7 +60,9 @@ def training(
         entry = message.network.layers.add()
         target = entry.activation_function if name in ACTIVATIONS else entry.layer
         target.id = name
-        if name == "AnalogLinear":
+        if "Conv" in name:
+            arguments = {"dilation": [1, 1], **arguments, "bias": arguments.get("bias", True)}
+        if name.startswith("Analog"):
             arguments = {**arguments, "bias": True, "rpu_config": preset, "weight_scaling_omega": 0.0}
         target.arguments.extend(argument(key, value) for key, value in arguments.items())
     message.training.optimizer.id = "AnalogSGD"

@@ -6,11 +6,12 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from aihwjax.server.faces.wire import convert, messages, presets
 from aihwjax.server.faces.wire.convert import RefusedError
-from tests.server.faces.wire.payloads import USERS_DOCUMENT, argument, training
+from tests.server.faces.wire.payloads import CONVOLUTIONS, USERS_DOCUMENT, argument, training
 from tests.server.peer import needs_peer, run_peer
 
 RECORDED = (Path(__file__).parent / "users_document.binpb").read_bytes()
@@ -95,10 +96,112 @@ def test_every_activation_and_digital_layer_is_built(known: dict[str, Any]) -> N
 
 
 def test_all_refused_layers_are_named_at_once(known: dict[str, Any]) -> None:
-    sizes = {"in_channels": 1, "out_channels": 16, "kernel_size": [5, 5], "stride": [1, 1], "padding": [0, 0]}
-    layers = (("AnalogConv2d", sizes), ("Tanh", {}), ("MaxPool2d", {"kernel_size": 2}), *USERS_DOCUMENT)
-    with pytest.raises(RefusedError, match="layer 0 AnalogConv2d and layer 2 MaxPool2d are not supported"):
+    layers = (("AnalogConv2dMapped", {}), ("Tanh", {}), ("AvgPool2d", {"kernel_size": 2}), *USERS_DOCUMENT)
+    with pytest.raises(RefusedError, match="layer 0 AnalogConv2dMapped and layer 2 AvgPool2d are not supported"):
         document(training(layers), known)
+
+
+def test_convolutions_have_their_channels_last_and_what_follows_has_them_first(known: dict[str, Any]) -> None:
+    layers = document(training(CONVOLUTIONS), known)["model"]["layers"]
+    names = [layer["class"] for layer in layers]
+    assert names == [
+        *("ChannelsLast", "AnalogConv2d", "Tanh", "MaxPool", "BatchNorm"),
+        *("ChannelsFirst", "Flatten", "AnalogLinear", "LogSoftmax"),
+    ]
+    assert layers[1] == {
+        "class": "AnalogConv2d",
+        "in_features": 1,
+        "out_features": 2,
+        "kernel_size": [5, 5],
+        "strides": [2, 2],
+        "padding": [[0, 0], [1, 1]],
+        "kernel_dilation": [1, 1],
+        "use_bias": True,
+        "config": known["IdealizedPreset"],
+    }
+    assert layers[4]["axis"] == -1
+
+
+def test_a_network_of_convolutions_gives_what_it_gives_with_its_channels_first(known: dict[str, Any]) -> None:
+    import jax
+    import jax.numpy as jnp
+    from jax import lax
+
+    import aihwjax as aj
+    from aihwjax.experiments.architecture import from_document
+
+    layers = (
+        ("AnalogConv2d", {"in_channels": 3, "out_channels": 4, "kernel_size": [3, 2], "stride": [2, 1]}),
+        ("MaxPool2d", {"kernel_size": [3, 2], "stride": 2, "padding": [1, 0], "dilation": 1, "ceil_mode": False}),
+        ("Softmax", {"dim": 1}),
+        ("ReLU", {}),
+        ("ConvTranspose2d", {"in_channels": 4, "out_channels": 2, "kernel_size": 3, "stride": 2, "padding": 1}),
+        ("Flatten", {}),
+        ("AnalogLinear", {"in_features": 2 * 8 * 15, "out_features": 10}),
+    )
+    more = {0: {"padding": [1, 0], "dilation": [2, 1]}, 4: {"output_padding": [1, 0], "dilation": 1}}
+    found = document(training([(n, {**a, **more.get(i, {})}) for i, (n, a) in enumerate(layers)]), known)
+    for layer in found["model"]["layers"]:
+        if "config" in layer:
+            layer["config"] = aj.config.to_dict(aj.FloatingPointRPUConfig())
+    from flax import nnx
+
+    model: Any = from_document(found["model"], nnx.Rngs(0))
+    weights = model.get_weights()
+    (conv, conv_bias), (matrix, bias) = (weights[path] for path in sorted(weights))
+    assert conv.shape == (4, 3 * 3 * 2)  # the columns in the reference's order: channel, then element of the kernel
+    axes, kernel = ("NCHW", "OIHW", "NCHW"), conv.reshape(4, 3, 3, 2)
+    digital = next(layer for layer in model if isinstance(layer, nnx.ConvTranspose))
+
+    @jax.jit
+    def channels_first(x: jax.Array) -> jax.Array:
+        y = lax.conv_general_dilated(x, kernel, (2, 1), ((1, 1), (0, 0)), rhs_dilation=(2, 1), dimension_numbers=axes)
+        y = y + conv_bias[None, :, None, None]
+        y = lax.reduce_window(y, -jnp.inf, lax.max, (1, 1, 3, 2), (1, 1, 2, 2), ((0, 0), (0, 0), (1, 1), (0, 0)))
+        y = jax.nn.relu(jax.nn.softmax(y, axis=1))
+        other = jnp.transpose(digital.kernel[...], (3, 2, 0, 1))
+        y = lax.conv_general_dilated(y, other, (1, 1), ((1, 2), (1, 1)), lhs_dilation=(2, 2), dimension_numbers=axes)
+        assert y.shape == (2, 2, 8, 15)
+        return (y + digital.bias[...][None, :, None, None]).reshape(2, -1) @ matrix.T + bias
+
+    x = jax.random.normal(jax.random.key(1), (2, 3, 16, 17))
+    y = jax.jit(lambda x: model(x, key=jax.random.key(2)))(x)
+    np.testing.assert_allclose(y, channels_first(x), rtol=1e-4, atol=1e-5)
+
+
+CONV = {"in_channels": 1, "out_channels": 2, "kernel_size": [5, 5], "stride": [1, 1], "padding": [0, 0]}
+POOL = {"kernel_size": 2, "stride": 2, "padding": 0, "dilation": 1, "ceil_mode": False}
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "says"),
+    [
+        ("AnalogConv2d", {**CONV, "kernel_size": [5, 5, 5]}, "has kernel_size .*: give two whole numbers"),
+        ("AnalogConv2d", {**CONV, "kernel_size": [0, 5]}, "kernel_size 0 is not allowed: give at least 1"),
+        ("AnalogConv2d", {**CONV, "padding": [0, -1]}, "padding -1 is not allowed: give at least 0"),
+        ("AnalogConv2d", {**CONV, "stride": 1.0}, "has stride 1.0: give two whole numbers"),
+        ("AnalogConv2d", {**CONV, "groups": 2}, "has no argument groups"),
+        ("Conv2d", {**CONV, "out_channels": 0}, "out_channels 0 is not allowed"),
+        ("Conv2d", {"in_channels": 1}, "needs the argument out_channels"),
+        ("ConvTranspose2d", {**CONV, "output_padding": [1, 1]}, "has output_padding 1: give less than stride"),
+        ("MaxPool2d", {**POOL, "dilation": 2}, "has dilation 2: give 1"),
+        ("MaxPool2d", {**POOL, "ceil_mode": True}, "has ceil_mode true: give false"),
+        ("MaxPool2d", {**POOL, "padding": 2}, "has padding 2: give at most half of kernel_size"),
+    ],
+)
+def test_a_bad_value_of_a_convolution_is_one_line(
+    name: str, arguments: dict[str, Any], says: str, known: dict[str, Any]
+) -> None:
+    with pytest.raises(RefusedError, match=f"layer 1 {name} {says}") as caught:
+        document(training((("Tanh", {}), (name, arguments))), known)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_error_of_the_model_names_the_layers_of_the_payload() -> None:
+    payload = training(CONVOLUTIONS).SerializePartialToString()
+    assert convert.in_its_numbers("layers/1: a", payload) == "layers/0: a"
+    assert convert.in_its_numbers("model[0]: a, layers/7", payload) == "model[0]: a, layers/5"
+    assert convert.in_its_numbers("the model has 3 outputs", payload) == "the model has 3 outputs"
 
 
 @pytest.mark.parametrize(
@@ -233,8 +336,10 @@ write("all", SVHN, [BatchNorm2d(3), Flatten(), linear(3072, 20, "TikiTakaReRamES
                     Linear(20, 10), Tanh(), ReLU(), LogSigmoid(), Softmax(dim=1),
                     linear(10, 10, "MixedPrecisionPCMPreset", False)],
       batch_size=5, epochs=2, learning_rate=0.3, loss_function=CrossEntropyLoss)
-write("refused", FashionMNIST, [AnalogConv2d(1, 4, 5, rpu_config=presets.IdealizedPreset()), MaxPool2d(2), Flatten(),
-                                ConvTranspose2d(1, 2, 3), Conv2d(1, 2, 3), LogSoftmax(dim=1)])
+write("images", SVHN, [AnalogConv2d(3, 4, 5, stride=2, padding=(1, 2), dilation=(1, 2), bias=False,
+                                    rpu_config=presets.IdealizedPreset()),
+                       MaxPool2d(3, padding=1), BatchNorm2d(4), ConvTranspose2d(4, 2, 3, stride=2, output_padding=1),
+                       Conv2d(2, 2, (3, 1), padding=1), Flatten(), LogSoftmax(dim=1)])
 """
     run_peer(script, tmp_path)
     assert (tmp_path / "users").read_bytes() == RECORDED
@@ -243,7 +348,16 @@ write("refused", FashionMNIST, [AnalogConv2d(1, 4, 5, rpu_config=presets.Idealiz
     assert result["experiment"]["loss_function"] == "CrossEntropyLoss"
     assert result["model"]["layers"][2]["config"] == known["TikiTakaReRamESPreset"]
     assert result["model"]["layers"][9]["bias"] is True  # the reference always says so
-    with pytest.raises(RefusedError) as caught:
-        convert.experiment_document((tmp_path / "refused").read_bytes(), 0, known)
-    for name in ("0 AnalogConv2d", "1 MaxPool2d", "3 ConvTranspose2d", "4 Conv2d"):
-        assert name in str(caught.value)
+    layers = convert.experiment_document((tmp_path / "images").read_bytes(), 0, known)["model"]["layers"]
+    named = {layer["class"]: layer for layer in layers}
+    assert list(named) == [
+        *("ChannelsLast", "AnalogConv2d", "MaxPool", "BatchNorm", "ConvTranspose", "Conv"),
+        *("ChannelsFirst", "Flatten", "LogSoftmax"),
+    ]
+    first = named["AnalogConv2d"]
+    assert (first["in_features"], first["out_features"], first["config"]) == (3, 4, known["IdealizedPreset"])
+    assert (first["strides"], first["padding"]) == ([2, 2], [[1, 1], [2, 2]])
+    assert (first["kernel_size"], first["kernel_dilation"]) == ([5, 5], [1, 2])
+    assert named["MaxPool"]["window_shape"] == named["MaxPool"]["strides"] == [3, 3]
+    assert named["ConvTranspose"]["padding"] == [[2, 3], [2, 3]]
+    assert named["Conv"]["kernel_size"] == [3, 1] and named["Conv"]["padding"] == [[1, 1], [1, 1]]

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from aihwjax.cloud import CloudRunner
 from tests.server.live import Live, fashion, live
 from tests.server.peer import needs_peer, run_peer
 
@@ -57,8 +58,29 @@ print(json.dumps({
 }))
 """
 
+IMAGES = """
+from torch.nn import MaxPool2d, Tanh
+
+def conv(i, o):
+    return AnalogConv2d(i, o, 5, rpu_config=IdealizedPreset())
+
+model = AnalogSequential(conv(1, 4), Tanh(), MaxPool2d(2), conv(4, 6), Tanh(), MaxPool2d(2), Flatten(), linear(96, 10),
+                         LogSoftmax(dim=1))
+job = CloudRunner().run(BasicTraining(dataset=FashionMNIST, model=model, epochs=1, batch_size=16, learning_rate=0.05))
+end = time.monotonic() + 280
+while job.status().name in ("WAITING", "RUNNING") and time.monotonic() < end:
+    time.sleep(0.3)
+again = job.get_experiment()
+print(json.dumps({
+    "status": job.status().name, "result": job.get_result(),
+    "layers": [type(layer).__name__ for layer in again.model], "same": [type(layer).__name__ for layer in model],
+    "shapes": [list(weight.shape) for weight, _ in again.model.get_weights().values()],
+    "id": job.id_,
+}))
+"""
+
 REFUSED = """
-model = AnalogSequential(AnalogConv2d(1, 4, 5, rpu_config=IdealizedPreset()), Flatten(), linear(2304, 10),
+model = AnalogSequential(AnalogConv2d(1, 4, 5, rpu_config=IdealizedPreset()), Flatten(), linear(2305, 10),
                          LogSoftmax(dim=1))
 try:
     CloudRunner().run(BasicTraining(dataset=FashionMNIST, model=model))
@@ -127,10 +149,24 @@ def test_the_users_document_is_trained_fetched_and_listed(server: Live, tmp_path
     assert "signature" not in log and "Bearer" not in log and "eyJ" not in log  # how every login starts
 
 
-def test_a_convolution_is_refused_and_the_user_sees_why(server: Live, tmp_path: Path) -> None:
+def test_convolutions_are_trained_and_fetched(server: Live, tmp_path: Path) -> None:
+    token = server.token("cid")
+    told = run(IMAGES, server, tmp_path, token)
+    assert told["status"] == "COMPLETED"
+    (entry,) = told["result"]
+    assert set(entry["metrics"]) == {"accuracy", "train_loss", "valid_loss"}
+    assert 0 < entry["metrics"]["train_loss"] < 5
+    assert told["layers"] == told["same"]
+    assert told["shapes"] == [[4, 25], [6, 100], [10, 96]]
+    # and the weights, for our own client, in the same shapes
+    trained: Any = CloudRunner(server.url, token).get_cloud_experiment(told["id"]).get_experiment().model
+    assert [list(weights.shape) for weights, _ in trained.get_weights().values()] == told["shapes"]
+
+
+def test_a_network_that_does_not_fit_is_refused_and_the_user_sees_which_layer(server: Live, tmp_path: Path) -> None:
     kind, message = run(REFUSED, server, tmp_path, server.token("bob"))
     assert kind == "ApiResponseError"
-    assert "layer-0-AnalogConv2d-is-not-supported" in message
+    assert "layers-2-AnalogLinear" in message
     assert "signature" not in message
 
 

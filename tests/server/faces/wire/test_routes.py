@@ -20,7 +20,7 @@ from aihwjax.server.errors import ServiceError
 from aihwjax.server.faces.wire import messages
 from aihwjax.server.faces.wire import routes as wire
 from tests.server.faces.harness import METRICS, Server, serving
-from tests.server.faces.wire.payloads import training
+from tests.server.faces.wire.payloads import CONVOLUTIONS, training
 
 RECORDED = (Path(__file__).parent / "users_document.binpb").read_bytes()
 
@@ -166,8 +166,9 @@ def test_a_url_that_ends_with_a_slash_works(server: Server) -> None:
 @pytest.mark.parametrize(
     ("payload", "words"),
     [
-        (training((("AnalogConv2d", {}), ("Flatten", {}))), "layer-0-AnalogConv2d-is-not-supported"),
-        (training((("Conv2d", {}), ("MaxPool2d", {}))), "layer-0-Conv2d-and-layer-1-MaxPool2d-are-not-supported"),
+        (training((("AvgPool2d", {}), ("Flatten", {}))), "layer-0-AvgPool2d-is-not-supported"),
+        (training((("GELU", {}), ("Conv3d", {}))), "layer-0-GELU-and-layer-1-Conv3d-are-not-supported"),
+        (training((("Conv2d", {}),)), "layer-0-Conv2d-needs-the-argument-in-channels"),
         (training(preset="NoPreset"), "layer-1-AnalogLinear-has-the-unknown-preset-NoPreset"),
         (training(batch_size=0), "the-batch-size-0-is-not-allowed"),
         (b"no message", "is-no-TrainingInput"),
@@ -190,6 +191,15 @@ def test_what_the_check_refuses_is_told_in_the_same_way(client: Reference, monke
     monkeypatch.setattr(Checker, "check", check)
     answer = client.refusal(client.send(RECORDED))
     assert answer.url.path == "/refused/model-4000000000-bytes-are-too-many-give-at-most-1073741824"
+
+
+def test_the_check_names_the_layers_of_the_payload(client: Reference, monkeypatch: pytest.MonkeyPatch) -> None:
+    def check(self: Checker, path: Path) -> dict[str, Any]:
+        raise ServiceError(422, "bad_experiment", "layers/7: AnalogLinear(73, 10): x has shape (2, 72)", "model[7]")
+
+    monkeypatch.setattr(Checker, "check", check)
+    answer = client.refusal(client.send(training(CONVOLUTIONS).SerializeToString()))
+    assert answer.url.path == "/refused/layers-5-AnalogLinear-73-10-x-has-shape-2-72"
 
 
 def test_inferencing_is_refused_when_it_is_started(client: Reference) -> None:
