@@ -72,6 +72,8 @@ from .experiments.data import SVHN as SVHN
 from .experiments.data import FashionMNIST as FashionMNIST
 from .experiments.storing import load as load
 from .experiments.storing import load_all as load_all
+from .nn import Costs as Costs
+from .nn import analog_summary as analog_summary
 from .nn import convert_to_analog as convert_to_analog
 from .nn import convert_to_digital as convert_to_digital
 from .optim import analog_sgd as analog_sgd

@@ -34,6 +34,7 @@ from aihwjax.nn.recurrent import (
     AnalogVanillaRNNCell,
 )
 from aihwjax.nn.scan import scan
+from aihwjax.nn.summary import Costs, Summary, analog_summary
 from aihwjax.nn.tile import AnalogTile
 from aihwjax.nn.variables import FixedInputRange, InputRange, InputRangeCount, TileConfigVariable, TileVariable
 
@@ -57,6 +58,7 @@ __all__ = [
     "AvgPool",
     "ChannelsLast",
     "Conversion",
+    "Costs",
     "FixedInputRange",
     "Flatten",
     "Function",
@@ -71,11 +73,13 @@ __all__ = [
     "ReLU",
     "Sigmoid",
     "Softmax",
+    "Summary",
     "Tanh",
     "TileConfigVariable",
     "TileVariable",
     "accumulate",
     "analog_layers",
+    "analog_summary",
     "analog_tiles",
     "call",
     "convert_to_analog",

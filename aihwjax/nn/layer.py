@@ -16,7 +16,7 @@ from aihwjax import moved, random
 from aihwjax.derivatives import on_derivative
 from aihwjax.devices.counts import PulseCounts
 from aihwjax.errors import ConfigError, ModuleError, NonFiniteError, ShapeError
-from aihwjax.nn import slots
+from aihwjax.nn import marks, slots
 from aihwjax.nn.call_keys import CallKey, next_key
 from aihwjax.nn.mapping import along, parts
 from aihwjax.nn.text import Readable
@@ -52,6 +52,9 @@ class AnalogLayer(Readable):
     Raises:
         ConfigError: If a size or the configuration is not allowed.
     """
+
+    place: str | None = None
+    """Path in the model, in a copy of it whose products are counted."""
 
     def __init__(
         self,
@@ -118,6 +121,9 @@ class AnalogLayer(Readable):
 
     def product(self, x: Float[Array, "*batch in"], key: Noise) -> Float[Array, "*batch out"]:
         """Multiply inputs ``(..., columns of all groups)`` by the matrix; outputs ``(..., out)`` without the bias."""
+        if self.place is not None:
+            weights = self.tiles[0].state.get_value().weights
+            x = marks.marked(self.place, x.size // (self.columns * self.groups), x, (weights, key))
         if slots.current() is None:
             x = self._watched(x)
         return self.tiles[0](x, key=key) if len(self.tiles) == 1 else self._by_parts(x, key)
@@ -281,7 +287,7 @@ class AnalogLayer(Readable):
 
     def stacked(self) -> tuple[int, ...]:
         """Return the leading axes of a stack of layers, such as ``nnx.vmap`` makes; ``()`` for one layer."""
-        return jnp.shape(self.tiles[0].state.get_value().weights)[:-2]
+        return self.tiles[0].state.get_value().weights.shape[:-2]
 
     # ------------------------------------------------------------- crosspoints
     def hidden_parameters(self) -> dict[str, Hidden]:

@@ -157,6 +157,11 @@ def generals(key: jax.Array) -> None:
     nn.convert_to_digital(nn.convert_to_analog(nnx.List([model, *layers]), exact(), key=0))
 
 
+def summaries(_: jax.Array) -> None:
+    """Sum up a call."""
+    aj.analog_summary(network(exact()), jnp.ones((N, IN)))
+
+
 def wrong(_: jax.Array) -> None:
     """Call a function whose annotation is wrong."""
     from tests.shapes.wrong import first_column
@@ -201,6 +206,7 @@ CALLS: dict[str, Callable[[jax.Array], None]] = {
     "activations": activations,
     "convolutions": convolutions,
     "generals": generals,
+    "summaries": summaries,
     "wrong": wrong,
 }
 """What is called, by name, with a key."""
