@@ -76,6 +76,7 @@ from .nn import Costs as Costs
 from .nn import analog_summary as analog_summary
 from .nn import convert_to_analog as convert_to_analog
 from .nn import convert_to_digital as convert_to_digital
+from .nn import export as export
 from .optim import analog_sgd as analog_sgd
 from .presets import build_config as build_config
 from .pulses import PulseType as PulseType

@@ -1,10 +1,12 @@
-"""``aihwjax summary``: models of files, of runs, and of folders."""
+"""``aihwjax summary`` and ``aihwjax export``: models of files, of runs, and of folders."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
+import jax
+import numpy as np
 import pytest
 from flax import nnx
 
@@ -45,6 +47,20 @@ def test_a_file_is_summed_up(experiment: str, capsys: Any) -> None:
     assert lines[-1].split()[:2] == ["total", "4"]
 
 
+def test_a_run_is_exported(experiment: str, tmp_path: Path, capsys: Any) -> None:
+    pytest.importorskip("flatbuffers")
+    run, output = tmp_path / "run", tmp_path / "model.jaxexport"
+    assert cli.main(["train", experiment, "--output", str(run), "--quiet", "--keep-best", "train_loss"]) == 0
+    for words in ([], ["--best"]):
+        assert cli.main(["export", str(run), str(output), "--platforms", "cpu,cuda", *words]) == 0
+        program = jax.export.deserialize(bytearray(output.read_bytes()))
+        assert program.platforms == ("cpu", "cuda")
+        x, key = np.ones((3, 1, 28, 28), np.float32), jax.random.key(1)
+        expected = aj.load(run / "model")(x, key=key)
+        np.testing.assert_allclose(program.call(x, jax.random.key_data(key)), expected, rtol=1e-5)
+    assert capsys.readouterr().out == f"wrote {output}\n" * 2
+
+
 @pytest.mark.parametrize(
     ("words", "text"),
     [
@@ -54,6 +70,9 @@ def test_a_file_is_summed_up(experiment: str, capsys: Any) -> None:
         (["summary", "FOLDER", "--set", "key=3"], "is a folder, its model is as it is"),
         (["summary", "FILE", "--batch", "0"], "--batch=0 is not allowed"),
         (["summary", "FILE", "--data", "nowhere"], "--data='nowhere' is no folder"),
+        (["export", "FILE", "out", "--best"], "is no folder of a run"),
+        (["export", "EMPTY", "out"], "has no trained model: the run has not ended"),
+        (["export", "FOLDER", "out", "--shape", "4", "--platforms", "gpu"], "a GPU is cuda or rocm"),
     ],
 )
 def test_a_mistake_is_one_line(words: list[str], text: str, experiment: str, tmp_path: Path, capsys: Any) -> None:
@@ -62,6 +81,8 @@ def test_a_mistake_is_one_line(words: list[str], text: str, experiment: str, tmp
         aj.save(places["FOLDER"], nn.AnalogLinear(4, 3, config=exact(), rngs=nnx.Rngs(0)))
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / "config.toml").write_text(EXPERIMENT)
+    if "gpu" in words:
+        pytest.importorskip("flatbuffers")
     assert cli.main([places.get(word, word) for word in words]) == 2
     error = capsys.readouterr().err
     assert text in error and error.count("\n") == 1

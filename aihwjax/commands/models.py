@@ -1,4 +1,4 @@
-"""``aihwjax summary``: the model of a file, of a run, or of a folder that was saved."""
+"""``aihwjax summary`` and ``aihwjax export``: the model of a file, of a run, or of a folder that was saved."""
 
 from __future__ import annotations
 
@@ -47,6 +47,38 @@ def summary(
         console.print(found)
     else:
         print(found)
+
+
+def export(
+    source: Path,
+    output: Path,
+    /,
+    *,
+    set_: _Changes = (),
+    platforms: str = "cpu,cuda,tpu",
+    batch: int | None = None,
+    shape: str | None = None,
+    data: Path | None = None,
+    best: Annotated[bool, Parameter(negative=())] = False,
+) -> None:
+    """Write a model as one program that runs with JAX alone.
+
+    Args:
+        source: Output folder of aihwjax train, folder of a saved model, or TOML file of an experiment.
+        output: File to write.
+        set_: Change a value of the TOML file; may be repeated.
+        platforms: Where it shall run, of cpu, cuda, rocm and tpu.
+        batch: Number of examples of each call; by default any.
+        shape: Sizes of one example, such as 1,28,28; by default those of the data set.
+        data: Folder of the data set's files.
+        best: Take the model of the best epoch of a run that was given --keep-best.
+    """
+    from aihwjax.nn.exporting import export as write
+
+    model, example = model_and_example(source, set_, batch or 1, shape, data, best=best)
+    chosen = [name.strip() for name in platforms.split(",")]
+    write(model, example, path=output, platforms=chosen, batch="fixed" if batch else "symbolic")
+    print(f"wrote {output}")
 
 
 def model_and_example(

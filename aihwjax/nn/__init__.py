@@ -20,6 +20,7 @@ from aihwjax.nn.containers import AnalogSequential
 from aihwjax.nn.conv import AnalogConv, AnalogConv1d, AnalogConv2d, AnalogConv3d
 from aihwjax.nn.conv_transpose import AnalogConvTranspose
 from aihwjax.nn.conversion import Conversion, convert_to_analog, convert_to_digital, plan_conversion
+from aihwjax.nn.exporting import export
 from aihwjax.nn.gradients import Gradients, value_and_grad
 from aihwjax.nn.images import AvgPool, ChannelsLast, MaxPool
 from aihwjax.nn.layer import AnalogLayer
@@ -84,6 +85,7 @@ __all__ = [
     "call",
     "convert_to_analog",
     "convert_to_digital",
+    "export",
     "losses",
     "plan_conversion",
     "redraw",
