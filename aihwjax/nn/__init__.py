@@ -26,6 +26,7 @@ from aihwjax.nn.images import AvgPool, ChannelsLast, MaxPool
 from aihwjax.nn.layer import AnalogLayer
 from aihwjax.nn.linear import AnalogLinear
 from aihwjax.nn.linear_general import AnalogLinearGeneral
+from aihwjax.nn.loading import Loaded, load_weights
 from aihwjax.nn.paths import analog_layers, analog_tiles, redraw
 from aihwjax.nn.recurrent import (
     AnalogGRUCell,
@@ -68,6 +69,7 @@ __all__ = [
     "InputRange",
     "InputRangeCount",
     "LeakyReLU",
+    "Loaded",
     "LogSigmoid",
     "LogSoftmax",
     "MaxPool",
@@ -86,6 +88,7 @@ __all__ = [
     "convert_to_analog",
     "convert_to_digital",
     "export",
+    "load_weights",
     "losses",
     "plan_conversion",
     "redraw",
