@@ -84,6 +84,7 @@ from .pulses import PulseType as PulseType
 from .pulses import UpdateMode as UpdateMode
 from .pulses import UpdateParameters as UpdateParameters
 from .random import NoiseEngine as NoiseEngine
+from .tile.config import CustomRPUConfig as CustomRPUConfig
 from .tile.config import DigitalRankUpdateRPUConfig as DigitalRankUpdateRPUConfig
 from .tile.config import FloatingPointRPUConfig as FloatingPointRPUConfig
 from .tile.config import InferenceRPUConfig as InferenceRPUConfig

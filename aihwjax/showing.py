@@ -163,6 +163,11 @@ def plain(values: Any) -> Any:
     return array.tolist()
 
 
+def function_name(function: Any) -> str:
+    """Return the name of a function, for people."""
+    return str(getattr(function, "__name__", type(function).__name__))
+
+
 def _same(first: Any, second: Any) -> bool:
     if isinstance(first, _PLAIN):
         return isinstance(second, _PLAIN) and first == second

@@ -20,11 +20,13 @@ from aihwjax.nn.mapping import along
 from aihwjax.nn.slots import Slot
 from aihwjax.random import Noise
 from aihwjax.tile.config import TileConfig
+from aihwjax.tile.passes import own_backward
 from aihwjax.tile.state import TileState
 
 # compiled once for each kind of tile and shape: fast outside of jit, and the two traces of a gradient share them
 _forward_product = jax.jit(tile.forward_with_mask, static_argnames="training")
 _backward_product = jax.jit(tile.backward, static_argnames="training")
+_own_backward = jax.jit(own_backward, static_argnames="training")
 
 
 class _Saved(NamedTuple):
@@ -114,7 +116,11 @@ def _backward(
     read = d if state.mapping_scales is None else d * along(state.mapping_scales, d)
     if clipped is not None:
         read = jnp.where(clipped, 0.0, read)
-    delta = _backward_product(config, state, read, random.derive(key, "backward"), training=slot is not None)
+    if config.own_product is not None:
+        rows = tile_inputs(x, input_range, analog_bias, config.reference_quirks)
+        delta = _own_backward(config, state, rows, read, random.derive(key, "forward"), training=slot is not None)
+    else:
+        delta = _backward_product(config, state, read, random.derive(key, "backward"), training=slot is not None)
     if analog_bias:
         delta = delta[..., :-1]
     slope = None if input_range is None else range_gradient(config, input_range, x, delta, clipped)

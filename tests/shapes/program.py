@@ -178,6 +178,7 @@ REMAPPED = aj.InferenceRPUConfig(
 )
 DRIFTING = aj.SoftBoundsDevice(drift=aj.DriftParameter(nu=0.1), lifetime=10.0, diffusion=0.1, corrupt_devices_prob=0.1)
 COUNTED = aj.ConstantStepDevice(count_pulses=True)
+OWN = aj.CustomRPUConfig(product=lambda c, w, x, k: x @ w.T, update=lambda c, w, x, d, rate, k: w - rate * d.T @ x)
 TILES: dict[str, aj.TileConfig] = {
     **{name: aj.TileConfig(device=device) for name, device in {**DEVICES, **COMPOUNDS}.items()},
     "drifting": aj.TileConfig(device=DRIFTING),
@@ -196,6 +197,7 @@ TRAINED: dict[str, tuple[aj.TileConfig, tuple[int, ...]]] = {
     "ranges": (ranged(init_from_data=3, out_bound=1.0, manage_output_clipping=True), (N, 4)),
     "managed": (TILES["managed"], (N, 4)),
     "counted": (TILES["counted"], (N, 4)),
+    "own": (OWN, (N, 4)),
 }
 CALLS: dict[str, Callable[[jax.Array], None]] = {
     **{f"tile: {name}": partial(live, config) for name, config in TILES.items()},
