@@ -1,4 +1,4 @@
-"""The command line: ``aihwjax train``, ``presets``, ``plot``, ``fidelity``, ``cloud`` and ``composer``.
+"""The command line: ``aihwjax train``, ``summary``, ``export``, ``presets``, ``plot``, ``fidelity``, ``cloud``...
 
 Exit codes: 0 success, 1 a golden case or an experiment in the cloud failed, 2 a mistake of the user
 (one line on stderr), 130 interrupted. JAX is imported by the commands only, so that ``--help`` is fast.
@@ -15,6 +15,7 @@ from cyclopts import App, CycloptsError, Parameter
 
 from aihwjax.commands.cloud import app as cloud
 from aihwjax.commands.composer import app as composer
+from aihwjax.commands.models import export, summary
 from aihwjax.commands.plot import app as plot
 from aihwjax.commands.tables import print_metrics
 from aihwjax.errors import AihwjaxError, ConfigError, DataError
@@ -28,6 +29,8 @@ app = App(
     help="Simulate and train neural networks on analog in-memory computing hardware.",
     suppress_keyboard_interrupt=False,  # what was interrupted is said below
 )
+app.command(summary)
+app.command(export)
 app.command(plot)
 app.command(cloud)
 app.command(composer)

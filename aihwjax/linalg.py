@@ -15,7 +15,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from aihwjax import random, tile
-from aihwjax.errors import DataError, ShapeError
+from aihwjax.errors import DataError, MissingExtraError, ShapeError
 from aihwjax.nn.mapping import changed_entries, scale_down
 from aihwjax.random import Noise
 from aihwjax.tile.checks import as_numbers, require_finite
@@ -189,12 +189,12 @@ class AnalogMatrix:
         """Return it as an operator of the package ``lineax``, which has to be installed.
 
         Raises:
-            ImportError: If it is not.
+            MissingExtraError: If it is not.
         """
         try:
             lineax = importlib.import_module("lineax")
         except ImportError:
-            raise ImportError("lineax is not installed: pip install lineax") from None
+            raise MissingExtraError("lineax is not installed: pip install 'aihwjax[lineax]'") from None
         return lineax.FunctionLinearOperator(self.matvec, jax.ShapeDtypeStruct((self.shape[1],), jnp.float32))
 
     def __call__(self, x: Float[Array, " in"]) -> Float[Array, " out"]:

@@ -89,7 +89,7 @@ _PRESETS |= {
 }
 """Tile presets for training (spec: presets, section 5): a device and nothing that is not in the dictionary."""
 
-_OWN = {"reference_quirks", "torch_tile", "discarded_decays", "discarded_diffuses"}
+_OWN = {"reference_quirks", "torch_tile", "own_product", "own_update", "discarded_decays", "discarded_diffuses"}
 """Fields that the reference has not."""
 _NO_PART = {"runtime", "noise_model", "drift_compensation", "tile_class", "tile_array_class"}
 """Groups of a tile configuration that play no part in the physics of one tile."""

@@ -188,6 +188,11 @@ def word(value: Any) -> str:
     return " ".join(repr(as_written(value)).split())  # an array has lines
 
 
+def function_name(function: Any) -> str:
+    """Return the name of a function, for people."""
+    return str(getattr(function, "__name__", type(function).__name__))
+
+
 def _same(first: Any, second: Any) -> bool:
     if isinstance(first, _PLAIN):
         return isinstance(second, _PLAIN) and first == second

@@ -21,7 +21,7 @@ ROOF = "aihwjax"
 LAYERS = (
     # the ground: no physics
     ("errors", "typing", "version", "moved", "catalogue", "derivatives", "loops", "precision", "products", "progress"),
-    ("transposable",),
+    ("transposable", "replacing"),
     ("scores", "showing"),
     ("arguments",),
     ("compiling", "random", "config"),

@@ -13,7 +13,7 @@ import pytest
 from jax.scipy.sparse.linalg import cg, gmres
 
 import aihwjax as aj
-from aihwjax.errors import DataError, NonFiniteError, ShapeError
+from aihwjax.errors import DataError, MissingExtraError, NonFiniteError, ShapeError
 from aihwjax.linalg import AnalogMatrix
 from tests.nn.models import WIDE_DEVICE, exact, inputs
 
@@ -126,5 +126,24 @@ def test_a_mistake_is_one_line(name: str) -> None:
 def test_lineax_is_asked_for_where_it_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     a = AnalogMatrix(DENSE, exact(), key=0)
     monkeypatch.setitem(sys.modules, "lineax", None)
-    with pytest.raises(ImportError, match="pip install lineax"):
+    with pytest.raises(MissingExtraError, match="aihwjax.lineax."):
         a.as_lineax()
+
+
+def test_lineax_solves_with_it() -> None:
+    lineax = pytest.importorskip("lineax")
+    system, b = jnp.eye(6) + 0.1 * inputs(6, 6), inputs(6, seed=8)
+    a, inverse = AnalogMatrix(system, exact(), key=0), AnalogMatrix(jnp.linalg.inv(system), exact(), key=1)
+    gmres = lineax.GMRES(rtol=1e-5, atol=1e-5)
+
+    @jax.jit
+    def both(a: AnalogMatrix, inverse: AnalogMatrix, b: jax.Array) -> tuple[jax.Array, jax.Array]:
+        options = {"preconditioner": inverse.as_lineax()}
+        plain = lineax.linear_solve(a.as_lineax(), b, solver=gmres).value
+        return plain, lineax.linear_solve(lineax.MatrixLinearOperator(system), b, solver=gmres, options=options).value
+
+    for solution in both(a, inverse, b):
+        np.testing.assert_allclose(solution, jnp.linalg.solve(system, b), rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(a.as_lineax().T.mv(b), system.T @ b, rtol=1e-5, atol=1e-5)
+    slope = jax.grad(lambda b: lineax.linear_solve(a.as_lineax(), b, solver=gmres).value.sum())(b)
+    np.testing.assert_allclose(slope, jnp.linalg.solve(system.T, jnp.ones(6)), rtol=1e-3, atol=1e-3)

@@ -40,7 +40,8 @@ def test_version_is_that_of_the_distribution() -> None:
 def test_no_module_needs_an_extra_to_be_imported() -> None:
     found = [m.name for m in pkgutil.walk_packages(aihwjax.__path__, "aihwjax.") if not m.name.endswith("__main__")]
     modules = [name for name in found if not name.startswith("aihwjax.server.")]  # the extra composer
-    extras = ("fastapi", "jinja2", "matplotlib", "ray", "sqlalchemy", "tensorflow_datasets", "torch", "uvicorn")
+    extras = ("fastapi", "flatbuffers", "jinja2", "lineax", "matplotlib", "ray", "safetensors", "sqlalchemy")
+    extras += ("tensorflow_datasets", "torch", "uvicorn")
     program = (
         "import sys, importlib\n"
         f"for name in {extras!r}: sys.modules[name] = None\n"

@@ -137,7 +137,7 @@ def flattened(value: Any, path: str, tags: dict[str, str]) -> dict[str, Any]:
         name = type(value).__name__
         found: dict[str, Any] = {f"{path}__class__": tags.get(path, name)}
         for field in dataclasses.fields(value):
-            if field.name not in ("reference_quirks", "torch_tile"):
+            if field.name not in ("reference_quirks", "torch_tile", "own_product", "own_update"):
                 found |= flattened(getattr(value, field.name), f"{path}{field.name}.", tags)
         return found
     if isinstance(value, enum.Enum):

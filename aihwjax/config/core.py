@@ -317,8 +317,20 @@ def _clean_choice(where: str, value: Any, hint: Any) -> Any:
                 return bool(value)
             if isinstance(value, option) and not (isinstance(value, bool) and option is not bool):
                 return value
+        elif typing.get_origin(option) is Callable and callable(value):
+            return _hashable(where, value)
+    if any(typing.get_origin(option) is Callable for option in options):
+        raise ConfigError(f"{where}={value!r} is not allowed: give a function, which no file can hold")
     names = " or ".join(getattr(option, "__name__", str(option)) for option in options)
     raise ConfigError(f"{where}={value!r} is not allowed: give {names}")
+
+
+def _hashable(where: str, value: Any) -> Any:
+    try:
+        hash(value)
+    except TypeError:
+        raise ConfigError(f"{where}={value!r} is not allowed: give a function that can be hashed") from None
+    return value
 
 
 def _clean_enum(where: str, value: Any, kind: type[enum.Enum]) -> enum.Enum:

@@ -23,7 +23,7 @@ _READERS: dict[str, Callable[[Mapping[str, Any]], Any]] = {}
 
 
 def to_dict(config: Config) -> dict[str, Any]:
-    """Return a nested dictionary of plain values, with the class name under ``"class"``."""
+    """Return a nested dictionary of plain values, with the class name under ``"class"``; of a function its name."""
     values = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}  # type: ignore[arg-type]
     return _document(type(config), values)
 
@@ -57,7 +57,7 @@ def _plain(value: Any) -> Any:
         return [_plain(entry) for entry in value]
     if isinstance(value, np.ndarray | jax.Array | np.generic):
         return showing.plain(value)
-    return value
+    return showing.function_name(value) if callable(value) else value
 
 
 def from_dict(data: Mapping[str, Any], *, path: str = "") -> Any:

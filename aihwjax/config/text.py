@@ -66,4 +66,6 @@ def _word(value: Any) -> str:
         return f"{type(value).__name__}.{value.name}"
     if isinstance(value, tuple):
         return f"({', '.join(map(_word, value))}{',' if len(value) == 1 else ''})"
+    if callable(value):
+        return showing.function_name(value)
     return showing.word(value)

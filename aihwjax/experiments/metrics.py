@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NotRequired, TextIO, TypeAlias, TypedDict
 
-from aihwjax.errors import CheckpointError
+from aihwjax.replacing import unwritten, write_bytes
 from aihwjax.scores import accuracy_text, own_names
 
 
@@ -85,7 +84,7 @@ class MetricsFile:
                 with self._path.open("a", encoding="utf-8") as file:
                     file.write(_line(metrics[-1]))
             except OSError as error:
-                raise _unwritten(self._path, error) from None
+                raise unwritten(self._path, error) from None
         else:
             write_text(self._path, "".join(_line(entry) for entry in metrics))
         self._written = len(metrics)
@@ -101,22 +100,7 @@ def write_text(path: Path, text: str) -> None:
     Raises:
         CheckpointError: If it cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        try:
-            with temporary.open("w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise _unwritten(path, error) from None
-
-
-def _unwritten(path: Path, error: OSError) -> CheckpointError:
-    return CheckpointError(f"cannot write {str(path)!r}: {error.strerror or error}")
+    write_bytes(path, text.encode("utf-8"))
 
 
 def _line(entry: EpochMetrics) -> str:

@@ -29,6 +29,8 @@ def inert(model: nnx.Module) -> bool:
 def _inert(config: TileConfig) -> bool:
     if not isinstance(config.device, PulsedDevice | ExactDevice) or config.pre_post.input_range.enable:
         return False
+    if config.own_product is not None or config.own_update is not None:
+        return False
     return _quiet(config.backward) and config.forward.noise_management is not NoiseManagementType.AVERAGE_ABS_MAX
 
 

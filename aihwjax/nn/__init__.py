@@ -21,11 +21,13 @@ from aihwjax.nn.conv import AnalogConv, AnalogConv1d, AnalogConv2d, AnalogConv3d
 from aihwjax.nn.conv_transpose import AnalogConvTranspose
 from aihwjax.nn.conversion import Conversion, convert_to_analog, convert_to_digital, plan_conversion
 from aihwjax.nn.einsum import AnalogEinsum
+from aihwjax.nn.exporting import export
 from aihwjax.nn.gradients import Gradients, value_and_grad
 from aihwjax.nn.images import AvgPool, ChannelsFirst, ChannelsLast, MaxPool, Reshape
 from aihwjax.nn.layer import AnalogLayer
 from aihwjax.nn.linear import AnalogLinear
 from aihwjax.nn.linear_general import AnalogLinearGeneral
+from aihwjax.nn.loading import Loaded, load_weights
 from aihwjax.nn.lora import AnalogLoRALinear
 from aihwjax.nn.patches import Patches
 from aihwjax.nn.paths import analog_layers, analog_tiles, redraw
@@ -37,6 +39,7 @@ from aihwjax.nn.recurrent import (
     AnalogVanillaRNNCell,
 )
 from aihwjax.nn.scan import scan
+from aihwjax.nn.summary import Costs, Summary, analog_summary
 from aihwjax.nn.tile import AnalogTile
 from aihwjax.nn.variables import FixedInputRange, InputRange, InputRangeCount, TileConfigVariable, TileVariable
 
@@ -63,6 +66,7 @@ __all__ = [
     "ChannelsFirst",
     "ChannelsLast",
     "Conversion",
+    "Costs",
     "FixedInputRange",
     "Flatten",
     "Function",
@@ -71,6 +75,7 @@ __all__ = [
     "InputRange",
     "InputRangeCount",
     "LeakyReLU",
+    "Loaded",
     "LogSigmoid",
     "LogSoftmax",
     "MaxPool",
@@ -79,15 +84,19 @@ __all__ = [
     "Reshape",
     "Sigmoid",
     "Softmax",
+    "Summary",
     "Tanh",
     "TileConfigVariable",
     "TileVariable",
     "accumulate",
     "analog_layers",
+    "analog_summary",
     "analog_tiles",
     "call",
     "convert_to_analog",
     "convert_to_digital",
+    "export",
+    "load_weights",
     "losses",
     "plan_conversion",
     "redraw",

@@ -84,7 +84,8 @@ class Convolving(AnalogLayer):
             places = seen[0].places
         except ShapeError as error:
             raise ShapeError(f"{self._name()}: {error}") from None
-        y = self.product_of([dataclasses.replace(each, images=self.watched(images)) for each in seen], key)
+        images = self.marked(self.watched(images), seen[0].length, key)
+        y = self.product_of([dataclasses.replace(each, images=images) for each in seen], key)
         return y.reshape(images.shape[0], *places, self.out_features)
 
     def views(self) -> list[View]:

@@ -17,7 +17,7 @@ from aihwjax import moved, random
 from aihwjax.derivatives import on_derivative
 from aihwjax.devices.counts import PulseCounts
 from aihwjax.errors import ConfigError, ModuleError, NonFiniteError, ShapeError
-from aihwjax.nn import slots
+from aihwjax.nn import marks, slots
 from aihwjax.nn.call_keys import CallKey, next_key
 from aihwjax.nn.dtypes import name_of, returned
 from aihwjax.nn.grid import TileGrid
@@ -62,6 +62,9 @@ class AnalogLayer(Readable):
     Raises:
         ConfigError: If a size, the configuration or ``weights`` is not allowed.
     """
+
+    place: str | None = None
+    """Path in the model, in a copy of it whose products are counted."""
 
     def __init__(
         self,
@@ -149,11 +152,18 @@ class AnalogLayer(Readable):
 
     def product(self, x: Float[Array, "*batch in"], key: Noise) -> Float[Array, "*batch out"]:
         """Multiply inputs ``(..., columns of all groups)`` by the matrix; outputs ``(..., out)`` without the bias."""
+        x = self.marked(x, x.size // (self.columns * self.groups), key)
         if self.grid.one:
             return self.tiles[0](self.watched(x), key=key)
         rows = self.watched(x).reshape(-1, x.shape[-1])
         y = self.product_of([self.grid.input(index, rows) for index in range(len(self.tiles))], key)
         return y.reshape(*x.shape[:-1], self.rows)
+
+    def marked(self, x: Float[Array, "*shape"], vectors: int, key: Noise) -> Float[Array, "*shape"]:
+        """Return x; where products are counted, with a mark of how many vectors the matrix is multiplied by."""
+        if self.place is None:
+            return x
+        return marks.marked(self.place, vectors, x, (self.tiles[0].state.get_value().weights, key))
 
     def product_of(self, inputs: Sequence[TileInput], key: Noise) -> Float[Array, "n out"]:
         """Return the outputs ``(n, out)`` without the bias, given what each of the tile modules receives."""
@@ -310,7 +320,7 @@ class AnalogLayer(Readable):
     def stacked(self) -> tuple[int, ...]:
         """Return the leading axes of a stack of layers, such as ``nnx.vmap`` makes; ``()`` for one layer."""
         own = 2 if self.tiles[0].count is None else 3
-        return jnp.shape(self.tiles[0].state.get_value().weights)[:-own]
+        return self.tiles[0].state.get_value().weights.shape[:-own]
 
     # ------------------------------------------------------------- crosspoints
     def hidden_parameters(self) -> dict[str, Hidden]:

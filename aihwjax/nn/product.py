@@ -25,11 +25,13 @@ from aihwjax.nn.stacks import TileNoise, each
 from aihwjax.random import Noise
 from aihwjax.tile.config import TileConfig
 from aihwjax.tile.matching import averages
+from aihwjax.tile.passes import own_backward
 from aihwjax.tile.state import TileState
 
 # compiled once for each kind of tile and shape: fast outside of jit, and the two traces of a gradient share them
 _forward_product = jax.jit(tile.forward_with_mask, static_argnames="training")
 _backward_product = jax.jit(tile.backward, static_argnames="training")
+_own_backward = jax.jit(own_backward, static_argnames="training")
 
 
 TileInput: TypeAlias = Float[Array, "*batch in"] | Patches
@@ -203,7 +205,11 @@ def _backward_one(
     read = d if state.mapping_scales is None else d * along(state.mapping_scales, d)
     if clipped is not None:
         read = jnp.where(clipped, 0.0, read)
-    delta = _backward_product(config, state, read, random.derive(key, "backward"), training=training)
+    if config.own_product is not None:
+        rows = tile_inputs(x, input_range, analog_bias, config.reference_quirks)
+        delta = _own_backward(config, state, rows, read, random.derive(key, "forward"), training=training)
+    else:
+        delta = _backward_product(config, state, read, random.derive(key, "backward"), training=training)
     if analog_bias:
         delta = delta[..., :-1]
     sums = None if input_range is None else range_sums(input_range, x, delta, clipped)

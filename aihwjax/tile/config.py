@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+from jaxtyping import Array, Float
 
 from aihwjax.config import Config, configclass, part
 from aihwjax.devices.constant_step import ConstantStepDevice
@@ -17,6 +20,13 @@ from aihwjax.tile.product.periphery import MappingParameter, PrePostProcessingPa
 from aihwjax.tile.upkeep.clipping import WeightClipParameter, WeightClipType
 from aihwjax.tile.upkeep.modifier import WeightModifierParameter, WeightModifierType
 from aihwjax.tile.upkeep.remapping import WeightRemapParameter, WeightRemapType
+from aihwjax.typing import Weights
+
+OwnProduct: TypeAlias = Callable[..., Float[Array, "n out"]]
+"""``(config, weights, x, key) -> y``: a pure function of weights ``(out, in)`` and inputs ``(n, in)``."""
+OwnUpdate: TypeAlias = Callable[..., Weights]
+"""``(config, weights, x, d, learning_rate, key) -> weights``: a pure function of weights ``(out, in)``, inputs
+``(n, in)`` and gradients ``(n, out)`` at the output."""
 
 
 @configclass
@@ -53,6 +63,10 @@ class TileConfig(Config):
     """Follow the reference's torch tile where its tiles differ; set by :func:`TorchInferenceRPUConfig`."""
     reference_quirks: bool = False
     """Reproduce the reference's well-defined bugs (docs: reference bugs)."""
+    own_product: OwnProduct | None = None
+    """A function in place of the forward product, whose derivative is the backward one; see :func:`CustomRPUConfig`."""
+    own_update: OwnUpdate | None = None
+    """A function in place of the update; only with a device without pulses. See :func:`CustomRPUConfig`."""
 
     @property
     def exact(self) -> bool:
@@ -63,10 +77,16 @@ class TileConfig(Config):
     @property
     def inference(self) -> bool:
         """Whether this is an inference tile: its weights belong to the step of the digital parameters."""
-        return self.update.pulse_type is PulseType.NONE and isinstance(self.device, IdealDevice)
+        unpulsed = self.update.pulse_type is PulseType.NONE and isinstance(self.device, IdealDevice)
+        return unpulsed and self.own_update is None
 
     def validate(self) -> None:
         """Tell the device whether the quirks are on; refuse undefined steps, and what needs an inference tile."""
+        if self.own_update is not None and not isinstance(self.device, ExactDevice):
+            raise ConfigError(
+                f"own_update is not allowed with the device {type(self.device).__name__}, which has an update of its "
+                "own: give device=IdealDevice(), or take CustomRPUConfig"
+            )
         if not self.exact:
             self._refuse_hardware_aware()
         if self.device.reference_quirks is not self.reference_quirks:
@@ -178,6 +198,52 @@ def TorchInferenceRPUConfig(**fields: Any) -> TileConfig:  # noqa: N802 (the ref
         ConfigError: If one of these three is given.
     """
     return _inference("TorchInferenceRPUConfig", fields, torch_tile=True)
+
+
+def CustomRPUConfig(  # noqa: N802 (the reference's name)
+    *, product: OwnProduct | None = None, update: OwnUpdate | None = None, **fields: Any
+) -> TileConfig:
+    """A tile whose product or update, or both, are functions of your own.
+
+    Both are pure functions in JAX, called for each tile with its own weights ``(out, in)``, of which the last column is
+    that of an analog bias, if there is one. What is not given is exact.
+
+    ``product(config, weights, x, key)`` returns ``(n, out)`` for inputs ``(n, in)`` that the periphery of the layer has
+    prepared (input range, constant 1 of an analog bias). The backward product is its derivative with respect to ``x``,
+    with the same key; a ``jax.custom_vjp`` can say another. With a weight modifier, products of training read the
+    modified weights.
+
+    ``update(config, weights, x, d, learning_rate, key)`` returns new weights, given the inputs ``(n, in)`` of a
+    mini-batch and the gradients ``(n, out)`` at the output of the tile; plain gradient descent is
+    ``weights - learning_rate * d.T @ x``. The device has no bounds: clip in the function if there are some.
+
+    A function is a choice, not a number: another one is another program. Its numbers can be fields of a class derived
+    from :class:`TileConfig`, whose ``own_product`` and ``own_update`` are what is given here.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from flax import nnx
+        >>> import aihwjax as aj
+        >>> def saturating(config, weights, x, key):
+        ...     return jnp.tanh(x @ weights.T)
+        >>> layer = aj.nn.AnalogLinear(4, 3, config=aj.CustomRPUConfig(product=saturating), rngs=nnx.Rngs(0))
+        >>> bool(jnp.abs(layer(9 * jnp.ones((5, 4)), key=0) - layer.bias).max() <= 1)
+        True
+
+    Args:
+        product: The product; ``None``: an exact one, or what ``forward`` says.
+        update: The update; ``None``: plain gradient descent.
+        **fields: Fields of :class:`TileConfig`; ``device`` defaults to an ideal device and both directions to a
+            perfect product.
+
+    Raises:
+        ConfigError: If there is neither, or the device has pulses.
+    """
+    if product is None and update is None:
+        raise ConfigError("CustomRPUConfig needs the argument 'product' or 'update': give a function")
+    perfect = IOParameters(is_perfect=True)
+    defaults = {"device": IdealDevice(), "forward": perfect, "backward": perfect}
+    return TileConfig(**{**defaults, "own_product": product, "own_update": update, **fields})
 
 
 def inference_parts() -> dict[str, Any]:

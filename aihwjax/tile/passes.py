@@ -10,9 +10,10 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from aihwjax import random
-from aihwjax.errors import ShapeError
+from aihwjax.errors import ConfigError, ShapeError
 from aihwjax.precision import in_single
 from aihwjax.random import Noise
+from aihwjax.tile import own
 from aihwjax.tile.checks import as_numbers, require_finite
 from aihwjax.tile.config import TileConfig
 from aihwjax.tile.matching import check_average
@@ -57,6 +58,9 @@ def forward_with_mask(
     """
     out_size, in_size = state.shape
     rows = _rows(x, in_size, "x", "inputs")
+    if config.own_product is not None:
+        y = own.product(config, _read_weights(config, state, training), rows, key)
+        return y.reshape((*np.shape(x)[:-1], out_size)), None
     y, clipped = mvm.analog_product(
         config.forward,
         state.forward,
@@ -120,8 +124,13 @@ def backward(
         DataError: If ``d`` is no array of real numbers.
         ShapeError: If the last axis of ``d`` is not the tile's output size.
         NonFiniteError: If ``d`` has NaN or infinity (not checked inside a traced function).
+        ConfigError: If the product is the user's own, whose derivative needs the inputs.
     """
     out_size, in_size = state.shape
+    if config.own_product is not None:
+        raise ConfigError(
+            "a tile with own_product has no backward product of d alone: take the derivative of aihwjax.tile.forward"
+        )
     rows = _rows(d, out_size, "d", "outputs")
     g, _ = mvm.analog_product(
         config.backward,
@@ -135,6 +144,30 @@ def backward(
         transposed=True,
     )
     return g.reshape((*np.shape(d)[:-1], in_size))
+
+
+@in_single
+def own_backward(
+    config: TileConfig,
+    state: TileState,
+    x: Float[Array, "*batch in"],
+    d: Float[Array, "*batch out"],
+    key: Noise,
+    *,
+    training: bool = True,
+) -> Float[Array, "*batch in"]:
+    """Return the gradient of the inputs of a product of the user's own.
+
+    Args:
+        config: The tile's configuration.
+        state: The tile.
+        x: Inputs of the forward product ``(..., in)``.
+        d: Gradients ``(..., out)``.
+        key: Source of the noise of the forward product.
+        training: As there.
+    """
+    (gradient,) = jax.vjp(lambda x: forward(config, state, x, key, training=training), x)[1](d)
+    return gradient
 
 
 @in_single

@@ -12,6 +12,7 @@ from aihwjax.derivatives import on_derivative
 from aihwjax.errors import ModuleError, ShapeError
 from aihwjax.precision import in_single
 from aihwjax.random import Noise
+from aihwjax.tile import own
 from aihwjax.tile.checks import as_numbers, check_learning_rate, require_finite
 from aihwjax.tile.config import TileConfig
 from aihwjax.tile.matching import fitting_device, spoiled
@@ -67,6 +68,9 @@ def update(
     if not config.exact:
         moving = (state, x, d, learning_rate)
         state, x, d, learning_rate = on_derivative(moving, (config, *moving), _refuse)
+    if config.own_update is not None:
+        weights = spoiled(own.update(config, state.weights, x, d, learning_rate, key), holds)
+        return follow(config, state, dataclasses.replace(state, weights=weights), key)
     stream = random.stream(key, config.noise_engine)
     parts, weights = pulsing.update(
         device,

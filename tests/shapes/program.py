@@ -165,6 +165,11 @@ def generals(key: jax.Array) -> None:
     nn.convert_to_digital(nn.convert_to_analog(nnx.List([model, *layers]), exact(), key=0))
 
 
+def summaries(_: jax.Array) -> None:
+    """Sum up a call."""
+    aj.analog_summary(network(exact()), jnp.ones((N, IN)))
+
+
 def wrong(_: jax.Array) -> None:
     """Call a function whose annotation is wrong."""
     from tests.shapes.wrong import first_column
@@ -181,6 +186,7 @@ REMAPPED = aj.InferenceRPUConfig(
 )
 DRIFTING = aj.SoftBoundsDevice(drift=aj.DriftParameter(nu=0.1), lifetime=10.0, diffusion=0.1, corrupt_devices_prob=0.1)
 COUNTED = aj.ConstantStepDevice(count_pulses=True)
+OWN = aj.CustomRPUConfig(product=lambda c, w, x, k: x @ w.T, update=lambda c, w, x, d, rate, k: w - rate * d.T @ x)
 TILES: dict[str, aj.TileConfig] = {
     **{name: aj.TileConfig(device=device) for name, device in {**DEVICES, **COMPOUNDS}.items()},
     "drifting": aj.TileConfig(device=DRIFTING),
@@ -199,6 +205,7 @@ TRAINED: dict[str, tuple[aj.TileConfig, tuple[int, ...]]] = {
     "ranges": (ranged(init_from_data=3, out_bound=1.0, manage_output_clipping=True), (N, 4)),
     "managed": (TILES["managed"], (N, 4)),
     "counted": (TILES["counted"], (N, 4)),
+    "own": (OWN, (N, 4)),
 }
 CALLS: dict[str, Callable[[jax.Array], None]] = {
     **{f"tile: {name}": partial(live, config) for name, config in TILES.items()},
@@ -209,6 +216,7 @@ CALLS: dict[str, Callable[[jax.Array], None]] = {
     "activations": activations,
     "convolutions": convolutions,
     "generals": generals,
+    "summaries": summaries,
     "wrong": wrong,
 }
 """What is called, by name, with a key."""
