@@ -23,6 +23,7 @@ NAMES = {
 
 ATTRIBUTES = {
     "weight": "its tiles have the weights: layer.get_weights(), and layer.set_weights(weights, bias, key=key)",
+    "kernel": "its tiles have the weights: layer.get_weights(); a model that reads kernels needs the layer in exclude=",
     "parameters": "nnx.state(model, nnx.Param) has the digital parameters; aj.analog_sgd trains tiles and these",
     "analog_module": "layer.analog_tiles() has its tiles",
     "rpu_config": "each tile has its configuration: next(layer.analog_tiles()).config",

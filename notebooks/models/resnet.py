@@ -18,12 +18,12 @@ class Block(nnx.Module):
 
     def __init__(self, channels: int, features: int, strides: int, rngs: nnx.Rngs) -> None:
         self.first = nnx.Conv(channels, features, (3, 3), strides, use_bias=False, rngs=rngs)
-        self.first_norm = nnx.BatchNorm(features, rngs=rngs)
+        self.first_norm = nnx.BatchNorm(features, momentum=0.9, rngs=rngs)
         self.second = nnx.Conv(features, features, (3, 3), use_bias=False, rngs=rngs)
-        self.second_norm = nnx.BatchNorm(features, rngs=rngs)
+        self.second_norm = nnx.BatchNorm(features, momentum=0.9, rngs=rngs)
         if strides > 1 or channels != features:
             other = nnx.Conv(channels, features, (1, 1), strides, use_bias=False, rngs=rngs)
-            self.shortcut = nnx.Sequential(other, nnx.BatchNorm(features, rngs=rngs))
+            self.shortcut = nnx.Sequential(other, nnx.BatchNorm(features, momentum=0.9, rngs=rngs))
         else:
             self.shortcut = nnx.Sequential()
 
@@ -51,7 +51,7 @@ class ResNet18(nnx.Module):
         size, strides = ((3, 3), 1) if small else ((7, 7), 2)
         self.small = small
         self.stem = nnx.Conv(channels, width, size, strides, use_bias=False, rngs=rngs)
-        self.stem_norm = nnx.BatchNorm(width, rngs=rngs)
+        self.stem_norm = nnx.BatchNorm(width, momentum=0.9, rngs=rngs)
         stages = [width << min(stage, 3) for stage in range(4)]
         blocks = []
         for stage, features in enumerate(stages):

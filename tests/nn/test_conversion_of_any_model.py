@@ -14,7 +14,7 @@ from flax import nnx
 
 import aihwjax as aj
 from aihwjax import nn
-from aihwjax.errors import ConfigError, NonFiniteError, ShapeError
+from aihwjax.errors import ConfigError, ModuleError, NonFiniteError, ShapeError
 from tests.marks import some
 from tests.nn.any_models import MODELS, Adapted, Containers, Dense
 from tests.nn.models import exact, inputs, noisy
@@ -216,3 +216,20 @@ def test_a_converter_of_ones_own_gets_the_layer_with_all_that_is_inside() -> Non
     assert plan.converted == ["part", "rest"] and plan.left == {"part/layers/0": "inside of part"}
     analog: Any = aj.convert_to_analog(model, exact(), converters={nnx.Sequential: by_hand})
     assert isinstance(seen[0].layers[0], nnx.Linear) and isinstance(analog.part, nn.Identity)
+
+
+def test_mistakes_of_strangers_are_one_line() -> None:
+    layer = nnx.Dict(a=nnx.Linear(4, 4, rngs=nnx.Rngs(0)))
+    for converters in ([nnx.Linear], {nnx.Linear: 3}, {"Linear": print}):
+        with pytest.raises(
+            ConfigError, match=r"^converters=.* is not allowed: give functions \(layer, config, key\) by"
+        ):
+            aj.convert_to_analog(layer, exact(), converters=converters)  # type: ignore[arg-type]
+    with pytest.raises(ModuleError, match=r"^model=\[Linear.* is not allowed: give an nnx.Module, such as nnx.Dict"):
+        aj.convert_to_analog([layer.a])  # type: ignore[arg-type]
+    analog: Any = aj.convert_to_analog(layer, exact())
+    with pytest.raises(AttributeError, match="no attribute 'kernel': its tiles have the weights"):
+        _ = analog.a.kernel
+    recurrent = nn.AnalogRNN(nn.AnalogGRUCell, 3, 4, config=exact(), rngs=nnx.Rngs(0))
+    with pytest.raises(ModuleError, match="^cells/0/0 is a AnalogGRUCell, which has no counterpart in Flax"):
+        aj.convert_to_digital(recurrent)

@@ -10,14 +10,15 @@ import jax
 from flax import nnx
 
 from aihwjax import random
-from aihwjax.errors import AihwjaxError, ModuleError
+from aihwjax.errors import AihwjaxError, ConfigError, ModuleError
 from aihwjax.nn.conversion.counterpart import Counterpart, stack_of
 from aihwjax.nn.conversion.exchange import replaced
 from aihwjax.nn.conversion.layers import COUNTERPARTS, base_of, counterpart_of
 from aihwjax.nn.conversion.plan import Configs, Filters, plan_conversion
 from aihwjax.nn.layer import AnalogLayer
 from aihwjax.nn.mapping import changed_entries
-from aihwjax.nn.paths import analog_layers
+from aihwjax.nn.paths import path_text
+from aihwjax.nn.recurrent.cells import RecurrentCell
 from aihwjax.tile.config import TileConfig
 from aihwjax.typing import Key
 
@@ -80,7 +81,7 @@ def convert_to_analog(
         ModuleError: If ``model`` is no NNX module, or a converter returns none.
     """
     _check_model(model)
-    key, own = random.as_key(key), dict(converters or {})
+    key, own = random.as_key(key), _converters(converters)
     target = model if inplace else nnx.clone(model)
     plan = plan_conversion(target, config, include=include, exclude=exclude, converters=own)
     lost = [f"{row.path} ({row.reason})" for row in plan.rows if row.left_out]
@@ -125,14 +126,25 @@ def convert_to_digital(model: nnx.Module, *, inplace: bool = False) -> nnx.Modul
         inplace: Exchange the layers of ``model`` itself instead of those of a copy.
 
     Raises:
-        ModuleError: If ``model`` is no NNX module, or has an analog layer that Flax has no counterpart of.
+        ModuleError: If ``model`` is no NNX module, or has an analog layer or a recurrent cell of this library that Flax
+            has no counterpart of.
     """
     _check_model(model)
-    for path, layer in analog_layers(model).items():
-        if counterpart_of(layer) is None:
-            raise ModuleError(f"{path} is a {type(layer).__name__}, which has no counterpart in Flax")
+    for path, part in nnx.iter_modules(model):
+        alone = isinstance(part, RecurrentCell) or (isinstance(part, AnalogLayer) and counterpart_of(part) is None)
+        if alone:
+            raise ModuleError(f"{path_text(path)} is a {type(part).__name__}, which has no counterpart in Flax")
     target = model if inplace else nnx.clone(model)
     return replaced(target, lambda part: isinstance(part, AnalogLayer), _digital, freeing=inplace)
+
+
+def _converters(given: Mapping[type, Converter] | None) -> dict[type, Converter]:
+    known = {} if given is None else given
+    fits = isinstance(known, Mapping) and all(isinstance(kind, type) and callable(one) for kind, one in known.items())
+    if not fits:
+        text = " ".join(repr(given).split())[:60]
+        raise ConfigError(f"converters={text} is not allowed: give functions (layer, config, key) by class")
+    return dict(known)
 
 
 def _check_model(model: object) -> None:
