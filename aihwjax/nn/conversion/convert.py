@@ -104,7 +104,7 @@ def convert_to_analog(
             )
         return result
 
-    result = replaced(target, lambda layer: id(layer) in plan.configs, made, freeing=inplace)
+    result = replaced(target, lambda layer: id(layer) in plan.configs, made)
     if clipped:
         which = "; ".join(clipped.values())
         warnings.warn(
@@ -135,7 +135,7 @@ def convert_to_digital(model: nnx.Module, *, inplace: bool = False) -> nnx.Modul
         if alone:
             raise ModuleError(f"{path_text(path)} is a {type(part).__name__}, which has no counterpart in Flax")
     target = model if inplace else nnx.clone(model)
-    return replaced(target, lambda part: isinstance(part, AnalogLayer), _digital, freeing=inplace)
+    return replaced(target, lambda part: isinstance(part, AnalogLayer), _digital)
 
 
 def _converters(given: Mapping[type, Converter] | None) -> dict[type, Converter]:

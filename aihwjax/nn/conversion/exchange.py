@@ -20,8 +20,6 @@ def replaced(
     model: nnx.Module,
     wanted: Callable[[nnx.Module], bool],
     made: Callable[[str, nnx.Module], nnx.Module],
-    *,
-    freeing: bool,
 ) -> nnx.Module:
     """Replace modules in place, wherever they are referred to, and return the model, or what it becomes itself.
 
@@ -31,7 +29,6 @@ def replaced(
         model: Any NNX module.
         wanted: Which modules are replaced.
         made: What a module with its path becomes.
-        freeing: Whether nobody else holds the old modules, so that their memory is free.
     """
     waiting = [(path_text(path), part) for path, part in nnx.iter_modules(model) if wanted(part)]
     waiting.reverse()
@@ -41,7 +38,7 @@ def replaced(
             if id(child) in holders:
                 holders[id(child)].append(part)
     give_back()  # what building the model has left
-    free = 0
+    free = 0  # bytes of what was between the old and the new, and of the old if nobody else holds them
     while waiting:
         path, part = waiting.pop()
         new = made(path, part)
@@ -51,7 +48,7 @@ def replaced(
             _exchange(holder, part, new)
         free += sum(getattr(array, "nbytes", 0) for array in jax.tree.leaves(nnx.state(part)))
         del part
-        if freeing and free > _OFTEN:
+        if free > _OFTEN:
             give_back()
             free = 0
     return model
