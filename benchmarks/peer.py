@@ -61,7 +61,9 @@ class PeerWorker(Worker):
         env.pop("PYTHONPATH", None)
         super().__init__([python, WORKER], env, "the reference")
 
-    def prepare(self, name: str, problem: Problem, arrays: Mapping[str, np.ndarray], single_tile: bool) -> float:
+    def prepare(
+        self, name: str, problem: Problem, arrays: Mapping[str, np.ndarray], single_tile: bool, seed: int = 0
+    ) -> float:
         """Build a network in the worker and return the seconds that it took.
 
         Args:
@@ -69,6 +71,7 @@ class PeerWorker(Worker):
             problem: What it does.
             arrays: ``images`` with ``labels``, or with ``gradients`` for updates alone.
             single_tile: One tile a layer.
+            seed: Seed of weights, order and noise.
 
         Raises:
             WorkerError: The reference refused.
@@ -78,8 +81,29 @@ class PeerWorker(Worker):
             np.savez(path, allow_pickle=False, **arrays)
             plain = {**dataclasses.asdict(problem), "task": problem.task.value, "network": problem.network.value}
             modifier_std = MODIFIER_STD if problem.device == HARDWARE_AWARE else None
-            request = {**plain, "single_tile": single_tile, "modifier_std": modifier_std, "data": str(path)}
+            request = {
+                **plain,
+                "single_tile": single_tile,
+                "modifier_std": modifier_std,
+                "data": str(path),
+                "seed": seed,
+            }
             return self.ask({"op": "prepare", "name": name, **request})["prepare_s"]
+
+    def accuracy(self, name: str, arrays: Mapping[str, np.ndarray]) -> float:
+        """Return the share of examples that a network names right.
+
+        Args:
+            name: As in :meth:`prepare`.
+            arrays: ``images`` and ``labels``.
+
+        Raises:
+            WorkerError: The reference refused.
+        """
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "digits.npz"
+            np.savez(path, allow_pickle=False, **arrays)
+            return self.ask({"op": "accuracy", "name": name, "data": str(path)})["accuracy"]
 
 
 class Peer(contextlib.ExitStack):

@@ -4,13 +4,15 @@ It imports only torch, numpy and aihwkit, so it runs where this library is not i
 
 Requests:
     ``{"op": "prepare", "name", "data", "task", "device", "batch", "layers", "learning_rate", "network", "single_tile",
-    "modifier_std"}``
+    "modifier_std", "seed"}``
         builds a network on the arrays of ``data``, an ``.npz`` with ``images`` and ``labels``; for the task
         ``update`` one tile, with ``gradients`` at its outputs for labels. With ``modifier_std`` its tiles are
         inference tiles with additive weight noise in training, whatever the device. Answers ``{"prepare_s"}``.
     ``{"op": "measure", "name", "epochs"}``
         goes on with the network called ``name`` over its data, freshly permuted in each epoch; answers
         ``{"examples", "seconds", "cpu_s", "loss", "peak_rss_mib"}``.
+    ``{"op": "accuracy", "name", "data"}``
+        answers ``{"accuracy"}`` of the network on ``images`` and ``labels`` of the arrays of ``data``.
     ``{"op": "stop"}``
         ends the process.
 
@@ -97,7 +99,7 @@ class Run:
         self.images = torch.from_numpy(arrays["images"])
         self.batch = request["batch"]
         self.task = request["task"]
-        torch.manual_seed(0)
+        torch.manual_seed(request.get("seed", 0))
         rpu_config = tile_config(request)
         if request["single_tile"]:
             rpu_config.mapping.max_input_size = 0
@@ -146,6 +148,15 @@ class Run:
             self.tile.update(images, gradients)
         return self.tile.get_weights()[0].mean().item()
 
+    def accuracy(self, data: str) -> float:
+        """Return the share of examples of a file that the network names right."""
+        arrays = np.load(data)
+        self.model.eval()
+        with torch.no_grad():
+            found = self.model(torch.from_numpy(arrays["images"])).argmax(1).numpy()
+        self.model.train()
+        return float((found == arrays["labels"]).mean())
+
     def measure(self, epochs: int) -> dict:
         """Go on for some epochs and return what it took."""
         work = {"train": self.train, "forward": self.forward, "update": self.update}[self.task]
@@ -166,6 +177,8 @@ def answer(request: dict, runs: dict[str, Run]) -> dict:
         start = time.perf_counter()
         runs[request["name"]] = Run(request)
         return {"prepare_s": time.perf_counter() - start}
+    if request["op"] == "accuracy":
+        return {"accuracy": runs[request["name"]].accuracy(request["data"])}
     return runs[request["name"]].measure(request["epochs"])
 
 
