@@ -37,7 +37,9 @@ def export(
         y = jax.jit(program.call)(x, jax.random.key_data(jax.random.key(1)))
 
     The same key gives what a compiled call gives, ``jax.jit(lambda x, key: model(x, key=key))``, bit for bit on the
-    same device; a call that is not compiled rounds in another order. The program has no derivative and changes nothing.
+    same device; a call that is not compiled rounds in another order, and so may layers on several tiles where the
+    batch has any length. There the patches of all images are made at a time, whatever ``patch_memory`` says. The
+    program has no derivative and changes nothing.
 
     Example:
         >>> import jax

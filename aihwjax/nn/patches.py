@@ -84,9 +84,12 @@ class Patches:
 
     @property
     def parts(self) -> int:
-        """Number of parts in which the images are unfolded: equal ones, as few as fit into the memory."""
+        """Number of parts in which the images are unfolded: equal ones, as few as fit into the memory.
+
+        Of a number of images that is not known (``jax.export``) one.
+        """
         count = self.images.shape[0]
-        if count == 0:
+        if not isinstance(count, int) or count == 0:
             return 1
         each = self._seen(self.images).size // count * 4
         most = max(1, min(count, self.view.memory // max(each, 1)))
@@ -102,7 +105,7 @@ class Patches:
         (images,) = jax.linear_transpose(seen, like)(rows)
         return dataclasses.replace(self, images=images)
 
-    def part(self, number: jax.Array, parts: int) -> Patches:
+    def part(self, number: Int[Array, ""], parts: int) -> Patches:
         """Return one of so many parts."""
         size = self.images.shape[0] // parts
         return dataclasses.replace(self, images=lax.dynamic_slice_in_dim(self.images, number * size, size))
@@ -121,7 +124,9 @@ def all_rows(x: Float[Array, "*n in"] | Patches) -> Float[Array, "*n in"]:
     return x.rows() if isinstance(x, Patches) else x
 
 
-def row_part(array: Shaped[Array, "*stack n size"], number: jax.Array, parts: int) -> Shaped[Array, "*stack m size"]:
+def row_part(
+    array: Shaped[Array, "*stack n size"], number: Int[Array, ""], parts: int
+) -> Shaped[Array, "*stack m size"]:
     """Return one of so many parts of vectors ``(..., n, size)``, those of :meth:`Patches.part`."""
     size = array.shape[-2] // parts
     return lax.dynamic_slice_in_dim(array, number * size, size, axis=-2)

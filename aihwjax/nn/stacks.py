@@ -58,7 +58,8 @@ def _each(function: Callable[..., _T], options: tuple[Any, ...], shared: tuple[A
 
     arrays = jax.tree.leaves(own)
     count = arrays[0].shape[0]
-    at_once = _at_once(count, max(array.size // count for array in arrays))
+    # a batch of any length has no size (jax.export)
+    at_once = _at_once(count, max(array.size // count for array in arrays if isinstance(array.size, int)))
     if at_once == count:
         return jax.vmap(one)(own)
     if at_once == 1:

@@ -94,7 +94,8 @@ def test_parameters_of_another_model_are_refused(tmp_path):
 def test_weights_that_are_not_finite_are_refused(tmp_path, value):
     experiment = networks.experiment()
     arrays = {name: np.array(array) for name, array in arrays_of(experiment.model).items()}
-    next(array for array in arrays.values() if array.ndim == 2 and array.dtype == np.float32)[1, 2] = value
+    weights = next(array for array in arrays.values() if array.ndim > 1 and array.dtype == np.float32)
+    weights[..., -1, -1] = value
     archive.pack(tmp_path / "a.tar", document.to_document(experiment), with_arrays(experiment.model, arrays, "here"))
     with pytest.raises(ArchiveError, match="NaN or infinity"):
         archive.read(tmp_path / "a.tar")

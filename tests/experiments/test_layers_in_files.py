@@ -65,6 +65,14 @@ NETWORKS = {
         ],
         12,
     ),
+    "matrices": (
+        [
+            {"class": "Flatten"},
+            {"class": "AnalogEinsum", "einsum_str": "nd,df->nf", "kernel_shape": [784, 5], "bias_shape": [5]},
+            {"class": "AnalogLoRALinear", "in_features": 5, "out_features": 4, "lora_rank": 2},
+        ],
+        4,
+    ),
     "digital": (
         [
             LAST,
