@@ -100,7 +100,8 @@ def test_a_program_gives_the_same_bits_without_this_library(tmp_path: Path) -> N
 
 @needs_flatbuffers
 def test_batches_platforms_and_symbols_of_the_users_own() -> None:
-    layer = nn.AnalogLinear(4, 3, config=noisy(), rngs=nnx.Rngs(0))
+    # 4 lines are 2 and 2, 3 are 2 and 1: stacks of two sizes
+    layer = nn.AnalogLinear(4, 3, config=noisy(max_input_size=3, max_output_size=2), rngs=nnx.Rngs(0))
     words = jax.random.key_data(KEY)
 
     def program(*example: Any, **options: Any) -> jax.export.Exported:
@@ -108,13 +109,15 @@ def test_batches_platforms_and_symbols_of_the_users_own() -> None:
 
     any_batch, fixed = program(inputs(5, 4)), program(inputs(5, 4), batch="fixed")
     assert any_batch.platforms == ("cpu",) and str(any_batch.out_avals[0]) == "float32[batch,3]"
-    assert any_batch.call(inputs(2, 4), words).shape == (2, 3)
+    compiled = jax.jit(lambda x, key: layer(x, key=key))
+    np.testing.assert_allclose(any_batch.call(inputs(2, 4), words), compiled(inputs(2, 4), KEY), rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(fixed.call(inputs(5, 4), words), compiled(inputs(5, 4), KEY))
     with pytest.raises(ValueError, match="5"):
         fixed.call(inputs(2, 4), words)
     rows, columns = jax.export.symbolic_shape("rows, columns")
     wide = program(jax.ShapeDtypeStruct((rows, columns, 4), jnp.float32))
     assert wide.call(inputs(2, 6, 4), words).shape == (2, 6, 3)
-    single, compiled = program(inputs(4)), jax.jit(lambda x, key: layer(x, key=key))
+    single = program(inputs(4))
     np.testing.assert_array_equal(single.call(inputs(4), words), compiled(inputs(4), KEY))
 
 

@@ -228,3 +228,16 @@ def test_weights_of_the_reference_give_its_outputs() -> None:
     assert loaded.missing == [] and loaded.unused == ["x", "y"]
     with np.load(path) as arrays:
         np.testing.assert_allclose(model(arrays["x"], key=0), arrays["y"], rtol=1e-5, atol=1e-6)
+
+
+def test_layers_of_several_axes_and_of_low_rank() -> None:
+    rngs = nnx.Rngs(0)
+    einsum = nn.AnalogEinsum("...a,ahb->...hb", (4, 2, 3), (2, 3), config=exact(), rngs=rngs)
+    given = {"weights": numbers(6, 4), "bias": numbers(2, 3)}
+    assert aj.load_weights(einsum, given).missing == []
+    np.testing.assert_allclose(einsum.get_weights()[1], given["bias"].reshape(6), rtol=1e-6)
+    low = nn.AnalogLoRALinear(4, 3, lora_rank=2, config=exact(), rngs=rngs)
+    places = aj.load_weights(low, {}).missing
+    assert {"weights", "bias"} <= set(places) and len(places) == 4
+    name = next(place for place in places if place.endswith("lora_a"))
+    aj.load_weights(low, {name: numbers(4, 2)})

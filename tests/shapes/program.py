@@ -163,6 +163,7 @@ def generals(key: jax.Array) -> None:
         one = layer.cells[0][0]
         one(one.initialize_carry((4, 2)), jnp.ones((4, 2)), key=key)
     nn.convert_to_digital(nn.convert_to_analog(nnx.List([model, *layers]), exact(), key=0))
+    nn.AnalogTile(2, 3, analog_bias=False, config=exact(), key=key)
 
 
 def summaries(_: jax.Array) -> None:

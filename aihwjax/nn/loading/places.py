@@ -19,6 +19,8 @@ from aihwjax.nn.paths import path_text
 from aihwjax.nn.variables import TileConfigVariable, TileVariable
 from aihwjax.random import Noise
 
+_OF_LAYER = ("tiles", "bias")
+"""Parts of an analog layer that are written by it."""
 _CLOSED = (TileVariable, TileConfigVariable, CallKey, nnx.RngState)
 
 
@@ -74,7 +76,7 @@ def spots(model: nnx.Module) -> dict[str, Spot]:
     for path, node in nnx.iter_graph(model):
         if isinstance(node, AnalogLayer):
             found.update(_of_layer(path_text(path), node))
-        inside = any(path[: len(layer)] == layer for layer in layers)
+        inside = any((*layer, own) == path[: len(layer) + 1] for layer in layers for own in _OF_LAYER)
         if isinstance(node, nnx.Variable) and not isinstance(node, _CLOSED) and not inside:
             array = node.get_value()
             if isinstance(array, jax.Array) and not jax.dtypes.issubdtype(array.dtype, jax.dtypes.prng_key):
@@ -95,8 +97,9 @@ def _of_layer(path: str, layer: AnalogLayer) -> dict[str, Spot]:
     kernel = getattr(layer, "kernel_size", None)
     if kernel is not None:  # torch has the same numbers in the same order
         others.append((layer.rows, layer.columns // math.prod(kernel), *kernel))
-    if isinstance(layer.out_features, tuple):
-        vectors.append(layer.out_features)
+    for sizes in (layer.out_features, getattr(layer, "bias_shape", None)):
+        if isinstance(sizes, tuple):
+            vectors.append(sizes)
     matrix = Spot((*stack, layer.rows, layer.columns), stack, tuple(others), True, None)
     places = {joined(path, "weights"): matrix}
     if layer.bias is not None or layer.analog_bias:
