@@ -24,6 +24,7 @@ COUNTERPARTS: Mapping[type[nnx.Module], Counterpart] = {
 
 # what each class of Python and of Flax has, whatever is written in it
 _OF_EACH_CLASS = {*vars(type("_Empty", (nnx.Module,), {})), "__annotations__", "__annotate__", "__annotate_func__"}
+_OF_EACH_CLASS |= {"__firstlineno__", "__static_attributes__"}  # from Python 3.13 on
 _OF_EACH_CLASS |= {"__annotations_cache__", "__classcell__", "__orig_bases__", "__type_params__", "__init__"}
 
 
