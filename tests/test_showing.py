@@ -169,3 +169,14 @@ def test_a_terminal_makes_no_page() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_layers_are_one_line_in_the_text_of_a_module_of_flax() -> None:
+    class Own(nnx.Module):
+        def __init__(self) -> None:
+            self.first = nn.AnalogLinear(6, 4, rngs=nnx.Rngs(0))
+            self.rest = nn.AnalogSequential(nn.Tanh(), nn.AnalogLinear(4, 1, rngs=nnx.Rngs(0)))
+
+    shown = repr(Own())
+    assert "first=AnalogLinear(6, 4, bias=True, ConstantStepDevice)" in shown and "TileState" not in shown
+    assert "    (1): AnalogLinear(4, 1" in shown and len(shown.splitlines()) < 10

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from flax import nnx
+from flax.nnx import reprlib
 
 from aihwjax import arguments, showing
 from aihwjax.errors import ModuleError
@@ -42,6 +44,10 @@ class Readable(showing.Shown, nnx.Module):
 
     def __repr__(self) -> str:
         return self.describe()
+
+    def __nnx_repr__(self) -> Iterator[reprlib.Object]:
+        """Be as short within the text of a module of Flax, which would show every array of its members."""
+        yield reprlib.Object(type=self.describe(), start="", end="")
 
     def __str__(self) -> str:
         return self.describe()
