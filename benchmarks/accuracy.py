@@ -64,6 +64,8 @@ def main() -> None:
         with PeerWorker(options.peer, threads=1) as worker:
             reference = [of_the_reference(worker, seed) for seed in range(options.seeds)]
         RECORD.write_text(json.dumps(reference) + "\n")
+    if not RECORD.exists():
+        parser.error(f"{RECORD.name} is not there: give --peer DIR")
     reference = json.loads(RECORD.read_text())
     for who, found in (("reference", reference), ("ours", [of_ours(seed) for seed in range(options.seeds)])):
         print(f"{who}: {np.mean(found):.4f} ± {np.std(found, ddof=1):.4f}  {found}", flush=True)

@@ -68,7 +68,7 @@ class FlaxRunner:
         graph, params, rest = nnx.split(_MODELS[problem.network](nnx.Rngs(0)), nnx.Param, ...)
 
         def loss(params: Any, x: jax.Array, labels: jax.Array) -> jax.Array:
-            logits = nnx.merge(graph, params, rest)(x)  # type: ignore[operator]
+            logits = nnx.merge(graph, params, rest, copy=True)(x)  # type: ignore[operator]
             return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
 
         def run(params: Any, images: jax.Array, labels: jax.Array, order: jax.Array) -> tuple[Any, jax.Array]:
