@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import json
+import re
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -175,6 +177,15 @@ def test_a_bad_value_is_one_line(layer: dict, text: str) -> None:
     with pytest.raises(AihwjaxError) as caught:
         files.build(given)
     assert text in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_the_files_of_the_guide_can_be_run() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "guide" / "experiments.md").read_text(encoding="utf-8")
+    whole, *parts = (configs.read_toml(text) for text in re.findall(r"```toml\n(.*?)```", page, re.DOTALL))
+    assert len(parts) == 2
+    for part in parts:
+        built = files.build({**whole, **part})
+        document.check(document.to_document(built.experiment, 0, 0, built.keep_best, built.best))
 
 
 @pytest.mark.slow
