@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 import aihwjax as aj
@@ -171,6 +172,11 @@ def summaries(_: jax.Array) -> None:
     aj.analog_summary(network(exact()), jnp.ones((N, IN)))
 
 
+def files(key: jax.Array) -> None:
+    """Write the arrays of a file to a layer."""
+    aj.load_weights(network(exact()), {"layers.0.weight": np.ones((6, 4))}, key=key)
+
+
 def wrong(_: jax.Array) -> None:
     """Call a function whose annotation is wrong."""
     from tests.shapes.wrong import first_column
@@ -218,6 +224,7 @@ CALLS: dict[str, Callable[[jax.Array], None]] = {
     "convolutions": convolutions,
     "generals": generals,
     "summaries": summaries,
+    "files": files,
     "wrong": wrong,
 }
 """What is called, by name, with a key."""

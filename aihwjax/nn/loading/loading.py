@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
@@ -33,7 +34,8 @@ class Loaded:
     missing: list[str]
     """Places of weights and parameters that were given none, and are as they were."""
     clipped: dict[str, int]
-    """Paths of the layers whose devices do not hold all weights as they were given, and how many they don't."""
+    """Paths of the layers whose devices do not hold all weights as they were given, and how many they don't; empty in a
+    traced function, where that is not known."""
 
     def __str__(self) -> str:
         width = max(map(len, self.read), default=0)
@@ -158,6 +160,6 @@ def _write_layers(layers: Mapping[str, AnalogLayer], values: Mapping[str, np.nda
         weights, bias = values.get(joined(path, "weights")), values.get(joined(path, "bias"))
         if weights is not None or bias is not None:
             changed = write(layer, weights, bias, random.derive(key, path))
-            if changed:
-                clipped[path] = changed
+            if not isinstance(changed, jax.core.Tracer) and changed:
+                clipped[path] = int(changed)
     return clipped

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jaxtyping import Array, Int
 
 from aihwjax import random
 from aihwjax.errors import NonFiniteError, ShapeError
@@ -107,7 +108,7 @@ def _of_layer(path: str, layer: AnalogLayer) -> dict[str, Spot]:
     return places
 
 
-def write(layer: AnalogLayer, weights: np.ndarray | None, bias: np.ndarray | None, key: Noise) -> int:
+def write(layer: AnalogLayer, weights: np.ndarray | None, bias: np.ndarray | None, key: Noise) -> Int[Array, ""]:
     """Write weights and bias to a layer, or to a stack of them; what is not given stays.
 
     Args:
@@ -121,7 +122,7 @@ def write(layer: AnalogLayer, weights: np.ndarray | None, bias: np.ndarray | Non
     """
     if weights is None and layer.bias is not None:  # a digital one: the tiles stay as they are
         layer.bias.set_value(jnp.asarray(bias))
-        return 0
+        return jnp.zeros((), jnp.int32)
     kept = bias is None and layer.analog_bias
 
     def one(layer: Any, weights: Any, bias: Any, key: Any) -> jax.Array:
@@ -136,4 +137,4 @@ def write(layer: AnalogLayer, weights: np.ndarray | None, bias: np.ndarray | Non
     for _ in stack:
         apply = nnx.vmap(apply)
     given = [None if array is None else jnp.asarray(array) for array in (weights, bias)]
-    return int(jnp.sum(apply(layer, *given, jax.random.split(noise, stack) if stack else noise)))
+    return jnp.sum(apply(layer, *given, jax.random.split(noise, stack) if stack else noise))
