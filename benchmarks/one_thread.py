@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from benchmarks.measure import Sample
-from benchmarks.problem import Problem, Task, digits
+from benchmarks.problem import Problem, digits
 from benchmarks.worker import Worker, WorkerError
 
 _ROOT = Path(__file__).resolve().parents[1]
@@ -35,8 +35,7 @@ class OneThreadRunner:
         path = os.pathsep.join([str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
         env = {**os.environ, **one, "JAX_PLATFORMS": "cpu", "PYTHONPATH": path}
         self._worker = Worker([sys.executable, "-m", "benchmarks.one_thread"], env, "one thread")
-        plain = {**dataclasses.asdict(problem), "task": problem.task.value}
-        request = {"op": "prepare", "problem": plain, "examples": examples}
+        request = {"op": "prepare", "problem": problem.plain(), "examples": examples}
         try:
             self.compile_s: float = self._worker.ask(request)["compile_s"]
             """Seconds in the compiler."""
@@ -64,8 +63,7 @@ def main() -> None:
     for line in sys.stdin:
         request = json.loads(line)
         if request["op"] == "prepare":
-            plain = request["problem"]
-            problem = Problem(**{**plain, "task": Task(plain["task"]), "layers": tuple(plain["layers"])})
+            problem = Problem.from_plain(request["problem"])
             runner = ours.TrainRunner(problem, digits().cut(request["examples"]), ours.OurSetting(single_tile=True))
             reply: dict[str, object] = {"compile_s": runner.compile_s}
         else:

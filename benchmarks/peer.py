@@ -79,10 +79,9 @@ class PeerWorker(Worker):
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "digits.npz"
             np.savez(path, allow_pickle=False, **arrays)
-            plain = {**dataclasses.asdict(problem), "task": problem.task.value, "network": problem.network.value}
             modifier_std = MODIFIER_STD if problem.device == HARDWARE_AWARE else None
             request = {
-                **plain,
+                **problem.plain(),
                 "single_tile": single_tile,
                 "modifier_std": modifier_std,
                 "data": str(path),

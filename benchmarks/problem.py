@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+from collections.abc import Mapping
 from itertools import pairwise
+from typing import Any, Self
 
 import numpy as np
 
@@ -81,6 +83,16 @@ class Problem:
         """Short name, as records carry it."""
         what = self.task if self.network is Network.CLASSIFIER else self.network
         return f"{what.value}/{self.device}/batch{self.batch}"
+
+    def plain(self) -> dict[str, Any]:
+        """Return the fields as JSON has them, for another process."""
+        return {**dataclasses.asdict(self), "task": self.task.value, "network": self.network.value}
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any]) -> Self:
+        """Make the problem that :meth:`plain` wrote."""
+        layers = tuple(plain["layers"])
+        return cls(**{**plain, "task": Task(plain["task"]), "network": Network(plain["network"]), "layers": layers})
 
 
 @dataclasses.dataclass(frozen=True)

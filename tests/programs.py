@@ -44,14 +44,12 @@ def keep() -> None:
 
 
 def compile_quickly() -> None:
-    """Compile with few optimisations, and without XLA's fusion emitters where there is a choice: in half of the time.
+    """Compile without XLA's fusion emitters where there is a choice: in two thirds of the time, to the same numbers.
 
     For tests whose time is XLA's. Those that run for long compile as users do, and so do notebooks and `make demo`.
     """
-    flags = "--xla_backend_optimization_level=0"
     if jax.__version_info__ < (0, 11):
-        flags += " --xla_cpu_use_fusion_emitters=false"
-    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flags}".strip()
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_use_fusion_emitters=false".strip()
 
 
 def keep_small() -> None:

@@ -28,7 +28,6 @@ from aihwjax.random import Noise
 from aihwjax.tile.checks import as_numbers, check_learning_rate, require_finite
 from aihwjax.tile.config import TileConfig
 from aihwjax.tile.hidden_checks import checked, device_text
-from aihwjax.tile.maintenance import acts_after_batch
 from aihwjax.tile.matching import averages, check, working_device
 from aihwjax.tile.state import TileState
 from aihwjax.typing import EachHidden, EachWeights, Key, Number
@@ -217,10 +216,8 @@ class AnalogTile(Readable):
             learned = self.out_scaling.get_value()
             state = dataclasses.replace(state, mapping_scales=state.mapping_scales * learned)
             self.out_scaling.set_value(jnp.ones_like(learned))
-        if self.count is None or acts_after_batch(config):
-            own = state, keys(key, self.count)
-            state = each(self.count, one_tile.after_batch, (), (config,), own)
-        self.state.set_value(state)
+        own = state, keys(key, self.count)
+        self.state.set_value(each(self.count, one_tile.after_batch, (), (config,), own))
 
     # ----------------------------------------------------------------- weights
     def set_weights(

@@ -19,7 +19,7 @@ from aihwjax.precision import in_single
 from aihwjax.random import Noise, Stream
 from aihwjax.tile.checks import one_number
 from aihwjax.tile.config import TileConfig
-from aihwjax.tile.matching import fitting_device, spoiled, working_device
+from aihwjax.tile.matching import fitting_device, spoiled
 from aihwjax.tile.modified_copy import follow, modify
 from aihwjax.tile.product.frozen import REDRAW
 from aihwjax.tile.state import TileState
@@ -166,10 +166,3 @@ def end_of_batch(config: TileConfig, state: TileState, key: Noise) -> TileState:
         state = clip(config, state, random.derive(key, "clip"))
     state = remap(config, state, random.derive(key, "remap"))
     return modify(config, state, random.derive(key, "modify"))
-
-
-def acts_after_batch(config: TileConfig) -> bool:
-    """Whether :func:`end_of_batch` changes anything on tiles of a configuration."""
-    device = working_device(config)
-    clips = config.clip.type is not clipping.WeightClipType.NONE
-    return device.diffuses() or device.decays() or clips or config.remap.acts() or config.modifier.acts()

@@ -145,9 +145,19 @@ def test_one_number_is_a_kernel_for_all_axes_where_their_number_is_fixed() -> No
             kind(2, 3, (3,) * (axes + 1), rngs=nnx.Rngs(0))
 
 
-def test_pulses_are_those_of_a_linear_layer_on_the_patches() -> None:
-    config = noisy()
-    conv = nn.AnalogConv(2, 3, (2, 2), padding="VALID", config=config, rngs=nnx.Rngs(0))
+UPDATES: dict[str, tuple[Any, int]] = {
+    "pulsed": (noisy(), 2**28),
+    "compound": (aj.presets.TikiTakaReRamSBPreset(), 1),  # an image at a time, but for a compound's update
+    "chopped": (aj.presets.ChoppedTTv2ReRamSBPreset(), 1),
+    "mixed precision": (aj.presets.MixedPrecisionReRamSBPreset(), 1),
+    "inference": (aj.InferenceRPUConfig(), 2**28),
+}
+
+
+@pytest.mark.parametrize("name", some(UPDATES, ("pulsed", "compound", "inference")))
+def test_an_update_is_that_of_a_linear_layer_on_the_patches(name: str) -> None:
+    config, memory = UPDATES[name]
+    conv = nn.AnalogConv(2, 3, (2, 2), padding="VALID", config=config, patch_memory=memory, rngs=nnx.Rngs(0))
     x = inputs(4, 5, 6, 2)
 
     def loss(model: nnx.Module, x: jax.Array, key: jax.Array) -> jax.Array:

@@ -138,9 +138,9 @@ def test_what_stays_digital_is_named_with_its_reason() -> None:
     model = nnx.Dict({name: layer for name, (layer, _) in layers.items()})
     wanted = {name: reason for name, (_, reason) in layers.items() if reason}
     wanted["norm/layer_instance"] = "nnx.WeightNorm changes its kernel at each call"
-    left = dict(nn.plan_conversion(model).left)
-    left.pop("norm", None)  # in newer Flax it has parameters of its own
-    assert left == wanted
+    has_parameters = any(isinstance(scale, nnx.Param) for scale in layers["norm"][0].scales.values())
+    others = {"norm": "has no matrix on tiles"} if has_parameters else {}  # in older Flax they are plain arrays
+    assert nn.plan_conversion(model).left == wanted | others
     with pytest.warns(UserWarning, match="these layers stay digital: ") as caught:
         aj.convert_to_analog(model)
     (warning,) = caught

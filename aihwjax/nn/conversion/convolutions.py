@@ -10,38 +10,31 @@ from flax import nnx
 
 from aihwjax.nn.conv import AnalogConv
 from aihwjax.nn.conv_transpose import AnalogConvTranspose
-from aihwjax.nn.conversion.counterpart import Counterpart, has_bias, source, types, zeros
+from aihwjax.nn.conversion.counterpart import Counterpart, analog, has_bias, zeros
 from aihwjax.nn.layer import AnalogLayer, Start
 from aihwjax.tile.config import TileConfig
 from aihwjax.typing import Key
 
 
+def _movement(layer: Any) -> dict[str, Any]:
+    """Return what says how a kernel goes over images, which all four classes call alike."""
+    names = "in_features", "out_features", "kernel_size", "strides", "padding", "kernel_dilation"
+    return {name: getattr(layer, name) for name in names}
+
+
 # ----------------------------------------------------------------- convolution
 def _conv(layer: nnx.Conv, config: TileConfig, key: Key, start: Start) -> AnalogLayer:
     return AnalogConv(
-        layer.in_features,
-        layer.out_features,
-        layer.kernel_size,
-        layer.strides,
-        padding=layer.padding,  # type: ignore[arg-type]
-        kernel_dilation=layer.kernel_dilation,
+        **_movement(layer),
         feature_group_count=layer.feature_group_count,
         use_bias=start[1] is not None,
-        config=config,
-        weights=start,
-        rngs=source(key),
-        **types(layer),
+        **analog(layer, config, key, start),
     )
 
 
 def _digital_conv(layer: AnalogConv) -> nnx.Module:
     return nnx.Conv(
-        layer.in_features,
-        layer.out_features,
-        layer.kernel_size,
-        layer.strides,
-        padding=layer.padding,
-        kernel_dilation=layer.kernel_dilation,
+        **_movement(layer),
         feature_group_count=layer.groups,
         use_bias=has_bias(layer),
         **zeros(layer),
@@ -81,28 +74,15 @@ CONV = Counterpart(
 # ------------------------------------------------------ transposed convolution
 def _transpose(layer: nnx.ConvTranspose, config: TileConfig, key: Key, start: Start) -> AnalogLayer:
     return AnalogConvTranspose(
-        layer.in_features,
-        layer.out_features,
-        layer.kernel_size,
-        layer.strides,
-        padding=layer.padding,  # type: ignore[arg-type]
-        kernel_dilation=layer.kernel_dilation,
+        **_movement(layer),
         use_bias=start[1] is not None,
-        config=config,
-        weights=start,
-        rngs=source(key),
-        **types(layer),
+        **analog(layer, config, key, start),
     )
 
 
 def _digital_transpose(layer: AnalogConvTranspose) -> nnx.Module:
     return nnx.ConvTranspose(
-        layer.in_features,
-        layer.out_features,
-        layer.kernel_size,
-        layer.strides,
-        padding=layer.padding,
-        kernel_dilation=layer.kernel_dilation,
+        **_movement(layer),
         use_bias=has_bias(layer),
         **zeros(layer),
     )

@@ -76,17 +76,12 @@ def own_product(layer: Any) -> str:
     return "" if standard and getattr(layer, "dot_general_cls", None) is None else "it has a dot_general of its own"
 
 
-def source(key: Key) -> nnx.Rngs:
-    """Return a source of initial values that is this key."""
-    return nnx.Rngs(params=key)
+def analog(layer: Any, config: TileConfig, key: Key, start: Start) -> dict[str, Any]:
+    """Return what all analog layers take: tiles, matrix and bias, and the types of a layer of Flax."""
+    return {"config": config, "weights": start, "rngs": nnx.Rngs(params=key), **_types(layer)}
 
 
-def no_source() -> nnx.Rngs:
-    """Return a source for layers that draw nothing."""
-    return nnx.Rngs(0)
-
-
-def types(layer: Any) -> dict[str, Any]:
+def _types(layer: Any) -> dict[str, Any]:
     """Return the types of outputs and weights of a layer of Flax, as far as an analog one knows them."""
     kernel = jnp.dtype(layer.kernel.get_value().dtype).name
     wanted = None if layer.dtype is None else jnp.dtype(layer.dtype).name
@@ -102,7 +97,7 @@ def zeros(layer: AnalogLayer) -> dict[str, Any]:
         "dtype": None if layer.dtype is None else jnp.dtype(layer.dtype),
         "param_dtype": jnp.dtype(layer.param_dtype),
         "kernel_init": nnx.initializers.zeros_init(),
-        "rngs": no_source(),
+        "rngs": nnx.Rngs(0),
     }
 
 

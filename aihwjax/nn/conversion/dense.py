@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from aihwjax.errors import ConfigError
-from aihwjax.nn.conversion.counterpart import Counterpart, has_bias, own_product, source, types, zeros
+from aihwjax.nn.conversion.counterpart import Counterpart, analog, has_bias, own_product, zeros
 from aihwjax.nn.einsum import AnalogEinsum, contraction
 from aihwjax.nn.layer import AnalogLayer, Start
 from aihwjax.nn.linear import AnalogLinear
@@ -26,10 +26,7 @@ def _linear(layer: nnx.Linear, config: TileConfig, key: Key, start: Start) -> An
         layer.in_features,
         layer.out_features,
         start[1] is not None,
-        config=config,
-        weights=start,
-        rngs=source(key),
-        **types(layer),
+        **analog(layer, config, key, start),
     )
 
 
@@ -55,10 +52,7 @@ def _lora(layer: nnx.LoRALinear, config: TileConfig, key: Key, start: Start) -> 
         layer.out_features,
         start[1] is not None,
         lora_rank=layer.lora.lora_a.get_value().shape[-1],
-        config=config,
-        weights=start,
-        rngs=source(key),
-        **types(layer),
+        **analog(layer, config, key, start),
     )
 
 
@@ -91,10 +85,7 @@ def _general(layer: nnx.LinearGeneral, config: TileConfig, key: Key, start: Star
         layer.out_features,
         axis=layer.axis,
         use_bias=start[1] is not None,
-        config=config,
-        weights=start,
-        rngs=source(key),
-        **types(layer),
+        **analog(layer, config, key, start),
     )
 
 
@@ -125,10 +116,7 @@ def _einsum(layer: nnx.Einsum, config: TileConfig, key: Key, start: Start) -> An
         layer.einsum_str,
         layer.kernel_shape,
         None if start[1] is None else layer.bias_shape,
-        config=config,
-        weights=start,
-        rngs=source(key),
-        **types(layer),
+        **analog(layer, config, key, start),
     )
 
 
