@@ -10,6 +10,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple, TypeVar
 
 import jax
@@ -17,6 +18,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int, Shaped
 
+from aihwjax.loops import once
 from aihwjax.nn.grid import TileGrid
 from aihwjax.nn.stacks import rows
 from aihwjax.nn.unfolding import Window, unfolded
@@ -41,6 +43,11 @@ class View(NamedTuple):
     memory: int
     """Most bytes of the patches that are made at a time; those of one image are always."""
 
+    @property
+    def sight(self) -> tuple[Window, str | tuple[tuple[int, int], ...], tuple[int, ...]]:
+        """What the patches themselves depend on."""
+        return self.window, self.padding, self.widening
+
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
@@ -58,9 +65,7 @@ class Patches:
 
     def rows(self) -> Float[Array, "*stack n in"]:
         """Return all patches as the tile receives them, ``(n, in)``; a stack's ``(tiles, n, in)``."""
-        view = self.view
-        seen = unfolded(self.images, view.window, view.padding, view.widening)
-        return view.grid.input(view.stack, seen.reshape(-1, seen.shape[-1]))
+        return self._as_input(_unfolded(self.view, self.images))
 
     @property
     def places(self) -> tuple[int, ...]:
@@ -99,7 +104,7 @@ class Patches:
         """Return the transposed map: to each number of an image the sum of what came back from where it was seen."""
 
         def seen(images: jax.Array) -> jax.Array:
-            return dataclasses.replace(self, images=images).rows()
+            return self._as_input(unfolded(images, *self.view.sight))
 
         like = jax.ShapeDtypeStruct(self.images.shape, self.images.dtype)
         (images,) = jax.linear_transpose(seen, like)(rows)
@@ -110,13 +115,33 @@ class Patches:
         size = self.images.shape[0] // parts
         return dataclasses.replace(self, images=lax.dynamic_slice_in_dim(self.images, number * size, size))
 
+    def _as_input(self, seen: jax.Array) -> jax.Array:
+        return self.view.grid.input(self.view.stack, seen.reshape(-1, seen.shape[-1]))
+
     def _seen(self, images: jax.Array) -> jax.ShapeDtypeStruct:
-        view = self.view
+        like = jax.ShapeDtypeStruct(images.shape, jnp.float32)
+        return jax.eval_shape(lambda images: unfolded(images, *self.view.sight), like)
 
-        def unfold(images: jax.Array) -> jax.Array:
-            return unfolded(images, view.window, view.padding, view.widening)
 
-        return jax.eval_shape(unfold, jax.ShapeDtypeStruct(images.shape, jnp.float32))
+@partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _unfolded(view: View, images: Float[Array, "n *space channels"]) -> Float[Array, "n *places features"]:
+    """Return what the kernel sees, made once on a CPU, where XLA would look it up anew for each use."""
+
+    def made(images: jax.Array) -> jax.Array:
+        return unfolded(images, *view.sight, by_index=True)
+
+    def kept(images: jax.Array) -> jax.Array:
+        like = jax.eval_shape(made, images)
+        due = lax.optimization_barrier(jnp.ones((), bool))  # else the compiler takes the loop away
+        return once(due, lambda due, _: made(lax.optimization_barrier((images, due))[0]), jnp.zeros_like(like))
+
+    return lax.platform_dependent(images, cpu=kept, default=made)
+
+
+@_unfolded.defjvp
+def _(view: View, primals: tuple[jax.Array], tangents: tuple[jax.Array]) -> tuple[jax.Array, jax.Array]:
+    """It is linear: the derivative is the same map, of slices, whose transposed map is quick."""
+    return _unfolded(view, *primals), unfolded(*tangents, *view.sight)
 
 
 def all_rows(x: Float[Array, "*n in"] | Patches) -> Float[Array, "*n in"]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -47,6 +48,24 @@ def test_pooling_is_that_of_flax(fields: dict[str, Any]) -> None:
     padding = fields.get("padding", "VALID")
     np.testing.assert_array_equal(nn.MaxPool(**fields)(x), nnx.max_pool(x, shape, strides, padding))
     np.testing.assert_array_equal(nn.AvgPool(**fields)(x), nnx.avg_pool(x, shape, strides, padding))
+
+
+@pytest.mark.parametrize("window", [(2, 2), (3, 2), (5, 5)])
+def test_windows_beside_each_other_have_the_derivative_of_flax(window: tuple[int, int]) -> None:
+    """Of equal numbers the first gets all, what no window sees gets nothing, and NaN stays NaN."""
+    x = jnp.round(2 * inputs(2, 7, 9, 3)) / 2  # many are equal
+    ours, pull = jax.vjp(nn.MaxPool(window), x)
+    flax, pull_of_flax = jax.vjp(lambda x: nnx.max_pool(x, window, window), x)
+    np.testing.assert_array_equal(ours, flax)
+    d = inputs(*ours.shape)
+    np.testing.assert_array_equal(pull(d)[0], pull_of_flax(d)[0])
+    spoiled = x.at[0, 1, 1, 2].set(jnp.nan)
+    there = jnp.isnan(nnx.max_pool(spoiled, window, window))
+    np.testing.assert_array_equal(jnp.isnan(nn.MaxPool(window)(spoiled)), there)
+    few = jnp.ones((1, 1, 1, 3))
+    assert nn.MaxPool(window)(few).shape == nnx.max_pool(few, window, window).shape
+    whole = jnp.arange(16).reshape(1, 4, 4, 1)
+    np.testing.assert_array_equal(nn.MaxPool()(whole)[0, :, :, 0], [[5, 7], [13, 15]])
 
 
 def test_mistakes_are_one_line() -> None:

@@ -27,6 +27,8 @@ _HALF = BITS // 2
 _UNROLL = _HALF
 _SHORT_UNROLL = 2
 _LARGE_BATCH = 8
+# Vectors up to which looking at all finds the one of a pulse row sooner than a search does
+_COUNTED_STARTS = 512
 # Words that are packed in one go
 _PACKED_WORDS = 8
 # Words that are counted in one pass over the crosspoints
@@ -122,7 +124,11 @@ def lay_out(trains: Trains, x: jax.Array, d: jax.Array) -> Lines:
 def locate(lines: Lines, row: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Return the vector and the slot of a pulse row."""
     # vectors without pulses share their start with the next one; the last of them is meant
-    vector = jnp.maximum(jnp.sum((lines.starts <= row).astype(jnp.int32)) - 1, 0)
+    if lines.starts.shape[0] > _COUNTED_STARTS:
+        before = jnp.searchsorted(lines.starts, row, side="right").astype(jnp.int32)
+    else:
+        before = jnp.sum((lines.starts <= row).astype(jnp.int32))
+    vector = jnp.maximum(before - 1, 0)
     return vector, row - lines.starts[vector]
 
 
