@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
+import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int
@@ -26,6 +27,15 @@ from aihwjax.typing import EachWeights
 Path: TypeAlias = tuple[Any, ...]
 """Path of a module, names and indices as of Flax."""
 _NAME = "weights"
+
+
+def digital_parameters(model: nnx.Module) -> ModelState:
+    """Return each ``nnx.Param`` of a model; what changes in the model later does not change in them.
+
+    Args:
+        model: Any NNX module.
+    """
+    return jax.tree.map(lambda array: array, nnx.state(model, nnx.Param))
 
 
 def inference_tiles(model: nnx.Module) -> dict[Path, AnalogTile]:

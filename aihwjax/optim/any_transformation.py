@@ -14,6 +14,7 @@ from aihwjax.errors import ConfigError
 from aihwjax.layer_rates import AnyRate, LayerRates, check_rates, rates_at
 from aihwjax.nn.gradients import Gradients
 from aihwjax.nn.parameters import (
+    digital_parameters,
     gradient_of,
     inference_tiles,
     step_weights,
@@ -23,12 +24,13 @@ from aihwjax.nn.parameters import (
 )
 from aihwjax.nn.paths import analog_tiles, path_text
 from aihwjax.nn.variables import ModelState
-from aihwjax.optim.descent import AnalogSGD
+from aihwjax.optim.descent import analog_sgd
 from aihwjax.optim.step import (
     Learner,
     Optimizer,
     OptimizerState,
     check_fits,
+    check_state,
     check_transformation,
     is_inference,
     is_zero,
@@ -71,7 +73,7 @@ class AnalogOptimizer(Optimizer):
             model: The model.
         """
         weights = {path: weights_of(tile) for path, tile in inference_tiles(model).items()}
-        return with_weights(nnx.state(model, nnx.Param), weights)
+        return with_weights(digital_parameters(model), weights)
 
     def update(self, model: nnx.Module, gradients: Gradients, state: OptimizerState, key: Noise) -> OptimizerState:
         """Take one step; changes ``model`` and returns the optimizer's new state.
@@ -92,6 +94,7 @@ class AnalogOptimizer(Optimizer):
             NonFiniteError: If a tile's x or d has NaN or infinity (not checked inside a traced function).
         """
         self._check(model)
+        check_state(self.transformation, state, self.parameters(model))
         rate, _ = self._rates(state.step)
         frozen = rate if isinstance(self.learning_rate, LayerRates) else None
 
@@ -205,5 +208,5 @@ def with_rate(optimizer: AnalogOptimizer | optax.GradientTransformation | None, 
         learning_rate: Of the tiles.
     """
     if isinstance(optimizer, AnalogOptimizer):
-        return AnalogOptimizer(optimizer.transformation, learning_rate)
-    return AnalogSGD(learning_rate, optimizer)
+        return analog_optimizer(optimizer.transformation, learning_rate)
+    return analog_sgd(learning_rate, digital=optimizer)

@@ -13,6 +13,7 @@ from jaxtyping import Array, Bool, Int
 
 from aihwjax.layer_rates import AnyRate, LayerRates, check_rates, rates_at
 from aihwjax.nn.gradients import Gradients
+from aihwjax.nn.parameters import digital_parameters
 from aihwjax.nn.variables import ModelState
 from aihwjax.optim.step import (
     Learner,
@@ -20,6 +21,7 @@ from aihwjax.optim.step import (
     OptimizerState,
     by_path,
     check_fits,
+    check_state,
     check_transformation,
     is_zero,
     sound,
@@ -50,8 +52,7 @@ class AnalogSGD(Optimizer):
             ConfigError: If rates by path don't fit the model.
         """
         check_fits(self.learning_rate, model)
-        params = nnx.state(model, nnx.Param)
-        digital = optax.EmptyState() if self.digital is None else self.digital.init(params)
+        digital = optax.EmptyState() if self.digital is None else self.digital.init(digital_parameters(model))
         return OptimizerState(jnp.zeros((), jnp.int32), digital)
 
     def update(self, model: nnx.Module, gradients: Gradients, state: OptimizerState, key: Noise) -> OptimizerState:
@@ -75,6 +76,8 @@ class AnalogSGD(Optimizer):
             NonFiniteError: If a tile's x or d has NaN or infinity (not checked inside a traced function).
         """
         check_fits(self.learning_rate, model)
+        if self.digital is not None:
+            check_state(self.digital, state, digital_parameters(model))
         rate, _ = rates_at(self.learning_rate, state.step)
 
         def together(learners: dict[str, Learner]) -> optax.OptState:
@@ -103,7 +106,7 @@ class AnalogSGD(Optimizer):
     ) -> optax.OptState:
         if not jax.tree.leaves(gradients):
             return state
-        params = nnx.state(model, nnx.Param)
+        params = digital_parameters(model)
         if self.digital is None:
             changes = by_path(_descent(rate), gradients)
         else:

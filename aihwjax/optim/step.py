@@ -161,15 +161,7 @@ def transformed(
         state: Its state.
         params: The parameters.
         frozen: Rates by path, of which those that are 0 freeze; ``None``: nothing is frozen.
-
-    Raises:
-        ModuleError: If the state belongs to another model or another transformation.
     """
-    if _shapes(state) != _shapes(jax.eval_shape(transformation.init, params)):
-        raise ModuleError(
-            "the optimizer's state belongs to another model or another transformation: start with "
-            "optimizer.init(model), and go on with what update returned"
-        )
     if frozen is None:
         changes, state = transformation.update(gradients, state, params)
         return changes, state
@@ -183,6 +175,25 @@ def _unless_frozen(rate: Callable[[str], Number]) -> Callable[[str, jax.Array], 
         return jnp.where(jnp.asarray(rate(path)) == 0, jnp.zeros_like(value), value)
 
     return kept
+
+
+def check_state(transformation: optax.GradientTransformation, state: OptimizerState, params: ModelState) -> None:
+    """Refuse a state that a step cannot go on from, before anything changes.
+
+    Args:
+        transformation: The transformation.
+        state: Its state.
+        params: The parameters of the model.
+
+    Raises:
+        ModuleError: If it belongs to another model or another transformation.
+    """
+    fresh: Any = jax.ShapeDtypeStruct((), jnp.int32), jax.eval_shape(transformation.init, params)
+    if _shapes(state) != _shapes(OptimizerState(*fresh)):
+        raise ModuleError(
+            "the optimizer's state belongs to another model or another transformation: start with "
+            "optimizer.init(model), and go on with what update returned"
+        )
 
 
 def _shapes(tree: Any) -> list[tuple[str, tuple[int, ...]]]:
