@@ -90,7 +90,8 @@ def gradient_of(tile: AnalogTile, x: TileInput, d: Float[Array, "*n out"]) -> Ea
     """Return the gradient ``(out, in)`` of a loss with respect to the weights of an inference tile.
 
     It is that at the weights which the products of training read, with their modifier. Converters pass it straight
-    through: it belongs to inputs before and outputs behind them (spec: tile_ops, section 5).
+    through: it belongs to inputs before and outputs behind them (spec: tile_ops, section 5). Of a product of the
+    user's own it is the same sum of outer products, as in a plain update.
 
     Args:
         tile: The tile.
