@@ -78,6 +78,7 @@ from .nn import convert_to_analog as convert_to_analog
 from .nn import convert_to_digital as convert_to_digital
 from .nn import export as export
 from .nn import load_weights as load_weights
+from .optim import analog_optimizer as analog_optimizer
 from .optim import analog_sgd as analog_sgd
 from .presets import build_config as build_config
 from .pulses import PulseType as PulseType

@@ -9,6 +9,8 @@ _NOT_YET = "it is not there yet"
 
 NAMES = {
     "AnalogSGD": "an optax transformation, aj.analog_sgd(learning_rate), which aj.optim.AnalogSGD applies to a model",
+    "AnalogAdam": "aj.analog_optimizer(optax.adam(1e-3))",
+    "AnalogOptimizer": "aj.analog_optimizer(transformation), which takes any transformation of optax",
     "AnalogLinear": "aj.nn.AnalogLinear",
     "AnalogSequential": "aj.nn.AnalogSequential",
     "AnalogTile": "aj.nn.AnalogTile of a layer, or the functions of aj.tile",

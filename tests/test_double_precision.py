@@ -92,6 +92,25 @@ def trained() -> Any:
     return [leaf for leaf in jax.tree.leaves(moving) if leaf.dtype == jnp.float32], loss, losses
 
 
+def on_tiles() -> Any:
+    """Return the weights of inference tiles after two steps of Adam with a schedule, and its state."""
+    config = aj.InferenceRPUConfig(mapping=aj.MappingParameter(weight_scaling_omega=0.5, max_input_size=4))
+    model = nn.AnalogLinear(6, 3, config=config, rngs=nnx.Rngs(0))
+    optimizer = aj.analog_optimizer(optax.adamw(optax.linear_schedule(0.1, 0.0, 5)))
+    state, x = optimizer.init(model), jnp.asarray(np.linspace(-1, 1, 30).reshape(5, 6))
+    for _ in range(2):
+        _, gradients = nn.value_and_grad(lambda m, x, key: (m(x, key=key) ** 2).mean())(model, x, jax.random.key(1))
+        state = optimizer.update(model, gradients, state, jax.random.key(2))
+    return optimizer.parameters(model), state
+
+
+def test_any_transformation_on_tiles() -> None:
+    with jax.enable_x64(False):
+        expected = on_tiles()
+    with jax.enable_x64(True):
+        same(on_tiles(), expected)
+
+
 def test_an_experiment() -> None:
     with jax.enable_x64(False):
         expected = trained()

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 import jax
 import numpy as np
+import optax
 from flax import nnx
 
 from aihwjax import config as configs
@@ -15,6 +16,8 @@ from aihwjax.experiments.arrays import digest, to_arrays
 from aihwjax.experiments.losses import loss_name
 from aihwjax.experiments.training import BasicTraining
 from aihwjax.layer_rates import LayerRates
+from aihwjax.nn.variables import ModelState
+from aihwjax.optim import AnalogOptimizer
 from aihwjax.typing import Key
 
 Fingerprint: TypeAlias = dict[str, Any]
@@ -80,10 +83,16 @@ def _rate(rate: Any) -> float | list[float] | dict[str, Any]:
 
 
 def _optimizer(experiment: BasicTraining) -> str:
-    """Return the shape of the optimizer's state, all that can be known of its functions."""
-    assert experiment.optimizer is not None
-    state = jax.eval_shape(experiment.optimizer.init, nnx.state(experiment.model, nnx.Param))
-    return digest({name: np.zeros(1) for name in _names(state)})
+    """Return the shape of the optimizer's state, all that can be known of its functions, and whether tiles take it."""
+    optimizer, model = experiment.optimizer, experiment.model
+    assert optimizer is not None
+    if isinstance(optimizer, AnalogOptimizer):
+        return f"on tiles, {_shape(optimizer.transformation, optimizer.parameters(model))}"
+    return _shape(optimizer, nnx.state(model, nnx.Param))
+
+
+def _shape(transformation: optax.GradientTransformation, params: ModelState) -> str:
+    return digest({name: np.zeros(1) for name in _names(jax.eval_shape(transformation.init, params))})
 
 
 def _names(tree: Any) -> list[str]:

@@ -99,7 +99,7 @@ def fit(
     model = nnx.clone(experiment.model)
     model.train()
     graph, moving, fixed = optim.take_apart(model)
-    optimizer = optim.analog_sgd(experiment.learning_rate, digital=experiment.optimizer)
+    optimizer = optim.with_rate(experiment.optimizer, experiment.learning_rate)
     state: loop.TrainState = own_buffers((moving, optimizer.init(model)))
     reached, goes_on = Progress(0, state, []), True
     finite = FiniteCheck(state)

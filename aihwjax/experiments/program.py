@@ -10,7 +10,7 @@ from flax import nnx
 
 from aihwjax.experiments.losses import OwnLoss, PerExample
 from aihwjax.experiments.tasks import Task
-from aihwjax.optim import OptimizerState
+from aihwjax.optim import AnalogOptimizer, OptimizerState
 
 TrainState: TypeAlias = tuple[nnx.State, OptimizerState]
 """State of the model, without tile configurations, and of the optimizer: all that a step changes."""
@@ -24,8 +24,8 @@ class Program:
     """The model without its numbers."""
     loss: PerExample | OwnLoss
     """Loss of each example, or a user's loss of a whole batch."""
-    optimizer: optax.GradientTransformation | None
-    """Optimizer of the digital parameters."""
+    optimizer: optax.GradientTransformation | AnalogOptimizer | None
+    """Optimizer of the digital parameters, or of inference tiles too."""
     schedule: optax.Schedule | None
     """Learning rate as a function of the step; ``None`` if it is a number."""
     batch_size: int

@@ -14,7 +14,7 @@ from aihwjax.experiments.losses import OwnLoss, PerExample, WholeBatch
 from aihwjax.experiments.program import Program, TrainState
 from aihwjax.layer_rates import LayerRates
 from aihwjax.nn.accumulating import summed
-from aihwjax.optim import Training, analog_sgd, training_step
+from aihwjax.optim import Training, training_step, with_rate
 from aihwjax.random import Noise, NoiseEngine, derive, fold, stream
 from aihwjax.typing import Key, Number
 
@@ -58,7 +58,7 @@ def stepper(
         count: Rows from here on are empty; ``None``: there are no such rows.
     """
     noise = stream(fold(key, "train"), NoiseEngine.COUNTER)
-    optimizer = analog_sgd(program.schedule or learning_rate, digital=program.optimizer)
+    optimizer = with_rate(program.optimizer, program.schedule or learning_rate)
     parts = Training(program.graph, moving, fixed)
     if program.accumulate == 1:
         advance = training_step(functools.partial(_mean_loss, program.loss), optimizer, parts)

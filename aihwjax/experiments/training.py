@@ -16,7 +16,7 @@ from aihwjax.experiments.losses import LossFunction, check_loss, loss_name
 from aihwjax.experiments.own_metrics import Metric, check_metrics
 from aihwjax.experiments.weighting import check_class_weights
 from aihwjax.layer_rates import LayerRates, check_rates
-from aihwjax.optim import check_fits
+from aihwjax.optim import AnalogOptimizer, check_fits, check_transformation
 from aihwjax.rates import LearningRate, check_traceable
 
 if TYPE_CHECKING:
@@ -64,8 +64,12 @@ class BasicTraining:
     Or such by path of a layer, ``{"layers/0": 0.0, "default": 0.1}``; what has the number 0 is frozen, see
     :func:`aihwjax.analog_sgd`.
     """
-    optimizer: optax.GradientTransformation | None = None
-    """Optimizer of the digital parameters; ``None``: plain gradient descent with ``learning_rate``."""
+    optimizer: optax.GradientTransformation | AnalogOptimizer | None = None
+    """Optimizer of the digital parameters; ``None``: plain gradient descent with ``learning_rate``.
+
+    ``aihwjax.analog_optimizer(transformation)`` is one of inference tiles too; ``learning_rate`` is then that of other
+    tiles alone.
+    """
     metrics: Mapping[str, Metric] = dataclasses.field(default_factory=dict)
     """Your own metrics by name: ``function(predictions, targets) -> number``, called after each epoch with
     NumPy arrays of the whole validation set. One named ``accuracy`` takes the place of the library's."""
@@ -92,8 +96,7 @@ class BasicTraining:
         check_fits(rate, self.model)
         for each in rate.schedules.values() if isinstance(rate, LayerRates) else [rate]:
             check_traceable(each)
-        if self.optimizer is not None and not (hasattr(self.optimizer, "init") and hasattr(self.optimizer, "update")):
-            raise ConfigError(f"optimizer={short(self.optimizer)} is not allowed: give an optax transformation or None")
+        _check_optimizer(self.optimizer)
         object.__setattr__(self, "metrics", check_metrics(self.metrics))
         object.__setattr__(self, "class_weights", check_class_weights(self.class_weights, self.loss_function))
         _whole("validate_every", self.validate_every, 0)
@@ -132,6 +135,17 @@ class BasicTraining:
 
 # a dataclass writes its __init__ itself
 BasicTraining.__init__ = arguments.checked(BasicTraining.__init__)  # type: ignore[assignment, method-assign]
+
+
+def _check_optimizer(optimizer: object) -> None:
+    if isinstance(optimizer, AnalogOptimizer):
+        if optimizer.learning_rate is not None:
+            raise ConfigError(
+                f"optimizer has learning_rate={short(optimizer.learning_rate)}, which is not allowed: the "
+                "learning_rate of the experiment is that of tiles which take none of the transformation"
+            )
+    elif optimizer is not None:
+        check_transformation("optimizer", optimizer)
 
 
 def _whole(name: str, value: object, minimum: int) -> None:

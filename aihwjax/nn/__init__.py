@@ -41,7 +41,14 @@ from aihwjax.nn.recurrent import (
 from aihwjax.nn.scan import scan
 from aihwjax.nn.summary import Costs, Summary, analog_summary
 from aihwjax.nn.tile import AnalogTile
-from aihwjax.nn.variables import FixedInputRange, InputRange, InputRangeCount, TileConfigVariable, TileVariable
+from aihwjax.nn.variables import (
+    FixedInputRange,
+    InputRange,
+    InputRangeCount,
+    TileConfigVariable,
+    TileVariable,
+    TileWeights,
+)
 
 __all__ = [
     "GELU",
@@ -88,6 +95,7 @@ __all__ = [
     "Tanh",
     "TileConfigVariable",
     "TileVariable",
+    "TileWeights",
     "accumulate",
     "analog_layers",
     "analog_summary",

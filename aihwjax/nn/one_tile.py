@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -11,11 +12,13 @@ from jaxtyping import Array, Float, Int
 from aihwjax import random, tile
 from aihwjax.nn.mapping import along, is_scaled, scale_down
 from aihwjax.nn.product import tile_inputs
+from aihwjax.precision import in_single
+from aihwjax.products import outer
 from aihwjax.random import Noise
 from aihwjax.tile.config import TileConfig
 from aihwjax.tile.matching import averages
 from aihwjax.tile.state import TileState
-from aihwjax.typing import Number, Weights
+from aihwjax.typing import EachWeights, Number, Weights
 
 # compiled once for each kind of tile and shape
 _init = jax.jit(tile.init, static_argnames="shape")
@@ -95,8 +98,7 @@ def updated(
         key: Source of pulses and noise.
     """
     key = key if part is None else random.derive(key, part)
-    if input_range is not None and not config.reference_quirks:
-        d = d * input_range  # spec: update, bug 4: the reference leaves the range out
+    rows, d = _pair(analog_bias, config, input_range, x, d)
     scales = state.mapping_scales
     if scales is not None:
         if config.mapping.weight_scaling_lr_compensation:
@@ -104,8 +106,74 @@ def updated(
             d, learning_rate = d / along(scales * compensation, d), learning_rate * compensation
         else:
             d = d / along(scales, d)
-    rows = tile_inputs(x, input_range, analog_bias, config.reference_quirks)
     return _update(config, state, rows, d, learning_rate, key)
+
+
+def _pair(
+    analog_bias: bool,
+    config: TileConfig,
+    input_range: Float[Array, ""] | None,
+    x: Float[Array, "*n in"],
+    d: Float[Array, "*n out"],
+) -> tuple[Float[Array, "*n columns"], Float[Array, "*n out"]]:
+    """Return what the lines of a tile carry, and the gradients at their product with its logical weights."""
+    if input_range is not None and not config.reference_quirks:
+        d = d * input_range  # spec: update, bug 4: the reference leaves the range out
+    return tile_inputs(x, input_range, analog_bias, config.reference_quirks), d
+
+
+@partial(jax.jit, static_argnames="analog_bias")
+@in_single
+def weights_gradient(
+    analog_bias: bool,
+    config: TileConfig,
+    scales: Float[Array, " 1"] | Float[Array, " out"] | None,
+    input_range: Float[Array, ""] | None,
+    x: Float[Array, "*n in"],
+    d: Float[Array, "*n out"],
+) -> Float[Array, "out columns"]:
+    """Return the gradient of the weights that :func:`weights_of` gives.
+
+    Args:
+        analog_bias: Whether the last column of the tile is the bias.
+        config: The configuration.
+        scales: Mapping scales, or ``None`` for 1.
+        input_range: The input range, one number, or ``None``.
+        x: Inputs ``(n, in)`` as they reached the tile.
+        d: Gradients ``(n, out)`` at its output, before the learned scale.
+    """
+    rows, d = _pair(analog_bias, config, input_range, x, d)
+    if scales is not None and config.reference_quirks:
+        d = d / along(scales, d)  # of an analog weight, so that the logical one takes a plain step
+    return outer(d, rows)
+
+
+def weights_of(config: TileConfig, state: TileState) -> EachWeights:
+    """Return the weights ``(out, in)`` of an inference tile as an optimizer sees them; of a stack ``(tiles, out, in)``.
+
+    They are the logical ones without the learned scale, so that a step does not depend on the mapping. The reference
+    has the analog ones (spec: tile_ops, trap 17).
+
+    Args:
+        config: The configuration.
+        state: The tile.
+    """
+    scales = None if config.reference_quirks else state.mapping_scales
+    return state.weights if scales is None else state.weights * scales[..., None]
+
+
+def stepped(config: TileConfig, state: TileState, change: Weights, key: Noise) -> TileState:
+    """Return an inference tile after a change of the weights that :func:`weights_of` gives.
+
+    Args:
+        config: The configuration.
+        state: The tile.
+        change: What to add to them, ``(out, in)``.
+        key: Source of a new modified copy, where one is drawn at once.
+    """
+    scales = None if config.reference_quirks else state.mapping_scales
+    change = change if scales is None else change / scales[:, None]
+    return _set_weights(config, state, state.weights + change, key)
 
 
 def observed(

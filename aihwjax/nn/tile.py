@@ -175,11 +175,9 @@ class AnalogTile(Readable):
                 configuration.
             NonFiniteError: If x or d has NaN or infinity (not checked inside a traced function).
         """
-        x, d = x if isinstance(x, Patches) else as_numbers("x", x), as_numbers("d", d)
-        require_finite("x", x.images if isinstance(x, Patches) else x)
-        require_finite("d", d)
+        x, d = checked_pair(x, d)
         learning_rate, key = check_learning_rate(learning_rate), random.as_noise(key)
-        config, state = self.config.get_value(), self._checked()
+        config, state = self.config.get_value(), self.checked_state()
         limit, keys_of_tiles = self._range(), keys(key, self.count)
 
         def run(
@@ -238,7 +236,7 @@ class AnalogTile(Readable):
             ConfigError: If the tile was drawn with another configuration.
         """
         key = random.as_noise(key)
-        config, state = self.config.get_value(), self._checked()
+        config, state = self.config.get_value(), self.checked_state()
         weights = jnp.asarray(as_numbers("weights", weights), jnp.float32)
         scaled = apply_weight_scaling and is_scaled(config.mapping, omega)
         if scaled and self.out_scaling is not None:
@@ -318,7 +316,7 @@ class AnalogTile(Readable):
         """
         return each(self.count, tile.pulse_counts, (), (self.config.get_value(),), (self.state.get_value(),))
 
-    def _checked(self) -> TileState:
+    def checked_state(self) -> TileState:
         """Return the state, if its devices are not known to be others than configured."""
         state = self.state.get_value()
         one = state if self.count is None else dataclasses.replace(state, drawn=_of(state.drawn, 0))
@@ -345,6 +343,23 @@ class AnalogTile(Readable):
         size = f"{self.out_features}x{self.in_features + self.analog_bias}"
         size = size if self.count is None else f"{self.count} of {size}"
         return f"AnalogTile({size}, {device_name(self.config.get_value())})"
+
+
+def checked_pair(x: TileInput, d: Float[Array, "*n out"]) -> tuple[TileInput, Float[Array, "*n out"]]:
+    """Return what a tile learns from, refused if it is no finite numbers.
+
+    Args:
+        x: Inputs ``(n, in)``, or images.
+        d: Gradients ``(n, out)``.
+
+    Raises:
+        DataError: If one of them is no array of real numbers.
+        NonFiniteError: If one of them has NaN or infinity (not checked inside a traced function).
+    """
+    x, d = x if isinstance(x, Patches) else as_numbers("x", x), as_numbers("d", d)
+    require_finite("x", x.images if isinstance(x, Patches) else x)
+    require_finite("d", d)
+    return x, d
 
 
 def _of(stack: Any, index: int) -> Any:

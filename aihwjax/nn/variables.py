@@ -14,6 +14,7 @@ from aihwjax.nn.changes import refuse_new_draws, refuse_new_layout
 from aihwjax.nn.storable import make_storable
 from aihwjax.tile.config import TileConfig
 from aihwjax.tile.state import TileState
+from aihwjax.typing import EachWeights
 
 ModelState: TypeAlias = nnx.State[Any, Any]
 """Variables of a model by path."""
@@ -60,6 +61,14 @@ make_storable(TileState)
 
 class TileVariable(nnx.Variable[TileState]):
     """The state of a tile; changed by the pulsed update and never by an optimizer of digital parameters."""
+
+
+class TileWeights(nnx.Param[EachWeights]):
+    """The weights ``(out, in)`` of an inference tile, or stack of tiles, as a transformation of optax sees them.
+
+    Only in the parameters that :func:`aihwjax.analog_optimizer` gives to it, as ``weights`` at the path of the tile; a
+    model has them in the state of its tiles.
+    """
 
 
 class InputRange(nnx.Param[Float[Array, ""]]):

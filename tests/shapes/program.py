@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from flax import nnx
 
 import aihwjax as aj
@@ -63,7 +64,8 @@ def fits(record: Any) -> None:
 
 def learn(config: aj.TileConfig, x: jax.Array, key: jax.Array) -> None:
     """Make a network, train it for a step and write its weights again."""
-    model, optimizer = network(config), aj.analog_sgd(0.1)
+    model = network(config)
+    optimizers = aj.analog_sgd(0.1), aj.analog_optimizer(optax.adam(0.1), learning_rate=0.1)
 
     def loss(model: nnx.Module, x: jax.Array, key: jax.Array) -> jax.Array:
         return nn.losses.MSELoss()(model(x, key=key), jnp.ones((*x.shape[:-1], OUT)))
@@ -75,7 +77,8 @@ def learn(config: aj.TileConfig, x: jax.Array, key: jax.Array) -> None:
     _, gradients = nn.value_and_grad(loss)(model, x, key)
     for pair in gradients.analog.values():
         fits(Slot(*pair))
-    fits(optimizer.update(model, gradients, optimizer.init(model), key))
+    for optimizer in optimizers:
+        fits(optimizer.update(model, gradients, optimizer.init(model), key))
     nn.accumulate(loss)(model, x[None], key)
     model.set_weights(model.get_weights(), key=key)
     for layer in nn.analog_layers(model).values():
@@ -91,7 +94,8 @@ def learn(config: aj.TileConfig, x: jax.Array, key: jax.Array) -> None:
         state = tile.state.get_value()
         fits(state if tile.count is None else jax.tree.map(lambda array: array[0], state))
     parts = take_apart(model)
-    training_step(loss, optimizer, parts)(parts.moving, optimizer.init(model), parts.fixed, key, x)
+    for optimizer in optimizers:
+        training_step(loss, optimizer, parts)(parts.moving, optimizer.init(model), parts.fixed, key, x)
 
 
 def numbers(key: jax.Array) -> None:
@@ -142,10 +146,11 @@ def convolutions(key: jax.Array) -> None:
     )
     nn.Reshape((9, 3))(nn.ChannelsFirst()(model(jnp.moveaxis(images, -1, 1), key=key)))
     nn.AnalogConv(4, 2, (9, 9), padding=4, config=exact(), rngs=rngs)(images, key=key)
-    for layer in (model, nn.AnalogConv(4, 4, 2, patch_memory=1, config=ranged(), rngs=rngs)):
+    parted = [nn.AnalogConv(4, 4, 2, patch_memory=1, config=config, rngs=rngs) for config in (ranged(), REMAPPED)]
+    for layer in (model, *parted):
         x = jnp.moveaxis(images, -1, 1) if layer is model else images[0]
         _, gradients = nn.value_and_grad(lambda model, x: (model(x, key=key) ** 2).sum())(layer, x)
-        optimizer = aj.analog_sgd(0.1)
+        optimizer = aj.analog_optimizer(optax.adam(0.1), learning_rate=0.1)
         optimizer.update(layer, gradients, optimizer.init(layer), key)
 
 
@@ -213,6 +218,7 @@ TRAINED: dict[str, tuple[aj.TileConfig, tuple[int, ...]]] = {
     "managed": (TILES["managed"], (N, 4)),
     "counted": (TILES["counted"], (N, 4)),
     "own": (OWN, (N, 4)),
+    "inference": (REMAPPED.replace({"mapping.max_input_size": 3}), (2, N, 4)),
 }
 CALLS: dict[str, Callable[[jax.Array], None]] = {
     **{f"tile: {name}": partial(live, config) for name, config in TILES.items()},

@@ -30,6 +30,7 @@ QUICK = (
     "tile: remapped",
     "training: analog bias",
     "training: ranges",
+    "training: inference",
     "numbers",
     "losses",
     "activations",
