@@ -8,6 +8,7 @@ from . import devices as devices
 from . import errors as errors
 from . import experiments as experiments
 from . import fidelity as fidelity
+from . import inference as inference
 from . import linalg as linalg
 from . import nn as nn
 from . import optim as optim
