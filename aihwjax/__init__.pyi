@@ -77,8 +77,10 @@ from .nn import Costs as Costs
 from .nn import analog_summary as analog_summary
 from .nn import convert_to_analog as convert_to_analog
 from .nn import convert_to_digital as convert_to_digital
+from .nn import drift as drift
 from .nn import export as export
 from .nn import load_weights as load_weights
+from .nn import program as program
 from .optim import analog_sgd as analog_sgd
 from .presets import build_config as build_config
 from .pulses import PulseType as PulseType

@@ -180,7 +180,7 @@ def _list(tree: _Tree, path: str) -> tuple[object, ...]:
 
 
 def _mapping(tree: _Tree, path: str) -> dict[Any, object]:
-    """Return a dictionary of the reference: with names as keys, or with numbers, each an entry ``key`` and ``value``."""
+    """Return a dictionary of the reference; with numbers as keys, each entry has a ``key`` and a ``value``."""
     entries = {name: value for name, value in tree.items() if name not in (_TAG, _LENGTH)}
     if _LENGTH not in tree:
         return {name: _value(value, None, f"{path}.{name}") for name, value in entries.items()}

@@ -67,6 +67,8 @@ class Compiled(NamedTuple):
     """Records of which the sums over rows, columns and all elements are wanted too."""
     differences: tuple[tuple[str, str, str], ...]
     """Two records of which the second minus the first is wanted, and the name of that."""
+    first_alphas: tuple[str, ...]
+    """Records of the compensation before the first drift, which are one number with any compensation."""
 
 
 def compiled(case: TileCase) -> Compiled:
@@ -87,6 +89,9 @@ def compiled(case: TileCase) -> Compiled:
         operations.append(operation)
         numbers.append(values)
         records.append(record)
+    names = [step[0] for step in case.steps]
+    before = case.steps[: names.index("drift_inference")] if "drift_inference" in names else case.steps
+    first_alphas = tuple(step[1] for step in before if step[0] == "alpha")
     program, stacked, named, start = [], [], [], 0
     for block in _blocks(operations):
         width = len(block.pattern)
@@ -97,7 +102,7 @@ def compiled(case: TileCase) -> Compiled:
         named.append(tuple(tuple(records[p] for p in row) for row in places))
         program.append(block)
         start += width * block.repeats
-    return Compiled(tuple(program), tuple(stacked), tuple(named), tuple(sums), tuple(differences))
+    return Compiled(tuple(program), tuple(stacked), tuple(named), tuple(sums), tuple(differences), first_alphas)
 
 
 def _blocks(operations: Sequence[Operation]) -> list[Block]:
@@ -135,11 +140,8 @@ def _parsed(step: tuple[Any, ...], case: TileCase) -> tuple[Operation, Numbers, 
         case "update", [x, d, learning_rate, times, closes]:
             numbers = (array(x), array(d), np.float32(learning_rate), np.int32(times))
             options = (bool(closes),)
-        case "weights", [record]:
+        case "weights" | "alpha", [record]:
             pass
-        case "alpha", [record]:
-            # one number before the first drift, with any compensation
-            options = ("drift_inference" in {earlier[0] for earlier in case.steps[: case.steps.index(step)]},)
         case "program", []:
             numbers = (array("w0"),)
         case "convert", [record]:
@@ -217,9 +219,7 @@ def _drift_inference(config: TileConfig, chip: _Place, key: Noise, options: Numb
 
 
 def _alpha(config: TileConfig, chip: _Place, key: Noise, options: Numbers) -> _Result:
-    (drifted,) = options
-    alpha = jnp.ravel(chip.alpha)
-    return chip, {"": alpha if drifted else alpha[:1]}
+    return chip, {"": jnp.ravel(chip.alpha)}
 
 
 def _forward_eval(config: TileConfig, chip: _Place, key: Noise, options: Numbers, x: jax.Array) -> _Result:

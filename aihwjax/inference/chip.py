@@ -233,9 +233,7 @@ def _program(config: TileConfig, exact: Weights, key: Noise) -> Chip:
 def _drift(config: TileConfig, chip: Chip, t: Number, key: Noise) -> Chip:
     source = random.stream(key, random.NoiseEngine.COUNTER)
     own = source.child("weights")
-    weights = programming.drifted(
-        model_of(config), chip.programmed, chip.parameters, t, own, config.noise_engine
-    )
+    weights = programming.drifted(model_of(config), chip.programmed, chip.parameters, t, own, config.noise_engine)
     alpha = chip.alpha
     if chip.baseline is not None and config.drift_compensation is not None:
         running = None if chip.running_abs_max is None else chip.running_abs_max[0]

@@ -31,6 +31,7 @@ from aihwjax.nn.loading import Loaded, load_weights
 from aihwjax.nn.lora import AnalogLoRALinear
 from aihwjax.nn.patches import Patches
 from aihwjax.nn.paths import analog_layers, analog_tiles, redraw
+from aihwjax.nn.programming import drift, program
 from aihwjax.nn.recurrent import (
     AnalogGRUCell,
     AnalogLSTMCell,
@@ -41,7 +42,14 @@ from aihwjax.nn.recurrent import (
 from aihwjax.nn.scan import scan
 from aihwjax.nn.summary import Costs, Summary, analog_summary
 from aihwjax.nn.tile import AnalogTile
-from aihwjax.nn.variables import FixedInputRange, InputRange, InputRangeCount, TileConfigVariable, TileVariable
+from aihwjax.nn.variables import (
+    ChipVariable,
+    FixedInputRange,
+    InputRange,
+    InputRangeCount,
+    TileConfigVariable,
+    TileVariable,
+)
 
 __all__ = [
     "GELU",
@@ -65,6 +73,7 @@ __all__ = [
     "AvgPool",
     "ChannelsFirst",
     "ChannelsLast",
+    "ChipVariable",
     "Conversion",
     "Costs",
     "FixedInputRange",
@@ -95,10 +104,12 @@ __all__ = [
     "call",
     "convert_to_analog",
     "convert_to_digital",
+    "drift",
     "export",
     "load_weights",
     "losses",
     "plan_conversion",
+    "program",
     "redraw",
     "scan",
     "value_and_grad",

@@ -11,6 +11,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from aihwjax.nn.changes import refuse_new_draws, refuse_new_layout
+from aihwjax.nn.programmed_tile import TileChip
 from aihwjax.nn.storable import make_storable
 from aihwjax.tile.config import TileConfig
 from aihwjax.tile.state import TileState
@@ -56,10 +57,15 @@ class TileConfigVariable(nnx.Variable[TileConfig]):
 
 
 make_storable(TileState)
+make_storable(TileChip)
 
 
 class TileVariable(nnx.Variable[TileState]):
     """The state of a tile; changed by the pulsed update and never by an optimizer of digital parameters."""
+
+
+class ChipVariable(nnx.Variable[TileChip]):
+    """What a programmed tile keeps: its exact and its programmed weights, and the factor of the compensation."""
 
 
 class InputRange(nnx.Param[Float[Array, ""]]):

@@ -1,7 +1,7 @@
 """Pairs of devices whose conductances are tables of the weight.
 
-    W = Σ f_k (T⁺_k − T⁻_k) on a symmetric grid of weights,   κ = max |W| / max |w|
-    G = the table at κ w, linear between its points
+W = Σ f_k (T⁺_k − T⁻_k) on a symmetric grid of weights,   κ = max |W| / max |w|
+G = the table at κ w, linear between its points
 """
 
 from __future__ import annotations
@@ -69,8 +69,8 @@ class CustomPairConductanceConverter(NPairConductanceConverter):
         if wrong.any():
             place = int(np.argmax(wrong))
             raise ConfigError(
-                f"{type(self).__name__}.g_lst is not allowed: weight {weights[place]:g} comes back as {back[place]:.6g}; "
-                "give tables whose combination is linear, or invertibility_test=False"
+                f"{type(self).__name__}.g_lst is not allowed: weight {weights[place]:g} comes back as "
+                f"{back[place]:.6g}; give tables whose combination is linear, or invertibility_test=False"
             )
 
     def convert(self, weights: Weights) -> tuple[Slices, Params]:

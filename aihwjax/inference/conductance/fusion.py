@@ -34,7 +34,7 @@ class FusionConductanceConverter(ConductanceConverter):
 
     def convert(self, weights: Weights) -> tuple[Slices, Params]:
         largest = jnp.maximum(jnp.max(jnp.abs(weights), axis=1, keepdims=True), _SMALLEST_WEIGHT)
-        scale = self.g_max / largest
+        scale = jnp.asarray(self.g_max) / largest
         return jnp.clip(jnp.abs(weights) * scale, 0.0, self.g_max)[None], {"scale": scale, "weights": weights}
 
     def convert_back(self, slices: Slices, params: Params) -> Weights:

@@ -35,7 +35,7 @@ class SinglePairConductanceConverter(ConductanceConverter):
         return 2
 
     def convert(self, weights: Weights) -> tuple[Slices, Params]:
-        scale = (self.g_max - self.g_min) / largest_weight(weights)
+        scale = jnp.asarray(self.g_max - self.g_min) / largest_weight(weights)
         both = jnp.stack([weights, -weights]) * scale
         return jnp.clip(both, 0.0, self.g_max) + self.g_min, {"scale": scale}
 
@@ -67,8 +67,9 @@ class NPairConductanceConverter(ConductanceConverter):
 
     def convert(self, weights: Weights) -> tuple[Slices, Params]:
         width = self.g_max - self.g_min
-        scale = width * sum(self.f_lst) / largest_weight(weights)
-        both, level, found = jnp.maximum(jnp.stack([weights, -weights]) * scale, 0.0), 0.0, []
+        scale = jnp.asarray(width * sum(self.f_lst)) / largest_weight(weights)
+        both, found = jnp.maximum(jnp.stack([weights, -weights]) * scale, 0.0), []
+        level: Number = 0.0
         for factor in self.f_lst:
             found.append(jnp.clip((both - level) / factor + self.g_min, self.g_min, self.g_max))
             level = level + factor * width
@@ -98,5 +99,7 @@ def weighted_difference(factors: tuple[Number, ...], slices: Slices) -> Weights:
         factors: One for each pair.
         slices: Conductances, up and down device of each pair in turn.
     """
-    pairs = [factor * (slices[2 * k] - slices[2 * k + 1]) for k, factor in enumerate(factors)]
-    return sum(pairs[1:], start=pairs[0])
+    total = jnp.zeros_like(slices[0])
+    for place, factor in enumerate(factors):
+        total = total + factor * (slices[2 * place] - slices[2 * place + 1])
+    return total

@@ -1,6 +1,6 @@
 """One device a weight: the range of weights is laid onto the range of conductances.
 
-    G = (w − min w) κ + g_min,   κ = (g_max − g_min) / (max w − min w)
+G = (w − min w) κ + g_min,   κ = (g_max − g_min) / (max w − min w)
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class SingleDeviceConductanceConverter(ConductanceConverter):
     def convert(self, weights: Weights) -> tuple[Slices, Params]:
         lowest = jnp.min(weights)
         span = jnp.max(weights) - lowest
-        scale = (self.g_max - self.g_min) / jnp.where(span > 0, span, 1.0)
+        scale = jnp.asarray(self.g_max - self.g_min) / jnp.where(span > 0, span, 1.0)
         return ((weights - lowest) * scale + self.g_min)[None], {"scale": scale, "lowest": lowest}
 
     def convert_back(self, slices: Slices, params: Params) -> Weights:

@@ -102,4 +102,5 @@ def same(value: Any, default: Any) -> bool:
     """
     leaves, tree = jax.tree.flatten(value)
     theirs, other = jax.tree.flatten(default)
-    return tree == other and all(isinstance(leaf, int | float) for leaf in leaves) and leaves == theirs
+    equal: bool = tree == other  # type: ignore[operator]
+    return equal and all(isinstance(leaf, int | float) for leaf in leaves) and leaves == theirs

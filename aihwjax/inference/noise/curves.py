@@ -1,4 +1,4 @@
-"""Curves of a relative conductance, of which the noise models are made; their numbers are parts of the configuration."""
+"""Curves of a relative conductance, of which the noise models are made; parts of their configuration."""
 
 from __future__ import annotations
 

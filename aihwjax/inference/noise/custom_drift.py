@@ -6,6 +6,7 @@ microsiemens, linear between their points.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from typing import Any, Self
 
@@ -59,7 +60,7 @@ class DriftTable(Config):
             if own != count:
                 raise ConfigError(f"{kind}.{name} with {own} values is not allowed: give {count}, as many as g_lst has")
         values = [known(value) for value in self.g_lst]
-        for place, (before, after) in enumerate(zip(values[:-1], values[1:], strict=True)):
+        for place, (before, after) in enumerate(itertools.pairwise(values)):
             if before.size and after.size and np.any(after <= before):
                 raise ConfigError(
                     f"{kind}.g_lst[{place + 1}]={self.g_lst[place + 1]:g} is not allowed after {self.g_lst[place]:g}: "
@@ -87,8 +88,8 @@ class CustomDriftPCMLikeNoiseModel(PCMLikeNoiseModel):
         # single precision: a bound that was in a program is the same bound
         if np.any(first > low + 1e-5) or np.any(last < high - 1e-5):
             raise ConfigError(
-                f"{type(self).__name__}.custom_drift_model from {table[0]:g} to {table[-1]:g} uS is not allowed: give a "
-                f"table from g_min={converter.g_min:g} to g_max={converter.g_max:g} of the converter"
+                f"{type(self).__name__}.custom_drift_model from {table[0]:g} to {table[-1]:g} uS is not allowed: give "
+                f"a table from g_min={converter.g_min:g} to g_max={converter.g_max:g} of the converter"
             )
 
     def exponents(self, target: Float[Array, "*shape"]) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:

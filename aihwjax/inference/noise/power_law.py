@@ -42,7 +42,7 @@ class PowerLawNoiseModel(NoiseModel):
 
     def drift_parameters(self, target: Float[Array, "*shape"], stream: Stream) -> Float[Array, "*shape"]:
         mean, spread = self.exponents(target)
-        return self.drift_scale * jnp.abs(mean + spread * stream.exact_normal(target.shape))
+        return jnp.asarray(self.drift_scale) * jnp.abs(mean + spread * stream.exact_normal(target.shape))
 
     def drifted(
         self, programmed: Float[Array, "*shape"], parameters: Float[Array, "*shape"], t: Number, stream: Stream
