@@ -73,6 +73,30 @@ from .experiments.data import SVHN as SVHN
 from .experiments.data import FashionMNIST as FashionMNIST
 from .experiments.storing import load as load
 from .experiments.storing import load_all as load_all
+from .inference.compensation import GlobalDriftCompensation as GlobalDriftCompensation
+from .inference.compensation import (
+    GlobalDriftCompensationWithExactReference as GlobalDriftCompensationWithExactReference,
+)
+from .inference.compensation import PerColumnDriftCompensation as PerColumnDriftCompensation
+from .inference.conductance import CustomPairConductanceConverter as CustomPairConductanceConverter
+from .inference.conductance import DualPairConductanceConverter as DualPairConductanceConverter
+from .inference.conductance import FusionConductanceConverter as FusionConductanceConverter
+from .inference.conductance import NPairConductanceConverter as NPairConductanceConverter
+from .inference.conductance import SingleDeviceConductanceConverter as SingleDeviceConductanceConverter
+from .inference.conductance import SinglePairConductanceConverter as SinglePairConductanceConverter
+from .inference.noise import BranchedCurve as BranchedCurve
+from .inference.noise import ClippedLog as ClippedLog
+from .inference.noise import CustomDriftPCMLikeNoiseModel as CustomDriftPCMLikeNoiseModel
+from .inference.noise import DriftTable as DriftTable
+from .inference.noise import HermesNoiseModel as HermesNoiseModel
+from .inference.noise import NoisePolynomial as NoisePolynomial
+from .inference.noise import PCMLikeNoiseModel as PCMLikeNoiseModel
+from .inference.noise import PowerLawRead as PowerLawRead
+from .inference.noise import ReRamCMODecay as ReRamCMODecay
+from .inference.noise import ReRamCMONoiseModel as ReRamCMONoiseModel
+from .inference.noise import ReRamCMORead as ReRamCMORead
+from .inference.noise import ReRamWan2022NoiseModel as ReRamWan2022NoiseModel
+from .inference.noise import StateIndependentNoiseModel as StateIndependentNoiseModel
 from .nn import Costs as Costs
 from .nn import analog_summary as analog_summary
 from .nn import convert_to_analog as convert_to_analog

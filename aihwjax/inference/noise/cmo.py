@@ -61,7 +61,7 @@ class ReRamCMODecay(Config):
 
 @configclass
 class ReRamCMORead(Config):
-    """Read noise."""
+    """The noise of a read."""
 
     K: Number = number(0.0277316483)
     """Strength in microsiemens."""
