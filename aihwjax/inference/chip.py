@@ -44,7 +44,7 @@ class Chip(showing.Record):
 
     weights: Weights
     """The weights as they are read now."""
-    alpha: Float[Array, "*columns"]
+    alpha: Float[Array, "*factors"]
     """Factor of the compensation on the outputs: a scalar, or after a drift ``(out,)`` with one for each output; the
     scalar 1 before the first drift."""
     programmed: Weights

@@ -21,6 +21,8 @@ from aihwjax.nn.slots import Slot
 from aihwjax.optim import take_apart, training_step
 from tests.compounds.table import COMPOUNDS
 from tests.helpers import DEVICES
+from tests.inference.test_conductance import CONVERTERS
+from tests.inference.test_noise_models import MODELS
 from tests.nn.models import exact, network, noisy, ranged
 from tests.shapes.checking import unfitting
 
@@ -177,6 +179,32 @@ def files(key: jax.Array) -> None:
     aj.load_weights(network(exact()), {"layers.0.weight": np.ones((6, 4))}, key=key)
 
 
+def chips(key: jax.Array) -> None:
+    """Program a tile by each noise model, and a network, let time pass and read them."""
+    w, x = jnp.ones((OUT, IN)), jnp.ones((N, IN))
+    compensations = (None, aj.GlobalDriftCompensationWithExactReference(), aj.PerColumnDriftCompensation())
+    for number, model in enumerate(MODELS.values()):
+        config = aj.InferenceRPUConfig(noise_model=model, drift_compensation=compensations[number % 3])
+        t = 86400.0
+        chip = aj.inference.program(config, w, key)
+        fits(chip)
+        chip = aj.inference.drift(config, chip, t, key)
+        fits(chip)
+        for rows in (x, x[0], x[None]):
+            aj.inference.forward(config, chip, rows, key)
+    for converter in CONVERTERS.values():
+        aj.inference.convert_back(converter, *aj.inference.convert(converter, w))
+    for size in (0, 2):
+        mapping = aj.MappingParameter(max_input_size=size, max_output_size=size)
+        for compensation in compensations:
+            config = aj.InferenceRPUConfig(mapping=mapping, drift_compensation=compensation)
+            late = aj.drift(aj.program(network(config), key), 1.0, key)
+            late(x, key=key)
+            for tile in nn.analog_tiles(late).values():
+                kept = tile.chip.get_value()
+                fits(kept if tile.count is None else jax.tree.map(lambda array: array[0], kept))
+
+
 def wrong(_: jax.Array) -> None:
     """Call a function whose annotation is wrong."""
     from tests.shapes.wrong import first_column
@@ -225,6 +253,7 @@ CALLS: dict[str, Callable[[jax.Array], None]] = {
     "generals": generals,
     "summaries": summaries,
     "files": files,
+    "chips": chips,
     "wrong": wrong,
 }
 """What is called, by name, with a key."""

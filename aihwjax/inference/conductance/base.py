@@ -16,7 +16,7 @@ from aihwjax.typing import Number, Weights
 
 Slices: TypeAlias = Float[Array, "slices out in"]
 """Conductances in microsiemens: one matrix for each device of a crosspoint."""
-Params: TypeAlias = Mapping[str, jax.Array]
+Params: TypeAlias = Mapping[str, Float[Array, "*shape"]]
 """What the way back needs to know of the way there, by name."""
 
 _SMALLEST_WEIGHT = 1e-7
