@@ -102,6 +102,7 @@ from .nn import analog_summary as analog_summary
 from .nn import convert_to_analog as convert_to_analog
 from .nn import convert_to_digital as convert_to_digital
 from .nn import drift as drift
+from .nn import evaluate_over_time as evaluate_over_time
 from .nn import export as export
 from .nn import load_weights as load_weights
 from .nn import program as program

@@ -29,6 +29,7 @@ from aihwjax.nn.linear import AnalogLinear
 from aihwjax.nn.linear_general import AnalogLinearGeneral
 from aihwjax.nn.loading import Loaded, load_weights
 from aihwjax.nn.lora import AnalogLoRALinear
+from aihwjax.nn.over_time import OverTime, evaluate_over_time
 from aihwjax.nn.patches import Patches
 from aihwjax.nn.paths import analog_layers, analog_tiles, redraw
 from aihwjax.nn.programming import drift, program
@@ -88,6 +89,7 @@ __all__ = [
     "LogSigmoid",
     "LogSoftmax",
     "MaxPool",
+    "OverTime",
     "Patches",
     "ReLU",
     "Reshape",
@@ -105,6 +107,7 @@ __all__ = [
     "convert_to_analog",
     "convert_to_digital",
     "drift",
+    "evaluate_over_time",
     "export",
     "load_weights",
     "losses",

@@ -58,7 +58,7 @@ def program(
     """
     key = random.as_noise(key)
     copy = nnx.clone(model)
-    for path, tile in _tiles(copy).items():
+    for path, tile in tiles_of(copy).items():
         config = tile.config.get_value()
         changes = {"noise_model": noise_model, "drift_compensation": drift_compensation}
         given = {name: value for name, value in changes.items() if value is not None}
@@ -84,18 +84,26 @@ def drift(model: _Model, t: Number, key: Noise) -> _Model:
         ConfigError: If the time is below 0, or the noise model of a tile says nothing of it.
     """
     key = random.as_noise(key)
-    tiles = _tiles(model)
+    tiles = tiles_of(model)
     for path, tile in tiles.items():
         if tile.chip is None:
             raise ModuleError(f"{path} was not programmed: give what aihwjax.program returns")
         t = checked_time(model_of(tile.config.get_value()), t)
     copy = nnx.clone(model)
-    for path, tile in _tiles(copy).items():
+    for path, tile in tiles_of(copy).items():
         tile.drift(t, random.derive(key, path))
     return copy
 
 
-def _tiles(model: nnx.Module) -> dict[str, AnalogTile]:
+def tiles_of(model: nnx.Module) -> dict[str, AnalogTile]:
+    """Return the tiles of a model by path; see :func:`aihwjax.nn.analog_tiles`.
+
+    Args:
+        model: The model.
+
+    Raises:
+        ModuleError: If there is none.
+    """
     tiles = analog_tiles(model) if isinstance(model, nnx.Module) else {}
     if not tiles:
         raise ModuleError(

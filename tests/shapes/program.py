@@ -205,6 +205,16 @@ def chips(key: jax.Array) -> None:
                 fits(kept if tile.count is None else jax.tree.map(lambda array: array[0], kept))
 
 
+def over_time(key: jax.Array) -> None:
+    """Evaluate two chips at two times; traced, since values are handed over as NumPy arrays."""
+    layer = nn.AnalogLinear(IN, OUT, config=aj.InferenceRPUConfig(), rngs=nnx.Rngs(0))
+    with jax.ensure_compile_time_eval():
+        x, y, seed = jnp.ones((N, IN)), jnp.zeros(N, int), jax.random.key(0)
+        result = aj.evaluate_over_time(layer, (x, y), [0.0, 1.0], 2, seed)
+    fits(result)
+    result.mean, result.std, result.rows()
+
+
 def wrong(_: jax.Array) -> None:
     """Call a function whose annotation is wrong."""
     from tests.shapes.wrong import first_column
