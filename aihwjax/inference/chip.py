@@ -143,6 +143,12 @@ def drift(config: TileConfig, chip: Chip, t: Number, key: Noise) -> Chip:
     model = model_of(config)
     if not isinstance(chip, Chip):
         raise ConfigError(f"chip={type(chip).__name__} is not allowed: give what aihwjax.inference.program returns")
+    counts = {leaf.shape[0] for leaf in jax.tree.leaves(chip.parameters)}
+    if counts - {model.g_converter.slices()}:
+        raise ConfigError(
+            f"a chip with {counts.pop()} devices a weight is not allowed with {type(model.g_converter).__name__}: give the "
+            "configuration that it was programmed with"
+        )
     return _drift(config, chip, checked_time(model, t), random.as_noise(key))
 
 

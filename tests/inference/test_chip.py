@@ -150,7 +150,12 @@ def test_quirks_reach_the_noise_model() -> None:
     assert not quirky.replace(reference_quirks=False).noise_model.reference_quirks
 
 
+DUAL = aj.PCMLikeNoiseModel(g_converter=aj.DualPairConductanceConverter(f_lst=(1.0, 2.0)))
 CHIP_ERRORS = [
+    (
+        lambda: aj.inference.drift(config(noise_model=DUAL), aj.inference.program(config(), WEIGHTS, 0), 1.0, 0),
+        "a chip with 2 devices a weight is not allowed with DualPairConductanceConverter: give the configuration",
+    ),
     (lambda: aj.inference.program(aj.SingleRPUConfig(), WEIGHTS, 0), "noise_model=None is not allowed for a chip"),
     (lambda: aj.inference.program(config(), WEIGHTS[0], 0), r"w has shape \(8,\): give a matrix"),
     (lambda: aj.inference.program(config(), WEIGHTS * jnp.nan, 0), "w has 48 NaN or infinite of 48 values"),

@@ -90,6 +90,10 @@ def test_conductances_can_be_swept_and_differentiated() -> None:
     ("make", "message"),
     [
         (lambda: aj.SinglePairConductanceConverter(g_min=25.0), "g_min=25 is not allowed with g_max=25: give less"),
+        (
+            lambda: aj.SinglePairConductanceConverter(g_max=np.array([3.0, 5.0]), g_min=4.0),
+            "g_min=4 is not allowed with g_max=5",
+        ),
         (lambda: aj.SinglePairConductanceConverter(g_max=-1.0), "g_max=-1.0 is not allowed: give at least 0"),
         (lambda: aj.NPairConductanceConverter(), "NPairConductanceConverter needs the argument 'f_lst'"),
         (lambda: aj.NPairConductanceConverter(f_lst=()), "f_lst=.* is not allowed: give the factor of each pair"),

@@ -40,7 +40,7 @@ class ConductanceConverter(Config):
         if low.size and high.size and (low >= high).any():
             kind = type(self).__name__
             raise ConfigError(
-                f"{kind}.g_min={self.g_min:g} is not allowed with g_max={self.g_max:g}: give less than g_max"
+                f"{kind}.g_min={shown(self.g_min)} is not allowed with g_max={shown(self.g_max)}: give less than g_max"
             )
 
     def slices(self) -> int:
@@ -63,6 +63,11 @@ class ConductanceConverter(Config):
             params: As :meth:`convert` returned them.
         """
         raise NotImplementedError
+
+
+def shown(value: Number) -> str:
+    """Return a known number for an error; of a sweep the largest."""
+    return f"{float(np.max(known(value))):g}"
 
 
 def largest_weight(weights: Weights) -> Float[Array, ""]:

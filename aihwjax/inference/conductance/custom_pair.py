@@ -15,7 +15,7 @@ from jaxtyping import Array, Float
 
 from aihwjax.config import configclass, known, number
 from aihwjax.errors import ConfigError
-from aihwjax.inference.conductance.base import Params, Slices, largest_weight, one_array
+from aihwjax.inference.conductance.base import Params, Slices, largest_weight, one_array, shown
 from aihwjax.inference.conductance.pairs import NPairConductanceConverter, weighted_difference
 from aihwjax.typing import Number, Weights
 
@@ -52,8 +52,8 @@ class CustomPairConductanceConverter(NPairConductanceConverter):
         outside = [value for value in np.ravel(table) if (value < low - 1e-6).any() or (value > high + 1e-6).any()]
         if outside:
             raise ConfigError(
-                f"{name} with a conductance of {outside[0]:g} is not allowed: give values from g_min={self.g_min:g} "
-                f"to g_max={self.g_max:g}"
+                f"{name} with a conductance of {outside[0]:g} is not allowed: give values from "
+                f"g_min={shown(self.g_min)} to g_max={shown(self.g_max)}"
             )
         if self.invertibility_test and all(known(factor).size for factor in self.f_lst):
             self._check_invertible(np.asarray(table))

@@ -19,7 +19,7 @@ from jaxtyping import Array, Float
 
 from aihwjax.config import Config, configclass, known, number, numbers, part
 from aihwjax.errors import ConfigError
-from aihwjax.inference.conductance.base import ConductanceConverter
+from aihwjax.inference.conductance.base import ConductanceConverter, shown
 from aihwjax.inference.conductance.single_device import SingleDeviceConductanceConverter
 from aihwjax.inference.noise.base import NoiseModel, polynomial
 from aihwjax.inference.noise.curves import NoisePolynomial
@@ -124,7 +124,7 @@ class ReRamCMONoiseModel(NoiseModel):
         unknown = [w for w in np.ravel(wanted) if not any(np.any(np.float32(k) == np.float32(w)) for k in keys)]
         # spec: inference, bug 7: a range without coefficients, such as the default 0.02, takes the smallest one
         if unknown and all(key.size for key in keys) and not self.reference_quirks:
-            names = ", ".join(f"{entry.key:g}" for entry in self.coeff_dict)
+            names = ", ".join(shown(entry.key) for entry in self.coeff_dict)
             raise ConfigError(
                 f"ReRamCMONoiseModel.acceptance_range={unknown[0]:g} is not allowed: give one of {names}, in percent"
             )

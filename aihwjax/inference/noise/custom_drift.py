@@ -16,6 +16,7 @@ from jaxtyping import Array, Float
 
 from aihwjax.config import Config, configclass, known, numbers, part
 from aihwjax.errors import ConfigError, nearest
+from aihwjax.inference.conductance.base import shown
 from aihwjax.inference.noise.pcm import PCMLikeNoiseModel
 from aihwjax.typing import Number
 
@@ -63,8 +64,8 @@ class DriftTable(Config):
         for place, (before, after) in enumerate(itertools.pairwise(values)):
             if before.size and after.size and np.any(after <= before):
                 raise ConfigError(
-                    f"{kind}.g_lst[{place + 1}]={self.g_lst[place + 1]:g} is not allowed after {self.g_lst[place]:g}: "
-                    "give ascending conductances"
+                    f"{kind}.g_lst[{place + 1}]={shown(self.g_lst[place + 1])} is not allowed after "
+                    f"{shown(self.g_lst[place])}: give ascending conductances"
                 )
 
 
@@ -88,8 +89,8 @@ class CustomDriftPCMLikeNoiseModel(PCMLikeNoiseModel):
         # single precision: a bound that was in a program is the same bound
         if np.any(first > low + 1e-5) or np.any(last < high - 1e-5):
             raise ConfigError(
-                f"{type(self).__name__}.custom_drift_model from {table[0]:g} to {table[-1]:g} uS is not allowed: give "
-                f"a table from g_min={converter.g_min:g} to g_max={converter.g_max:g} of the converter"
+                f"{type(self).__name__}.custom_drift_model from {shown(table[0])} to {shown(table[-1])} uS is not allowed: "
+                f"give a table from g_min={shown(converter.g_min)} to g_max={shown(converter.g_max)} of the converter"
             )
 
     def exponents(self, target: Float[Array, "*shape"]) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:

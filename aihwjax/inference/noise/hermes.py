@@ -17,7 +17,7 @@ from jaxtyping import Array, Float
 
 from aihwjax.config import configclass, known, number, numbers, part
 from aihwjax.errors import ConfigError
-from aihwjax.inference.conductance.base import ConductanceConverter
+from aihwjax.inference.conductance.base import ConductanceConverter, shown
 from aihwjax.inference.conductance.pairs import SinglePairConductanceConverter
 from aihwjax.inference.noise.base import polynomial, same
 from aihwjax.inference.noise.curves import BranchedCurve, ClippedLog
@@ -110,7 +110,7 @@ class HermesNoiseModel(PowerLawNoiseModel):
             object.__setattr__(self, "prog_coeff_g_max_reference", own.g_max)
         if np.any(known(self.g_converter.g_max) > own.g_max * (1 + 1e-6)):
             raise ConfigError(
-                f"HermesNoiseModel.g_max={self.g_converter.g_max:g} is not allowed with num_devices="
+                f"HermesNoiseModel.g_max={shown(self.g_converter.g_max)} is not allowed with num_devices="
                 f"{self.num_devices}: give at most {own.g_max:g}"
             )
 

@@ -13,6 +13,7 @@ from jaxtyping import Array, Float
 
 from aihwjax.config import configclass, known, number
 from aihwjax.errors import ConfigError
+from aihwjax.inference.conductance.base import shown
 from aihwjax.inference.noise.base import NoiseModel, polynomial, same
 from aihwjax.inference.noise.curves import NoisePolynomial
 from aihwjax.random import Stream
@@ -56,7 +57,7 @@ class ReRamWan2022NoiseModel(NoiseModel):
     def check_time(self, t: float) -> None:
         times = [known(entry.key) for entry in self.coeff_dic]
         if all(time.size for time in times) and not any(np.any(np.float32(time) == np.float32(t)) for time in times):
-            names = ", ".join(f"{entry.key:g}" for entry in self.coeff_dic)
+            names = ", ".join(shown(entry.key) for entry in self.coeff_dic)
             raise ConfigError(f"t={t:g} is not allowed with ReRamWan2022NoiseModel: give one of its times, {names} s")
 
     def programmed(self, target: Float[Array, "*shape"], stream: Stream) -> Float[Array, "*shape"]:
