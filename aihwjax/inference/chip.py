@@ -146,8 +146,8 @@ def drift(config: TileConfig, chip: Chip, t: Number, key: Noise) -> Chip:
     counts = {leaf.shape[0] for leaf in jax.tree.leaves(chip.parameters)}
     if counts - {model.g_converter.slices()}:
         raise ConfigError(
-            f"a chip with {counts.pop()} devices a weight is not allowed with {type(model.g_converter).__name__}: give the "
-            "configuration that it was programmed with"
+            f"a chip with {counts.pop()} devices a weight is not allowed with {type(model.g_converter).__name__}: give "
+            "the configuration that it was programmed with"
         )
     return _drift(config, chip, checked_time(model, t), random.as_noise(key))
 

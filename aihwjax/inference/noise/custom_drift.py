@@ -88,9 +88,10 @@ class CustomDriftPCMLikeNoiseModel(PCMLikeNoiseModel):
         low, high = known(converter.g_min), known(converter.g_max)
         # single precision: a bound that was in a program is the same bound
         if np.any(first > low + 1e-5) or np.any(last < high - 1e-5):
+            given = f"{shown(table[0])} to {shown(table[-1])} uS"
             raise ConfigError(
-                f"{type(self).__name__}.custom_drift_model from {shown(table[0])} to {shown(table[-1])} uS is not allowed: "
-                f"give a table from g_min={shown(converter.g_min)} to g_max={shown(converter.g_max)} of the converter"
+                f"{type(self).__name__}.custom_drift_model from {given} is not allowed: give a table "
+                f"from g_min={shown(converter.g_min)} to g_max={shown(converter.g_max)} of the converter"
             )
 
     def exponents(self, target: Float[Array, "*shape"]) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
