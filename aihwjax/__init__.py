@@ -12,7 +12,15 @@ import lazy_loader
 from aihwjax import catalogue, moved
 from aihwjax.version import __version__ as __version__
 
-catalogue.hand_over("aihwjax.devices", "aihwjax.tile", "aihwjax.compounds", "aihwjax.reference")
+catalogue.hand_over(
+    "aihwjax.devices",
+    "aihwjax.inference.conductance",
+    "aihwjax.inference.noise",
+    "aihwjax.inference.compensation",
+    "aihwjax.tile",
+    "aihwjax.compounds",
+    "aihwjax.reference",
+)
 
 _find, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 

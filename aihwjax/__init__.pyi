@@ -8,6 +8,7 @@ from . import devices as devices
 from . import errors as errors
 from . import experiments as experiments
 from . import fidelity as fidelity
+from . import inference as inference
 from . import linalg as linalg
 from . import nn as nn
 from . import optim as optim
@@ -72,12 +73,39 @@ from .experiments.data import SVHN as SVHN
 from .experiments.data import FashionMNIST as FashionMNIST
 from .experiments.storing import load as load
 from .experiments.storing import load_all as load_all
+from .inference.compensation import GlobalDriftCompensation as GlobalDriftCompensation
+from .inference.compensation import (
+    GlobalDriftCompensationWithExactReference as GlobalDriftCompensationWithExactReference,
+)
+from .inference.compensation import PerColumnDriftCompensation as PerColumnDriftCompensation
+from .inference.conductance import CustomPairConductanceConverter as CustomPairConductanceConverter
+from .inference.conductance import DualPairConductanceConverter as DualPairConductanceConverter
+from .inference.conductance import FusionConductanceConverter as FusionConductanceConverter
+from .inference.conductance import NPairConductanceConverter as NPairConductanceConverter
+from .inference.conductance import SingleDeviceConductanceConverter as SingleDeviceConductanceConverter
+from .inference.conductance import SinglePairConductanceConverter as SinglePairConductanceConverter
+from .inference.noise import BranchedCurve as BranchedCurve
+from .inference.noise import ClippedLog as ClippedLog
+from .inference.noise import CustomDriftPCMLikeNoiseModel as CustomDriftPCMLikeNoiseModel
+from .inference.noise import DriftTable as DriftTable
+from .inference.noise import HermesNoiseModel as HermesNoiseModel
+from .inference.noise import NoisePolynomial as NoisePolynomial
+from .inference.noise import PCMLikeNoiseModel as PCMLikeNoiseModel
+from .inference.noise import PowerLawRead as PowerLawRead
+from .inference.noise import ReRamCMODecay as ReRamCMODecay
+from .inference.noise import ReRamCMONoiseModel as ReRamCMONoiseModel
+from .inference.noise import ReRamCMORead as ReRamCMORead
+from .inference.noise import ReRamWan2022NoiseModel as ReRamWan2022NoiseModel
+from .inference.noise import StateIndependentNoiseModel as StateIndependentNoiseModel
 from .nn import Costs as Costs
 from .nn import analog_summary as analog_summary
 from .nn import convert_to_analog as convert_to_analog
 from .nn import convert_to_digital as convert_to_digital
+from .nn import drift as drift
+from .nn import evaluate_over_time as evaluate_over_time
 from .nn import export as export
 from .nn import load_weights as load_weights
+from .nn import program as program
 from .optim import analog_optimizer as analog_optimizer
 from .optim import analog_sgd as analog_sgd
 from .presets import build_config as build_config

@@ -5,8 +5,6 @@ The guide "Coming from aihwkit" says more.
 
 from __future__ import annotations
 
-_NOT_YET = "it is not there yet"
-
 NAMES = {
     "AnalogSGD": "an optax transformation, aj.analog_sgd(learning_rate), which aj.optim.AnalogSGD applies to a model",
     "AnalogAdam": "aj.analog_optimizer(optax.adam(1e-3))",
@@ -34,8 +32,8 @@ ATTRIBUTES = {
     "to": "arrays are where JAX puts them: see jax.device_put and jax.default_device",
     "cuda": "arrays are where JAX puts them: see jax.device_put and jax.default_device",
     "remap_analog_weights": "aj.tile.remap(config, state, key) does it for a tile",
-    "drift_analog_weights": _NOT_YET,
-    "program_analog_weights": _NOT_YET,
+    "drift_analog_weights": "aj.drift(model, t, key) returns a model as it is after t seconds",
+    "program_analog_weights": "aj.program(model, key) returns a model that is programmed",
 }
 """Attributes of a layer."""
 

@@ -20,7 +20,9 @@ from aihwjax.config import Config, registered
 from aihwjax.config.documents import reads
 from aihwjax.devices.device import Device
 from aihwjax.errors import ConfigError, nearest
-from aihwjax.tile.config import FloatingPointRPUConfig, TileConfig, inference_parts
+from aihwjax.inference.conductance import ConductanceConverter
+from aihwjax.inference.noise import NoiseModel
+from aihwjax.tile.config import FloatingPointRPUConfig, TileConfig, chip_parts, inference_parts
 
 Value: TypeAlias = bool | int | float | str | None
 """What an entry of a flat dictionary can be."""
@@ -91,7 +93,7 @@ _PRESETS |= {
 
 _OWN = {"reference_quirks", "torch_tile", "own_product", "own_update", "discarded_decays", "discarded_diffuses"}
 """Fields that the reference has not."""
-_NO_PART = {"runtime", "noise_model", "drift_compensation", "tile_class", "tile_array_class"}
+_NO_PART = {"runtime", "tile_class", "tile_array_class"}
 """Groups of a tile configuration that play no part in the physics of one tile."""
 
 
@@ -123,7 +125,7 @@ def from_reference(flat: Mapping[str, Value]) -> TileConfig:
     if tag not in _TILES | _PRESETS:
         raise ConfigError(f"unknown tile configuration class {tag!r}{nearest(str(tag), _TILES | _PRESETS)}")
     if tag in _INFERENCE:
-        values = {"torch_tile": _INFERENCE[str(tag)], **inference_parts(), **values}
+        values = {"torch_tile": _INFERENCE[str(tag)], **inference_parts(), **chip_parts(), **values}
     build = FloatingPointRPUConfig if tag == "FloatingPointRPUConfig" else TileConfig
     return build(**{**values, "reference_quirks": True})
 
@@ -161,6 +163,8 @@ def _fields(cls: type[Config], tree: _Tree, path: str) -> dict[str, Any]:
 def _value(value: _Tree | Value, hint: object, path: str) -> object:
     if not isinstance(value, dict):
         return value
+    if value.get(_TAG) == "dict":
+        return _mapping(value, path)
     if _LENGTH in value:
         return _list(value, path)
     return _group(value, hint, path)
@@ -175,6 +179,19 @@ def _list(tree: _Tree, path: str) -> tuple[object, ...]:
     return tuple(_value(tree[name], None, f"{path}.{name}") for name in names)
 
 
+def _mapping(tree: _Tree, path: str) -> dict[Any, object]:
+    """Return a dictionary of the reference; with numbers as keys, each entry has a ``key`` and a ``value``."""
+    entries = {name: value for name, value in tree.items() if name not in (_TAG, _LENGTH)}
+    if _LENGTH not in tree:
+        return {name: _value(value, None, f"{path}.{name}") for name, value in entries.items()}
+    found: dict[Any, object] = {}
+    for name, entry in entries.items():
+        if not isinstance(entry, dict) or set(entry) != {"key", "value"}:
+            raise ConfigError(f"{path}.{name} is not allowed: give {path}.{name}.key and {path}.{name}.value")
+        found[entry["key"]] = _value(entry["value"], None, f"{path}.{name}.value")
+    return found
+
+
 def _group(tree: _Tree, hint: object, path: str) -> Config:
     tag = tree.get(_TAG)
     if tag is None:
@@ -185,8 +202,13 @@ def _group(tree: _Tree, hint: object, path: str) -> Config:
     values = _fields(cls, {name: value for name, value in tree.items() if name != _TAG}, path)
     if tag in {**PRESET_DEVICES, **PRESET_PARTS, **_WEB_PARTS}:
         _check_complete(str(tag), cls, values, path)
-    if issubclass(cls, Device):
-        # some of what a device refuses is allowed under the quirks, so they are on from the start
+    if issubclass(cls, NoiseModel | ConductanceConverter):
+        # None stands for what is not given, and a converter's own range for that of the model
+        values = {name: value for name, value in values.items() if value is not None}
+        if "g_converter" in values:
+            values.pop("g_max", None)
+    if issubclass(cls, Device | NoiseModel):
+        # some of what these refuse is allowed under the quirks, so they are on from the start
         values["reference_quirks"] = True
     return cls(**values)
 

@@ -7,6 +7,7 @@ import enum
 import re
 from typing import Any
 
+import numpy as np
 import pytest
 
 from aihwjax import presets
@@ -25,10 +26,16 @@ CASES = {case.name: case for case in load(FOLDER)}
 SINGLE = {"__class__": "SingleRPUConfig", "device.__class__": "ConstantStepDevice"}
 
 
+HANDED_ON = {f"noise_model.{name}": f"noise_model.g_converter.{name}" for name in ("g_max", "g_min")}
+"""Fields that another one takes over."""
+OURS = {"value": "coeff"}
+"""Names of entries of a dictionary of the reference, and of our fields."""
+
+
 def entry(config: object, path: str) -> Any:
     """Return what a built configuration holds at a path of the flat dictionary."""
-    for name in path.split("."):
-        config = config[int(name)] if isinstance(config, tuple) else getattr(config, name)
+    for name in HANDED_ON.get(path, path).split("."):
+        config = config[int(name)] if isinstance(config, tuple | np.ndarray) else getattr(config, OURS.get(name, name))
     return f"{type(config).__name__}.{config.name}" if isinstance(config, enum.Enum) else config
 
 
@@ -43,6 +50,8 @@ def test_every_recorded_value_arrives(name: str) -> None:
     assert config.reference_quirks
     assert config.device.reference_quirks
     values = {path: value for path, value in flat.items() if not path.endswith(("__class__", "__len__"))}
+    # what a noise model is not given is filled in
+    values = {path: value for path, value in values.items() if value is not None or "noise_model." not in path}
     assert {path: entry(config, path) for path in values} == values
 
 
@@ -100,14 +109,33 @@ def test_floating_point_has_perfect_products() -> None:
     assert config.backward.is_perfect
 
 
-@pytest.mark.parametrize("group", ["runtime", "noise_model", "drift_compensation"])
+@pytest.mark.parametrize("group", ["runtime", "tile_class"])
 def test_groups_without_part_are_left_out(group: str) -> None:
     assert from_reference({**SINGLE, f"{group}.__class__": "Whatever", f"{group}.x": 1}) == from_reference(SINGLE)
+
+
+def test_dictionaries_become_parts() -> None:
+    flat = {"__class__": "InferenceRPUConfig", "noise_model.__class__": "ReRamWan2022NoiseModel"}
+    tables = {"coeff_dic.__class__": "dict", "coeff_dic.__len__": 1, "coeff_dic.0.key": 5.0, "coeff_dic.0.value.0": 2.0}
+    tables["coeff_dic.0.value.__len__"] = 1
+    model = from_reference(flat | {f"noise_model.{name}": value for name, value in tables.items()}).noise_model
+    assert [(entry.key, entry.coeff) for entry in model.coeff_dic] == [(5.0, (2.0,))]
+    assert model.reference_quirks
+
+
+def test_a_converter_has_its_own_range() -> None:
+    flat = {"noise_model.__class__": "PCMLikeNoiseModel", "noise_model.g_max": 40.0}
+    flat["noise_model.g_converter.__class__"] = "SinglePairConductanceConverter"
+    model = from_reference(
+        {"__class__": "InferenceRPUConfig", **flat, "noise_model.g_converter.g_max": 20.0}
+    ).noise_model
+    assert model.g_converter.g_max == 20.0
 
 
 @pytest.mark.parametrize(
     ("flat", "message"),
     [
+        ({**SINGLE, "noise_model.__class__": "PCMNoiseModel"}, "unknown class 'PCMNoiseModel' at noise_model"),
         ({}, "no entry '__class__'"),
         ({"__class__": "SingleRPUConfg"}, "unknown tile configuration class.*'SingleRPUConfig'"),
         ({**SINGLE, "device.__class__": "ThreeStepDevice"}, "unknown device class 'ThreeStepDevice' at device"),

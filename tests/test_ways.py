@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
 import aihwjax as aj
 from aihwjax.devices.device import Device
@@ -27,6 +28,7 @@ from aihwjax.plot.pulse_response import apply_pulses
 from aihwjax.tile.state import TileState
 from tests.compounds.table import COMPOUNDS
 from tests.helpers import DEVICES
+from tests.inference.test_noise_models import MODELS as CHIPS
 from tests.marks import exhaustive, slow, some
 from tests.nn.models import inputs, network, noisy
 
@@ -184,6 +186,31 @@ def test_products(name: str) -> None:
 def test_weight_modifiers(kind: aj.WeightModifierType) -> None:
     config = aj.InferenceRPUConfig(modifier=aj.WeightModifierParameter(type=kind, std_dev=0.1, pdrop=0.1))
     ways(kept, config, 0.2 * inputs(*SHAPE), 1.0)
+
+
+def chips(key: jax.Array, config: aj.TileConfig, weights: jax.Array, t: jax.Array, x: jax.Array) -> Any:
+    """Return what of a chip can be compared, after programming and some time later, and its outputs."""
+    chip = aj.inference.program(config, weights, key)
+    late = aj.inference.drift(config, chip, t, jax.random.fold_in(key, 1))
+    return chip.weights, late.weights, late.alpha, aj.inference.forward(config, late, x, key)
+
+
+@pytest.mark.parametrize("name", some(CHIPS, ("wan 40",), ("pcm", "cmo")))
+def test_chips(name: str) -> None:
+    config = aj.InferenceRPUConfig(noise_model=CHIPS[name], drift_compensation=aj.PerColumnDriftCompensation())
+    ways(chips, config, inputs(*SHAPE), 86400.0, batch(5)[0])
+
+
+def programmed(key: jax.Array, x: jax.Array) -> Any:
+    """Return the outputs of a model that is programmed and has drifted, with a layer of several tiles."""
+    mapping = aj.MappingParameter(max_input_size=2, max_output_size=2)
+    layer = aj.nn.AnalogLinear(4, 4, config=aj.InferenceRPUConfig(mapping=mapping), rngs=nnx.Rngs(0))
+    return aj.drift(aj.program(layer, key), 1e4, jax.random.fold_in(key, 1))(x, key=key)
+
+
+@pytest.mark.slow
+def test_models_as_chips() -> None:
+    ways(programmed, inputs(5, 4))
 
 
 @pytest.mark.slow

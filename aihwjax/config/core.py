@@ -102,10 +102,17 @@ def number(
     return dataclasses.field(default=default, metadata={"number": info})
 
 
-def numbers(default: tuple[float, ...], *, minimum: float | None = None, infinite: bool = False) -> Any:
+def numbers(
+    default: Any = dataclasses.MISSING,
+    *,
+    minimum: float | None = None,
+    above: float | None = None,
+    infinite: bool = False,
+) -> Any:
     """Declare a field that is a tuple of numbers, each of them a pytree leaf; see :func:`number`."""
-    info = _NumberInfo(minimum, None, None, False, False, None, infinite, sequence=True)
-    return dataclasses.field(default=tuple(default), metadata={"number": info})
+    info = _NumberInfo(minimum, None, above, False, False, None, infinite, sequence=True)
+    given = default if default is dataclasses.MISSING else tuple(default)
+    return dataclasses.field(default=given, metadata={"number": info})
 
 
 def part(factory: Callable[[], Any]) -> Any:
@@ -290,8 +297,11 @@ def _clean_number(where: str, value: Any, info: _NumberInfo) -> Any:
             raise ConfigError(f"{where}={value!r} is not allowed: give a list of numbers")
         single = dataclasses.replace(info, sequence=False)
         return tuple(_clean_number(f"{where}[{i}]", entry, single) for i, entry in enumerate(value))
-    if isinstance(value, list):
-        value = np.asarray(value)
+    if isinstance(value, list | tuple):
+        try:
+            value = np.asarray(value)
+        except ValueError:
+            raise ConfigError(f"{where} has lists of different lengths: give lists of the same length") from None
     allowed = "a number" if isinstance(value, bool | str) or value is None else info.problem(value)
     if allowed is not None:
         raise ConfigError(f"{where}={showing.word(value)} is not allowed: give {allowed}")
@@ -302,6 +312,8 @@ def _clean_number(where: str, value: Any, info: _NumberInfo) -> Any:
 
 def _clean_choice(where: str, value: Any, hint: Any) -> Any:
     element = _element(hint)
+    if isinstance(value, Mapping):
+        value = _of_mapping(value, element or hint)
     if element is not None:
         if not isinstance(value, list | tuple):
             raise ConfigError(f"{where}={value!r} is not allowed: give a list of {element.__name__}")
@@ -323,6 +335,11 @@ def _clean_choice(where: str, value: Any, hint: Any) -> Any:
         raise ConfigError(f"{where}={value!r} is not allowed: give a function, which no file can hold")
     names = " or ".join(getattr(option, "__name__", str(option)) for option in options)
     raise ConfigError(f"{where}={value!r} is not allowed: give {names}")
+
+
+def _of_mapping(value: Mapping[Any, Any], kind: Any) -> Any:
+    """Return what a class of configurations makes of a dictionary; the dictionary itself if it takes none."""
+    return kind.of_mapping(value) if hasattr(kind, "of_mapping") else value
 
 
 def _hashable(where: str, value: Any) -> Any:

@@ -7,6 +7,7 @@ is scanned, so that eleven bursts of pulses compile as one.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -16,11 +17,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from aihwjax import tile
+from aihwjax import inference, random, tile
 from aihwjax.errors import DataError, nearest
 from aihwjax.fidelity.agreement import Values
 from aihwjax.fidelity.cases import TileCase
-from aihwjax.random import fold
+from aihwjax.random import Noise, fold
 from aihwjax.tile.config import TileConfig
 from aihwjax.tile.state import TileState
 from aihwjax.typing import Key, Shape
@@ -64,6 +65,10 @@ class Compiled(NamedTuple):
     """For each block and operation the record names over the repetitions; empty if nothing is recorded."""
     sums: tuple[str, ...]
     """Records of which the sums over rows, columns and all elements are wanted too."""
+    differences: tuple[tuple[str, str, str], ...]
+    """Two records of which the second minus the first is wanted, and the name of that."""
+    first_alphas: tuple[str, ...]
+    """Records of the compensation before the first drift, which are one number with any compensation."""
 
 
 def compiled(case: TileCase) -> Compiled:
@@ -72,15 +77,21 @@ def compiled(case: TileCase) -> Compiled:
     Raises:
         DataError: If a step or one of its inputs is unknown.
     """
-    operations, numbers, records, sums = [], [], [], []
+    operations, numbers, records, sums, differences = [], [], [], [], []
     for step in case.steps:
         if step[0] == "sums":
             sums.append(step[1])
+            continue
+        if step[0] == "difference":
+            differences.append((step[1], step[2], step[3]))
             continue
         operation, values, record = _parsed(step, case)
         operations.append(operation)
         numbers.append(values)
         records.append(record)
+    names = [step[0] for step in case.steps]
+    before = case.steps[: names.index("drift_inference")] if "drift_inference" in names else case.steps
+    first_alphas = tuple(step[1] for step in before if step[0] == "alpha")
     program, stacked, named, start = [], [], [], 0
     for block in _blocks(operations):
         width = len(block.pattern)
@@ -91,7 +102,7 @@ def compiled(case: TileCase) -> Compiled:
         named.append(tuple(tuple(records[p] for p in row) for row in places))
         program.append(block)
         start += width * block.repeats
-    return Compiled(tuple(program), tuple(stacked), tuple(named), tuple(sums))
+    return Compiled(tuple(program), tuple(stacked), tuple(named), tuple(sums), tuple(differences), first_alphas)
 
 
 def _blocks(operations: Sequence[Operation]) -> list[Block]:
@@ -129,8 +140,16 @@ def _parsed(step: tuple[Any, ...], case: TileCase) -> tuple[Operation, Numbers, 
         case "update", [x, d, learning_rate, times, closes]:
             numbers = (array(x), array(d), np.float32(learning_rate), np.int32(times))
             options = (bool(closes),)
-        case "weights", [record]:
+        case "weights" | "alpha", [record]:
             pass
+        case "program", []:
+            numbers = (array("w0"),)
+        case "convert", [record]:
+            numbers = (array("w0"),)
+        case "drift_inference", [t]:
+            numbers = (np.float32(t),)
+        case "forward_eval", [key, record]:
+            numbers = (array(key),)
         case "hidden", [record, *keep]:
             options = tuple(keep[0]) if keep and keep[0] is not None else ()
         case "forward" | "backward", [key, record, *pair]:
@@ -147,7 +166,9 @@ def _parsed(step: tuple[Any, ...], case: TileCase) -> tuple[Operation, Numbers, 
 
 
 # --------------------------------------------------------------------------- running
-_Result = tuple[TileState, Outputs]
+_Place = Any
+"""A :class:`TileState`, or a :class:`~aihwjax.inference.Chip` once it is programmed."""
+_Result = tuple[_Place, Outputs]
 
 
 def _set_weights(config: TileConfig, state: TileState, key: Key, options: Numbers, weights: jax.Array) -> _Result:
@@ -174,8 +195,35 @@ def _update(
     return lax.fori_loop(0, times, once, state), {}
 
 
-def _weights(config: TileConfig, state: TileState, key: Key, options: Numbers) -> _Result:
-    return state, {"": tile.get_weights(config, state)}
+def _weights(config: TileConfig, state: _Place, key: Key, options: Numbers) -> _Result:
+    return state, {"": state.weights}
+
+
+def _convert(config: TileConfig, state: _Place, key: Noise, options: Numbers, weights: jax.Array) -> _Result:
+    assert config.noise_model is not None
+    converter = config.noise_model.g_converter
+    slices, params = inference.convert(converter, weights)
+    numbered = {f"/{place}": conductances for place, conductances in enumerate(slices)}
+    return state, numbered | {"/back": inference.convert_back(converter, slices, params)}
+
+
+def _program(config: TileConfig, state: _Place, key: Noise, options: Numbers, weights: jax.Array) -> _Result:
+    chip = inference.program(config, weights, key)
+    # of the shape that it has after a drift, so that drifts are a loop
+    shape = () if chip.baseline is None else chip.baseline.shape
+    return dataclasses.replace(chip, alpha=jnp.broadcast_to(chip.alpha, shape)), {}
+
+
+def _drift_inference(config: TileConfig, chip: _Place, key: Noise, options: Numbers, t: jax.Array) -> _Result:
+    return inference.drift(config, chip, t, key), {}
+
+
+def _alpha(config: TileConfig, chip: _Place, key: Noise, options: Numbers) -> _Result:
+    return chip, {"": jnp.ravel(chip.alpha)}
+
+
+def _forward_eval(config: TileConfig, chip: _Place, key: Noise, options: Numbers, x: jax.Array) -> _Result:
+    return chip, {"": inference.forward(config, chip, x, key)}
 
 
 def _hidden(config: TileConfig, state: TileState, key: Key, keep: Numbers) -> _Result:
@@ -234,7 +282,16 @@ _RUN: dict[str, Callable[..., _Result]] = {
     "diffuse": _diffuse,
     "drift": _drift,
     "reset": _reset,
+    "convert": _convert,
+    "program": _program,
+    "drift_inference": _drift_inference,
+    "alpha": _alpha,
+    "forward_eval": _forward_eval,
 }
+
+
+_OF_CHIPS = ("convert", "program")
+"""Operations that a program begins with whose place is a chip, not a tile."""
 
 
 def run_program(
@@ -257,18 +314,21 @@ def run_program(
         For each block and operation a dictionary from record suffix to values, with the
         repetitions as leading axis.
     """
-    state = tile.init(config, fold(key, "init"), shape)
+    chip = any(operation.name in _OF_CHIPS for block in program for operation in block.pattern)
+    state = None if chip else tile.init(config, fold(key, "init"), shape)
+    # a chip takes streams, which compile faster than keys
+    start = random.stream(key, random.NoiseEngine.COUNTER) if chip else key
     results = []
     for place, (block, values) in enumerate(zip(program, numbers, strict=True)):
-        source = jax.random.fold_in(key, place)
+        source = random.derive(start, place)
 
         def body(
-            state: TileState, scanned: Any, block: Block = block, source: Key = source
-        ) -> tuple[TileState, tuple[Outputs, ...]]:
+            state: _Place, scanned: Any, block: Block = block, source: Noise = source
+        ) -> tuple[_Place, tuple[Outputs, ...]]:
             turn, entries = scanned
             outputs = []
             for i, (operation, entry) in enumerate(zip(block.pattern, entries, strict=True)):
-                own = jax.random.fold_in(source, turn * len(block.pattern) + i)
+                own = random.derive(source, turn * len(block.pattern) + i)
                 state, output = _RUN[operation.name](config, state, own, operation.options, *entry)
                 outputs.append(output)
             return state, tuple(outputs)

@@ -171,10 +171,13 @@ def _starts(case: TileCase) -> dict[str, Values]:
     """Return the weights from which the mean change of each weight record is counted."""
     starts: dict[str, Values] = {}
     written = None
+    chip = any(step[0] == "program" for step in case.steps)
     for step in case.steps:
         if step[0] == "set_weights" and step[1] in case.inputs:
             written = np.asarray(case.inputs[step[1]], np.float64)
-        elif step[0] == "weights" and written is not None:
+        elif step[0] == "program":
+            written = np.asarray(case.inputs["w0"], np.float64)
+        elif step[0] == "weights" and written is not None and not (chip and "/" in step[1]):
             starts[step[1]] = written.mean() if case.pooled else written
     return starts
 

@@ -78,6 +78,10 @@ def sample(case: TileCase, config: TileConfig, tiles: int, seed: int = 0) -> dic
     records = {record: np.concatenate(values) for record, values in gathered.items()}
     for record in parts.sums:
         records.update(_sums(record, records[record]))
+    for record in parts.first_alphas:
+        records[record] = records[record][:, :1]
+    for first, second, record in parts.differences:
+        records[record] = records[second] - records[first]
     if case.pooled:
         return {record: values.reshape(-1) for record, values in records.items()}
     return records

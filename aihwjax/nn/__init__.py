@@ -29,8 +29,10 @@ from aihwjax.nn.linear import AnalogLinear
 from aihwjax.nn.linear_general import AnalogLinearGeneral
 from aihwjax.nn.loading import Loaded, load_weights
 from aihwjax.nn.lora import AnalogLoRALinear
+from aihwjax.nn.over_time import OverTime, evaluate_over_time
 from aihwjax.nn.patches import Patches
 from aihwjax.nn.paths import analog_layers, analog_tiles, redraw
+from aihwjax.nn.programming import drift, program
 from aihwjax.nn.recurrent import (
     AnalogGRUCell,
     AnalogLSTMCell,
@@ -42,6 +44,7 @@ from aihwjax.nn.scan import scan
 from aihwjax.nn.summary import Costs, Summary, analog_summary
 from aihwjax.nn.tile import AnalogTile
 from aihwjax.nn.variables import (
+    ChipVariable,
     FixedInputRange,
     InputRange,
     InputRangeCount,
@@ -72,6 +75,7 @@ __all__ = [
     "AvgPool",
     "ChannelsFirst",
     "ChannelsLast",
+    "ChipVariable",
     "Conversion",
     "Costs",
     "FixedInputRange",
@@ -86,6 +90,7 @@ __all__ = [
     "LogSigmoid",
     "LogSoftmax",
     "MaxPool",
+    "OverTime",
     "Patches",
     "ReLU",
     "Reshape",
@@ -103,10 +108,13 @@ __all__ = [
     "call",
     "convert_to_analog",
     "convert_to_digital",
+    "drift",
+    "evaluate_over_time",
     "export",
     "load_weights",
     "losses",
     "plan_conversion",
+    "program",
     "redraw",
     "scan",
     "value_and_grad",

@@ -17,7 +17,7 @@ from aihwjax import random
 from aihwjax.errors import ModuleError
 from aihwjax.nn.call_keys import CallKey, counting
 from aihwjax.nn.paths import analog_layers, noise_engine
-from aihwjax.nn.variables import TileConfigVariable, TileVariable
+from aihwjax.nn.variables import ChipVariable, TileConfigVariable, TileVariable
 from aihwjax.random import Noise
 from aihwjax.typing import Shape
 
@@ -126,7 +126,7 @@ def _take_over(model: nnx.Module, changed: list[tuple[Any, Any]]) -> None:
 
 
 # what a forward pass can change: all but keys, tiles and configurations
-_LOOSE = nnx.Not(nnx.Any(*map(nnx.OfType, (CallKey, TileVariable, TileConfigVariable))))
+_LOOSE = nnx.Not(nnx.Any(*map(nnx.OfType, (CallKey, TileVariable, TileConfigVariable, ChipVariable))))
 
 
 def _variables(model: nnx.Module) -> list[tuple[Any, Any]]:

@@ -15,7 +15,7 @@ from aihwjax import random, showing, tile
 from aihwjax.derivatives import only_in_reverse
 from aihwjax.devices.counts import PulseCounts
 from aihwjax.errors import ModuleError
-from aihwjax.nn import one_tile, slots
+from aihwjax.nn import one_tile, programmed_tile, slots
 from aihwjax.nn.changes import changed, check_input_range, refuse_new_layout
 from aihwjax.nn.mapping import along, is_scaled
 from aihwjax.nn.patches import Patches, all_rows, in_parts
@@ -23,7 +23,14 @@ from aihwjax.nn.product import TileInput, refuse_forward_mode, tile_product, wit
 from aihwjax.nn.slots import Tag
 from aihwjax.nn.stacks import each, keys
 from aihwjax.nn.text import Readable
-from aihwjax.nn.variables import FixedInputRange, InputRange, InputRangeCount, TileConfigVariable, TileVariable
+from aihwjax.nn.variables import (
+    ChipVariable,
+    FixedInputRange,
+    InputRange,
+    InputRangeCount,
+    TileConfigVariable,
+    TileVariable,
+)
 from aihwjax.random import Noise
 from aihwjax.tile.checks import as_numbers, check_learning_rate, require_finite
 from aihwjax.tile.config import TileConfig
@@ -97,6 +104,8 @@ class AnalogTile(Readable):
         from_data = parameter.enable and parameter.init_from_data > 0
         self.input_range_count = InputRangeCount(jnp.zeros(stack, jnp.int32)) if from_data else None
         """Batches that have initialised it, if it is initialised from data."""
+        self.chip: ChipVariable | None = None
+        """What is kept of the chip, once the tile is programmed; see :func:`aihwjax.program`."""
         self._tag: Tag | None = None
 
     @property
@@ -134,10 +143,27 @@ class AnalogTile(Readable):
         y = tile_product(self.analog_bias, self.count, *operands, slot, key)
         if slot is None:
             y = with_own_derivative(y, self.analog_bias, self.count, config, state, limit, x, key)
+        if self.chip is not None:
+            y = self._compensated(y, training=slot is not None)
         if self.out_scaling is None:
             return y
         scales = self.out_scaling.get_value()
         return y * (along(scales, y) if self.count is None else scales[:, None])
+
+    def _compensated(self, y: Float[Array, "*batch out"], training: bool) -> Float[Array, "*batch out"]:
+        """Return outputs times the factor of the compensation.
+
+        Raises:
+            ModuleError: If the product belongs to training.
+        """
+        assert self.chip is not None
+        if training:
+            raise ModuleError(
+                f"{self} is programmed, so it is not trained: train the model that was given to aihwjax.program, and "
+                "program it again"
+            )
+        alpha = self.chip.get_value().alpha
+        return y * (along(jnp.atleast_1d(alpha), y) if self.count is None else alpha.reshape(self.count, 1, -1))
 
     def _range(self) -> Float[Array, "*stack"] | None:
         return None if self.input_range is None else self.input_range.get_value()
@@ -217,14 +243,54 @@ class AnalogTile(Readable):
         own = state, keys(key, self.count)
         self.state.set_value(each(self.count, one_tile.after_batch, (), (config,), own))
 
+    # -------------------------------------------------------------------- chip
+    def program(self, key: Noise) -> None:
+        """Program the exact weights as conductances, in place; see :func:`aihwjax.program`.
+
+        Args:
+            key: Source of all draws.
+
+        Raises:
+            ConfigError: If the configuration has no noise model.
+        """
+        config, state = programmed_tile.checked_config(self.config.get_value(), str(self)), self.state.get_value()
+        exact = state.weights if self.chip is None else self.chip.get_value().exact
+        own = state, exact, keys(random.as_noise(key), self.count)
+        state, chip = each(self.count, programmed_tile.programmed, (), (config,), own)
+        self.state.set_value(state)
+        self.chip = nnx.data(ChipVariable(chip))
+
+    def _forget_chip(self) -> None:
+        if self.chip is not None:
+            self.chip = nnx.static(None)
+
+    def drift(self, t: Number, key: Noise) -> None:
+        """Let time pass since the tile was programmed, in place; see :func:`aihwjax.drift`.
+
+        Args:
+            t: Seconds after programming.
+            key: Source of read noise and of the noise of the read-out.
+
+        Raises:
+            ModuleError: If the tile was not programmed.
+        """
+        if self.chip is None:
+            raise ModuleError(f"{self} was not programmed: call its program(key) before")
+        own = self.state.get_value(), self.chip.get_value(), keys(random.as_noise(key), self.count)
+        config = self.config.get_value()
+        state, chip = each(self.count, programmed_tile.drifted, (), (config, t), own)
+        self.state.set_value(state)
+        self.chip.set_value(chip)
+
     # ----------------------------------------------------------------- weights
     def set_weights(
         self, weights: EachWeights, key: Noise, *, apply_weight_scaling: bool = True, omega: Number | None = None
     ) -> None:
         """Write logical weights ``(out, in)``, with the bias as last column if it is analog.
 
-        Without weight scaling the weights are written as given and existing scales stay, so that the
-        logical weights are then ``scales * weights`` (spec: tile_ops, section 2 and trap 1).
+        A tile that was programmed is no chip any more. Without weight scaling the weights are written as given and
+        existing scales stay, so that the logical weights are then ``scales * weights`` (spec: tile_ops, section 2 and
+        trap 1).
 
         Args:
             weights: What to write.
@@ -243,11 +309,13 @@ class AnalogTile(Readable):
             self.out_scaling.set_value(jnp.ones_like(self.out_scaling.get_value()))
         own = state, weights, keys(key, self.count)
         self.state.set_value(each(self.count, one_tile.written, (scaled,), (config, omega), own))
+        self._forget_chip()
 
     def redraw(self, config: TileConfig | Mapping[str, Any] | None = None, *, key: Noise) -> None:
         """Draw the devices and the frozen values of the converters anew and keep the weights and scales.
 
-        What a new device cannot hold is clipped; see :func:`aihwjax.tile.redraw`.
+        What a new device cannot hold is clipped; see :func:`aihwjax.tile.redraw`. The weights of a tile that was
+        programmed are its exact ones.
 
         Args:
             config: The configuration from now on, or new values by dotted path; ``None``: the present one.
@@ -259,7 +327,11 @@ class AnalogTile(Readable):
         old = self.config.get_value()
         new = changed(old, config)
         refuse_new_layout(old, new)
-        own = self.state.get_value(), keys(key, self.count)
+        state = self.state.get_value()
+        if self.chip is not None:
+            state = dataclasses.replace(state, weights=self.chip.get_value().exact)
+            self._forget_chip()
+        own = state, keys(key, self.count)
         self.state.set_value(each(self.count, one_tile.redrawn, (), (new,), own))
         self.config.exchange(new)
 

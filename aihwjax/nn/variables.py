@@ -11,6 +11,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from aihwjax.nn.changes import refuse_new_draws, refuse_new_layout
+from aihwjax.nn.programmed_tile import TileChip
 from aihwjax.nn.storable import make_storable
 from aihwjax.tile.config import TileConfig
 from aihwjax.tile.state import TileState
@@ -57,6 +58,7 @@ class TileConfigVariable(nnx.Variable[TileConfig]):
 
 
 make_storable(TileState)
+make_storable(TileChip)
 
 
 class TileVariable(nnx.Variable[TileState]):
@@ -69,6 +71,10 @@ class TileWeights(nnx.Param[EachWeights]):
     Only in the parameters that :func:`aihwjax.analog_optimizer` gives to it, as ``weights`` at the path of the tile; a
     model has them in the state of its tiles.
     """
+
+
+class ChipVariable(nnx.Variable[TileChip]):
+    """What a programmed tile keeps: its exact and its programmed weights, and the factor of the compensation."""
 
 
 class InputRange(nnx.Param[Float[Array, ""]]):

@@ -13,6 +13,9 @@ from aihwjax.devices.device import Device
 from aihwjax.devices.floating_point import FloatingPointDevice
 from aihwjax.devices.ideal import ExactDevice, IdealDevice
 from aihwjax.errors import ConfigError
+from aihwjax.inference.compensation import DriftCompensation, GlobalDriftCompensation
+from aihwjax.inference.noise.base import NoiseModel
+from aihwjax.inference.noise.pcm import PCMLikeNoiseModel
 from aihwjax.pulses import PulseType, UpdateMode, UpdateParameters
 from aihwjax.random import NoiseEngine
 from aihwjax.tile.product.io import IOParameters
@@ -63,6 +66,10 @@ class TileConfig(Config):
     """Follow the reference's torch tile where its tiles differ; set by :func:`TorchInferenceRPUConfig`."""
     reference_quirks: bool = False
     """Reproduce the reference's well-defined bugs (docs: reference bugs)."""
+    noise_model: NoiseModel | None = None
+    """What programming, time and reads do to the weights of a chip; ``None``: it cannot be programmed."""
+    drift_compensation: DriftCompensation | None = None
+    """What makes up for the drift of a chip in digital; ``None``: nothing."""
     own_product: OwnProduct | None = None
     """A function in place of the forward product, whose derivative is the backward one; see :func:`CustomRPUConfig`."""
     own_update: OwnUpdate | None = None
@@ -92,6 +99,9 @@ class TileConfig(Config):
         if self.device.reference_quirks is not self.reference_quirks:
             device = self.device.replace(reference_quirks=self.reference_quirks)
             object.__setattr__(self, "device", device)
+        if self.noise_model is not None and self.noise_model.reference_quirks is not self.reference_quirks:
+            noise_model = self.noise_model.replace(reference_quirks=self.reference_quirks)
+            object.__setattr__(self, "noise_model", noise_model)
         if not self.reference_quirks:
             self.device.check_steps()
 
@@ -255,6 +265,11 @@ def inference_parts() -> dict[str, Any]:
     }
 
 
+def chip_parts() -> dict[str, Any]:
+    """Return the fields of what becomes of an inference tile when it is programmed, as the reference has them."""
+    return {"noise_model": PCMLikeNoiseModel(), "drift_compensation": GlobalDriftCompensation()}
+
+
 def _inference(name: str, fields: dict[str, Any], torch_tile: bool) -> TileConfig:
     pinned = inference_parts()
     for field in pinned:
@@ -263,4 +278,4 @@ def _inference(name: str, fields: dict[str, Any], torch_tile: bool) -> TileConfi
                 f"{name} has no argument {field!r}: an inference tile has an ideal device, a perfect backward product "
                 "and exact updates; give it to SingleRPUConfig, or change it with config.replace"
             )
-    return TileConfig(**{"torch_tile": torch_tile, **pinned, **fields})
+    return TileConfig(**{"torch_tile": torch_tile, **pinned, **chip_parts(), **fields})

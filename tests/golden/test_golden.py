@@ -30,6 +30,8 @@ FAMILIES = (
     "tile_ops",
     "modifier",
     "compounds",
+    "noise_model",
+    "drift_compensation",
     "training",
     "directed",
 )
@@ -57,6 +59,11 @@ QUICK = {
     "modifier/add_normal-last",
     "modifier/clip-gaussian-cap",
     "compounds/tt-plain",
+    "noise_model/convert-SinglePair-g_min",
+    "noise_model/convert-NPair-3",
+    "noise_model/PCM",
+    "noise_model/Wan-noise_scale",
+    "drift_compensation/PerColumn-perfect",
     "directed/one_pulse/ConstantStep",
     "directed/outside/soft-additive-once",
 }
@@ -185,6 +192,21 @@ class TestPresets(Agreement):
     """Presets of unit cells and compounds."""
 
 
+@golden("noise_model", "noise_model/convert-*", modes=[None])
+class TestConverters(Agreement):
+    """Weights to conductances and back."""
+
+
+@golden("noise_model", "noise_model/[!c]*", modes=[None])
+class TestNoiseModels(Agreement):
+    """Weights after programming and at several times."""
+
+
+@golden("drift_compensation", modes=[None])
+class TestDriftCompensation(Agreement):
+    """Outputs and factor of the compensation after programming and drift."""
+
+
 @pytest.mark.runs_long
 @golden("training", "*-b64")
 class TestTraining(Agreement):
@@ -217,7 +239,8 @@ def test_a_case_that_differs_in_numbers_only_compiles_nothing() -> None:
 def test_the_copy_in_the_repository_is_complete() -> None:
     counts = {family: len(load(data.FOLDER, [family])) for family in FAMILIES}
     expected = {"device_parameters": 57, "pulse_response": 57, "update": 38, "joint": 12, "mvm": 41, "tile_ops": 14}
-    assert counts == {**expected, "modifier": 25, "compounds": 66, "training": 27, "directed": 138}
+    chips = {"noise_model": 97, "drift_compensation": 20}
+    assert counts == {**expected, "modifier": 25, "compounds": 66, **chips, "training": 27, "directed": 138}
 
 
 def test_the_quick_cases_are_there() -> None:

@@ -22,6 +22,8 @@ from aihwjax.nn.slots import Slot
 from aihwjax.optim import take_apart, training_step
 from tests.compounds.table import COMPOUNDS
 from tests.helpers import DEVICES
+from tests.inference.test_conductance import CONVERTERS
+from tests.inference.test_noise_models import MODELS
 from tests.nn.models import exact, network, noisy, ranged
 from tests.shapes.checking import unfitting
 
@@ -182,6 +184,42 @@ def files(key: jax.Array) -> None:
     aj.load_weights(network(exact()), {"layers.0.weight": np.ones((6, 4))}, key=key)
 
 
+def chips(key: jax.Array) -> None:
+    """Program a tile by each noise model, and a network, let time pass and read them."""
+    w, x = jnp.ones((OUT, IN)), jnp.ones((N, IN))
+    compensations = (None, aj.GlobalDriftCompensationWithExactReference(), aj.PerColumnDriftCompensation())
+    for number, model in enumerate(MODELS.values()):
+        config = aj.InferenceRPUConfig(noise_model=model, drift_compensation=compensations[number % 3])
+        t = 86400.0
+        chip = aj.inference.program(config, w, key)
+        fits(chip)
+        chip = aj.inference.drift(config, chip, t, key)
+        fits(chip)
+        for rows in (x, x[0], x[None]):
+            aj.inference.forward(config, chip, rows, key)
+    for converter in CONVERTERS.values():
+        aj.inference.convert_back(converter, *aj.inference.convert(converter, w))
+    for size in (0, 2):
+        mapping = aj.MappingParameter(max_input_size=size, max_output_size=size)
+        for compensation in compensations:
+            config = aj.InferenceRPUConfig(mapping=mapping, drift_compensation=compensation)
+            late = aj.drift(aj.program(network(config), key), 1.0, key)
+            late(x, key=key)
+            for tile in nn.analog_tiles(late).values():
+                kept = tile.chip.get_value()
+                fits(kept if tile.count is None else jax.tree.map(lambda array: array[0], kept))
+
+
+def over_time(key: jax.Array) -> None:
+    """Evaluate two chips at two times; computed, since values are handed over as NumPy arrays."""
+    with jax.ensure_compile_time_eval():
+        layer = nn.AnalogLinear(IN, OUT, config=aj.InferenceRPUConfig(), rngs=nnx.Rngs(0))
+        x, y, seed = jnp.ones((N, IN)), jnp.zeros(N, int), jax.random.key(0)
+        result = aj.evaluate_over_time(layer, (x, y), [0.0, 1.0], 2, seed)
+    fits(result)
+    result.mean, result.std, result.rows()
+
+
 def wrong(_: jax.Array) -> None:
     """Call a function whose annotation is wrong."""
     from tests.shapes.wrong import first_column
@@ -231,6 +269,8 @@ CALLS: dict[str, Callable[[jax.Array], None]] = {
     "generals": generals,
     "summaries": summaries,
     "files": files,
+    "chips": chips,
+    "over time": over_time,
     "wrong": wrong,
 }
 """What is called, by name, with a key."""

@@ -80,7 +80,7 @@ def found(name: str) -> Callable[..., Any]:
 def public() -> dict[str, Callable[..., Any]]:
     """Return the functions, and the methods of the classes, that users call or write."""
     functions: dict[str, Any] = {}
-    for module in (aj.tile, aj.nn, aj.nn.losses, aj.random, aj.devices, aj.plot):
+    for module in (aj.tile, aj.inference, aj.nn, aj.nn.losses, aj.random, aj.devices, aj.plot):
         for name in getattr(module, "__all__", None) or [n for n in dir(module) if n[0] != "_"]:
             thing = inspect.unwrap(getattr(module, name))
             if not getattr(thing, "__module__", "").startswith("aihwjax."):

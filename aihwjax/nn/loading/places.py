@@ -17,12 +17,12 @@ from aihwjax.nn.call_keys import CallKey
 from aihwjax.nn.layer import AnalogLayer
 from aihwjax.nn.mapping import changed_entries
 from aihwjax.nn.paths import path_text
-from aihwjax.nn.variables import TileConfigVariable, TileVariable
+from aihwjax.nn.variables import ChipVariable, TileConfigVariable, TileVariable
 from aihwjax.random import Noise
 
 _OF_LAYER = ("tiles", "bias")
 """Parts of an analog layer that are written by it."""
-_CLOSED = (TileVariable, TileConfigVariable, CallKey, nnx.RngState)
+_CLOSED = (TileVariable, TileConfigVariable, ChipVariable, CallKey, nnx.RngState)
 
 
 class Spot(NamedTuple):
