@@ -10,6 +10,8 @@ from aihwjax.compounds.cells import UnitCell
 from aihwjax.config import Config
 from aihwjax.devices.base import PulsedDevice
 from aihwjax.devices.ideal import ExactDevice
+from aihwjax.inference.conductance.base import ConductanceConverter
+from aihwjax.inference.noise.base import NoiseModel
 
 Fields = dict[str, Any]
 Build = Callable[..., aj.TileConfig]
@@ -75,6 +77,14 @@ _PCM: Fields = {
     "pcm_prob_at_random": 0.1,
 }
 
+_TABLES = ((1.0, 3.0, 5.0), (5.0, 3.0, 1.0))
+FACTORS: dict[str, Fields] = {
+    "NPairConductanceConverter": {"f_lst": (1.0, 3.0)},
+    "DualPairConductanceConverter": {"f_lst": (1.0, 3.0)},
+    "CustomPairConductanceConverter": {"f_lst": (1.0,), "g_lst": _TABLES, "invertibility_test": False},
+}
+"""Without which a converter cannot be built."""
+
 
 def hosts(cls: type[Config]) -> list[tuple[Build, Fields]] | None:
     """Return tile builders that take an instance of the class, and the fields that switch its features on.
@@ -119,6 +129,34 @@ def hosts(cls: type[Config]) -> list[tuple[Build, Fields]] | None:
     if name == "WeightRemapParameter":
         fields = {"type": "CHANNELWISE_SYMMETRIC", "max_scale_range": 1.0, "max_scale_ref": 0.1}
         return [(lambda part: aj.InferenceRPUConfig(remap=part), fields)]
+    if cls.__module__.startswith("aihwjax.inference"):
+        return _chips(cls)
     if name in ("MappingParameter", "InputRangeParameter"):
         return []  # numbers of a layer, not of a tile
     return None
+
+
+def _chips(cls: type[Config]) -> list[tuple[Build, Fields]] | None:
+    """Return what :func:`hosts` does for a part of a noise model."""
+    name = cls.__name__
+    if name in ("ConductanceConverter", "NoiseModel", "PowerLawNoiseModel"):
+        return []  # a base
+    if issubclass(cls, ConductanceConverter):
+        return [(lambda part: _chip(aj.StateIndependentNoiseModel(g_converter=part)), FACTORS.get(name, {}))]
+    if issubclass(cls, NoiseModel):
+        return [(_chip, {})]
+    models: dict[str, Callable[[Any], NoiseModel]] = {
+        "ClippedLog": lambda part: aj.PCMLikeNoiseModel(nu_mean=part, nu_std=part),
+        "PowerLawRead": lambda part: aj.PCMLikeNoiseModel(read=part),
+        "BranchedCurve": lambda part: aj.HermesNoiseModel(nu_mean=part, nu_std=part, read=part),
+        "DriftTable": lambda part: aj.CustomDriftPCMLikeNoiseModel(custom_drift_model=part),
+        "ReRamCMODecay": lambda part: aj.ReRamCMONoiseModel(decay_dict=part),
+        "ReRamCMORead": lambda part: aj.ReRamCMONoiseModel(read_dict=part),
+        "NoisePolynomial": lambda part: aj.ReRamCMONoiseModel(coeff_dict=(part,), acceptance_range=0.2),
+    }
+    base: Fields = {"key": 0.2, "coeff": (0.1, 0.01)} if name == "NoisePolynomial" else {}
+    return [(lambda part: _chip(models[name](part)), base)] if name in models else None
+
+
+def _chip(model: NoiseModel) -> aj.TileConfig:
+    return aj.InferenceRPUConfig(noise_model=model)

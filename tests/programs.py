@@ -17,6 +17,7 @@ from aihwjax.compiling import kind
 
 _MOST_BYTES = 2 * 2**30
 _KEY = "programs"
+_LONGEST = 30
 _SECONDS = {
     "/jax/core/compile/jaxpr_trace_duration": "tracing",
     "/jax/core/compile/jaxpr_to_mlir_module_duration": "lowering",
@@ -63,6 +64,7 @@ class Counts:
 
     def __init__(self) -> None:
         self.totals: dict[str, float] = {}
+        self.files: dict[str, float] = {}
         jax.monitoring.register_event_listener(self._happened)
         jax.monitoring.register_event_duration_secs_listener(self._took)
 
@@ -91,9 +93,16 @@ class Counts:
         for name, amount in getattr(node, "workeroutput", {}).get(_KEY, {}).items():
             self._add(name, amount)
 
+    def pytest_runtest_logreport(self, report: Any) -> None:
+        """Add the seconds of a test to its file."""
+        file = report.nodeid.partition("::")[0]
+        self.files[file] = self.files.get(file, 0.0) + report.duration
+
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
-        """Print the counts."""
+        """Print the counts, and which files took longest."""
         terminalreporter.write_line(described(self.totals))
+        longest = sorted(self.files.items(), key=lambda item: -item[1])[:_LONGEST]
+        terminalreporter.write_line("seconds of files: " + ", ".join(f"{name} {s:.0f}" for name, s in longest))
 
 
 def described(totals: dict[str, float]) -> str:

@@ -19,7 +19,7 @@ from aihwjax.compounds.cells import UnitCell
 from aihwjax.config import LARGEST, SMALLEST, Config, core
 from aihwjax.errors import ConfigError
 from aihwjax.tile.state import TileState
-from tests.extremes import PAIR, hosts
+from tests.extremes import FACTORS, PAIR, hosts
 from tests.marks import some
 
 CLASSES = {
@@ -38,7 +38,7 @@ def numeric(cls: type[Config]) -> dict[str, Any]:
 
 def bare(cls: type[Config]) -> dict[str, Any]:
     """Return the fields without which a class cannot be built."""
-    return PAIR if issubclass(cls, UnitCell) else {}
+    return PAIR if issubclass(cls, UnitCell) else FACTORS.get(cls.__name__, {})
 
 
 def documentation(cls: type, field: str) -> str:
@@ -84,7 +84,10 @@ _STEPS = {
     "drift": lambda config, state, key: aj.tile.drift(config, state, 2.0, key),
     "reset": lambda config, state, key: aj.tile.reset(config, state, 0, 2, 0.5, key),
     "set_weights": lambda config, state, key: aj.tile.set_weights(config, state, jnp.full(SHAPE, 0.05), key),
+    "chip": lambda config, state, key: _chip(config, key),
 }
+_TIME = 86400.0
+"""Seconds after programming, a time that each noise model knows by default."""
 _X = jax.random.normal(jax.random.key(1), (3, SHAPE[1]))
 _D = 0.3 * jax.random.normal(jax.random.key(2), (3, SHAPE[0]))
 _ALL = ("forward", "backward", "update", "update", "end_of_batch", "decay", "diffuse", "drift", "drift", "reset",
@@ -98,6 +101,13 @@ _LIVES = {
     ),
 }
 """What happens to a tile, where the numbers of a class act on a part of it only."""
+
+
+def _chip(config: aj.TileConfig, key: jax.Array) -> jax.Array:
+    """A chip's weights after programming and some time later, and what it gives."""
+    fresh = aj.inference.program(config, 0.1 * _X[:, ::-1], key)
+    later = aj.inference.drift(config, fresh, _TIME, key)
+    return jnp.concatenate([fresh.weights.ravel(), later.weights.ravel(), later.alpha.ravel()])
 
 
 @partial(jax.jit, static_argnums=0)
@@ -130,6 +140,10 @@ def _wrong(result: Any) -> np.ndarray:
     return np.any([each(leaf, np.isnan) for leaf in numbers] + [each(result.weights, np.isinf)], axis=0)
 
 
+def _life(cls: type[Config]) -> tuple[str, ...]:
+    return ("chip",) if cls.__module__.startswith("aihwjax.inference") else _LIVES.get(cls.__name__, _ALL)
+
+
 @pytest.mark.parametrize("name", some(CLASSES, (), tuple(CLASSES)[::4]))
 def test_accepted_numbers_give_numbers(name: str) -> None:
     cls = CLASSES[name]
@@ -154,7 +168,7 @@ def test_accepted_numbers_give_numbers(name: str) -> None:
                     if jax.tree.structure(config) == structure:  # else the feature is off
                         tried.append({field: new})
                         configs.append(config)
-        for operation, wrong in faults(configs, _LIVES.get(name, _ALL)).items():
+        for operation, wrong in faults(configs, _life(cls)).items():
             assert not wrong.any(), f"{name} after {operation}: {[tried[i] for i in np.flatnonzero(wrong)]}"
 
 

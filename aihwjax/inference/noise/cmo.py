@@ -22,7 +22,7 @@ from aihwjax.errors import ConfigError
 from aihwjax.inference.conductance.base import ConductanceConverter, shown
 from aihwjax.inference.conductance.single_device import SingleDeviceConductanceConverter
 from aihwjax.inference.noise.base import NoiseModel, polynomial
-from aihwjax.inference.noise.curves import NoisePolynomial
+from aihwjax.inference.noise.curves import NoisePolynomial, lasting
 from aihwjax.random import Stream
 from aihwjax.typing import Number
 
@@ -151,7 +151,6 @@ class ReRamCMONoiseModel(NoiseModel):
         decayed = programmed + self.drift_scale * drift
         if not self.reference_quirks:  # spec: inference, bug 12: the logarithm of what no device has is no number
             decayed = jnp.maximum(jnp.clip(decayed, low, high), 1e-6)
-        t_read = jnp.asarray(read.t_read, jnp.float32)
-        duration = jnp.sqrt(jnp.maximum(jnp.log((jnp.where(started, time, t_read) + t_read) / (2 * t_read)), 0.0))
-        noise = read.K * jnp.log10(decayed) * duration * stream.child("read").exact_normal(programmed.shape)
+        spread = read.K * jnp.log10(decayed) * lasting(time, read.t_read)
+        noise = spread * stream.child("read").exact_normal(programmed.shape)
         return jnp.where(started, jnp.clip(decayed + self.read_noise_scale * noise, low, high), programmed)

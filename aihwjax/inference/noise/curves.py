@@ -99,3 +99,19 @@ class NoisePolynomial(Config):
             given: The dictionary.
         """
         return tuple(cls(key=key, coeff=coeff) for key, coeff in given.items())
+
+
+def lasting(time: Number | Float[Array, ""], t_read: Number) -> Float[Array, ""]:
+    """Return the square root of ``ln((time + t_read) / (2 t_read))``, by which the noise of a read grows with time.
+
+    0 for times that are shorter than a read.
+
+    Args:
+        time: Age of the conductances in seconds.
+        t_read: Duration of a read in seconds, above 0.
+    """
+    duration = jnp.asarray(t_read, jnp.float32)
+    ratio = (jnp.asarray(time, jnp.float32) + duration) / (2 * duration)
+    longer = ratio > 1
+    # the inner choice keeps the derivative finite where the outer one takes 0
+    return jnp.where(longer, jnp.sqrt(jnp.log(jnp.where(longer, ratio, 2.0))), 0.0)

@@ -16,6 +16,7 @@ from jaxtyping import Array, Float
 
 from aihwjax.config import configclass, number
 from aihwjax.inference.noise.base import NoiseModel
+from aihwjax.inference.noise.curves import lasting
 from aihwjax.random import Stream
 from aihwjax.typing import Number
 
@@ -33,7 +34,7 @@ class PowerLawNoiseModel(NoiseModel):
     """Factor on the programming noise."""
     read_noise_scale: Number = number(1.0)
     """Factor on the read noise."""
-    drift_scale: Number = number(1.0)
+    drift_scale: Number = number(1.0, minimum=0)
     """Factor on the drift exponents."""
 
     def programmed(self, target: Float[Array, "*shape"], stream: Stream) -> Float[Array, "*shape"]:
@@ -51,7 +52,7 @@ class PowerLawNoiseModel(NoiseModel):
         # times before the origin don't count: at t = 0 there is no drift yet
         age = jnp.log(jnp.maximum(time / self.t_0, 1.0))
         decayed = programmed * jnp.exp(-parameters * age)
-        duration = jnp.sqrt(jnp.log((time + self.t_read) / (2 * jnp.asarray(self.t_read, jnp.float32))))
+        duration = lasting(time, self.t_read)
         noise = self.read_noise_scale * self.read_spread(programmed, decayed) * duration
         return jnp.maximum(decayed + noise * stream.exact_normal(programmed.shape), 0.0)
 
