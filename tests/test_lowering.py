@@ -26,7 +26,7 @@ def step(
 
 
 @pytest.mark.parametrize("platform", ["cuda", "tpu", "cpu"])
-@pytest.mark.parametrize("mode", some(aj.UpdateMode, [aj.UpdateMode.AGGREGATED]))
+@pytest.mark.parametrize("mode", some(aj.UpdateMode, [aj.UpdateMode.AGGREGATED], ()))
 @pytest.mark.parametrize(
     "device",
     [

@@ -10,7 +10,7 @@ import pytest
 import aihwjax as aj
 from aihwjax.devices.device import Device
 from tests.compounds.table import COMPOUNDS
-from tests.marks import some
+from tests.marks import exhaustive, slow, some
 
 KEY = jax.random.key(5)
 STEP = 2.0**-10
@@ -70,15 +70,17 @@ CELLS: dict[str, Device] = {
         unit_cell_devices=(aj.VectorUnitCell(unit_cell_devices=PAIR), steady()), **FEW
     ),
 }
-
-
+COUNTED = ("one-sided", "transfer, hidden", "transfer by rows", "dynamic", "transfer of a cell")
 
 
 @pytest.mark.parametrize(
     ("name", "mode"),
     [
-        *(pytest.param(name, "AGGREGATED", marks=[] if name == "chopped" else [pytest.mark.slow]) for name in CELLS),
-        *(pytest.param(name, "SEQUENTIAL", marks=pytest.mark.slow) for name in ("vector", "transfer", "chopped")),
+        ("chopped", "AGGREGATED"),
+        *(slow(name, "AGGREGATED") for name in COUNTED),
+        slow("transfer", "SEQUENTIAL"),
+        *(exhaustive(name, "AGGREGATED") for name in CELLS if name not in ("chopped", *COUNTED)),
+        *(exhaustive(name, "SEQUENTIAL") for name in ("vector", "chopped")),
     ],
 )
 def test_each_device_moves_by_what_it_counts(name: str, mode: str) -> None:

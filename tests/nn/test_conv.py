@@ -14,7 +14,7 @@ import aihwjax as aj
 from aihwjax import nn
 from aihwjax.errors import ConfigError, ModuleError, ShapeError
 from aihwjax.tile.config import TileConfig
-from tests.marks import slow, some
+from tests.marks import exhaustive, some
 from tests.nn.models import exact, inputs, noisy
 
 KEY = jax.random.key(3)
@@ -42,6 +42,7 @@ CONVS: dict[str, tuple[tuple[int, ...], dict[str, Any]]] = {
     "three axes": ((4, 5, 6), {"kernel_size": (2, 3, 2), "strides": (1, 2, 2)}),
     "many elements": ((5, 6, 7), {"kernel_size": (5, 5, 3), "padding": "VALID", "kernel_dilation": (1, 1, 2)}),
 }
+THEN = ("causal", "lower", "reflected", "pairs", "dilation", "depthwise", "three axes")
 TRANSPOSED: dict[str, tuple[tuple[int, ...], dict[str, Any]]] = {
     "one axis": ((5,), {"kernel_size": (3,), "strides": 2}),
     "two axes": ((5, 4), {"kernel_size": (3, 2)}),
@@ -102,20 +103,20 @@ def agree(layer: Any, digital: Any, x: jax.Array) -> None:
     np.testing.assert_allclose(matrix, flat, rtol=1e-5, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", some(CONVS, ("circular", "groups", "many elements")))
+@pytest.mark.parametrize("name", some(CONVS, ("circular", "groups", "many elements"), THEN))
 def test_exact_tiles_convolve_as_flax_does(name: str) -> None:
     space, fields = CONVS[name]
     agree(*pair("Conv", fields, exact()), inputs(3, *space, IN, seed=7))
 
 
-@pytest.mark.parametrize("name", some(TRANSPOSED, ("circular",)))
+@pytest.mark.parametrize("name", some(TRANSPOSED, ("circular",), ("wide strides", "pairs, dilation", "three axes")))
 def test_exact_tiles_convolve_transposed_as_flax_does(name: str) -> None:
     space, fields = TRANSPOSED[name]
     agree(*pair("ConvTranspose", fields, exact()), inputs(3, *space, IN, seed=7))
 
 
-@pytest.mark.parametrize("name", some(LAYOUTS, ("analog bias", "split both ways")))
-@pytest.mark.parametrize("groups", [slow(1), 2])
+@pytest.mark.parametrize("name", some(LAYOUTS, ("analog bias", "split both ways"), ("learned scale",)))
+@pytest.mark.parametrize("groups", [exhaustive(1), 2])
 def test_every_layout_of_the_matrix(name: str, groups: int) -> None:
     fields = {"kernel_size": (3, 2), "strides": 2, "feature_group_count": groups}
     layer, digital = pair("Conv", fields, LAYOUTS[name])
@@ -154,7 +155,7 @@ UPDATES: dict[str, tuple[Any, int]] = {
 }
 
 
-@pytest.mark.parametrize("name", some(UPDATES, ("pulsed", "compound", "inference")))
+@pytest.mark.parametrize("name", some(UPDATES, ("pulsed", "inference"), ("compound",)))
 def test_an_update_is_that_of_a_linear_layer_on_the_patches(name: str) -> None:
     config, memory = UPDATES[name]
     conv = nn.AnalogConv(2, 3, (2, 2), padding="VALID", config=config, patch_memory=memory, rngs=nnx.Rngs(0))
@@ -253,7 +254,7 @@ def in_turn(images: int, groups: int, config: Any) -> Any:
     return layer
 
 
-@pytest.mark.parametrize("groups", [slow(1), 2])
+@pytest.mark.parametrize("groups", [exhaustive(1), 2])
 def test_images_in_turn_are_what_they_are_at_once(groups: int) -> None:
     """Exact tiles with an input range: outputs, gradients of images, range and bias, and the exact update."""
     config = aj.InferenceRPUConfig(mapping=aj.MappingParameter(max_input_size=4)).replace(

@@ -14,7 +14,7 @@ from aihwjax import config as configs
 from aihwjax import random, tile
 from aihwjax.tile.pulsed_update.trains import plan
 from tests.helpers import DEVICES, PULSED_DEVICES, VARIANTS
-from tests.marks import slow, some
+from tests.marks import exhaustive, slow, some
 
 MODES = list(aj.UpdateMode)
 SHAPE = (5, 7)
@@ -42,11 +42,11 @@ def changes(config: aj.TileConfig, x: jax.Array, d: jax.Array, rate: float, repe
 
 MOMENTS = [
     slow(aj.NoiseEngine.THREEFRY, 0.09, {}),  # the engines share all code but the draws: one setting is enough
-    slow(aj.NoiseEngine.COUNTER, 0.01, {}),
+    exhaustive(aj.NoiseEngine.COUNTER, 0.01, {}),
     (aj.NoiseEngine.COUNTER, 0.09, {}),
     (aj.NoiseEngine.COUNTER, 0.09, {"update_bl_management": False, "desired_bl": 40}),
     slow(aj.NoiseEngine.COUNTER, 0.05, {"update_bl_management": False, "update_management": False, "fixed_bl": False}),
-    slow(aj.NoiseEngine.COUNTER, 0.3, {"um_grad_scale": 0.5}),
+    exhaustive(aj.NoiseEngine.COUNTER, 0.3, {"um_grad_scale": 0.5}),
     slow(aj.NoiseEngine.COUNTER, 0.09, {"pulse_type": "STOCHASTIC"}),
 ]
 
@@ -117,7 +117,7 @@ def test_properties_of_an_update(name: str, mode: aj.UpdateMode, key: jax.Array)
     assert np.isfinite(wild.weights).all()
 
 
-@pytest.mark.parametrize("name", some(PULSED_DEVICES, QUICK[1:2]))
+@pytest.mark.parametrize("name", some(PULSED_DEVICES, QUICK[1:2], ("soft_bounds", "pow_step_reference")))
 def test_vmap_over_configurations_equals_a_loop(name: str, key: jax.Array) -> None:
     """Eight devices of different step sizes: keys bit for bit, values to rounding."""
     x, d = batch(6)
