@@ -109,7 +109,7 @@ def test_one_vector_at_the_default_settings(name: str) -> None:
     ways(pulsed, config, *one_pulse(config))
 
 
-BATCHES = [slow("transfer", 5), slow("constant_step", 40), exhaustive("constant_step", 5), exhaustive(SOME[2], 5)]
+BATCHES = [slow("constant_step", 40), exhaustive("transfer", 5), exhaustive("constant_step", 5), exhaustive(SOME[2], 5)]
 
 
 @pytest.mark.parametrize(("name", "vectors"), BATCHES)

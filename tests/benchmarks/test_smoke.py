@@ -188,9 +188,9 @@ def test_command_line_shows_and_writes(tmp_path, capsys, monkeypatch):
 
 TINY = [
     slow("forward", 1),
-    slow("memory", 4),
+    exhaustive("memory", 4),
     slow("conversion", 2),
-    slow("update_pass", 6),
+    exhaustive("update_pass", 6),
     exhaustive("compile", 4),
     exhaustive("sweep", 4),
 ]

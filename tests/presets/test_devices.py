@@ -18,6 +18,7 @@ from scipy.stats import norm
 import aihwjax as aj
 from aihwjax import presets
 from aihwjax.devices.base import PulsedDevice
+from tests.marks import some
 
 SHAPE = (8, 8)
 REPEATS = 512
@@ -131,7 +132,7 @@ def _pulsed(config: aj.TileConfig, start, d: jax.Array, rate: jax.Array, keys: j
     return jax.vmap(once)(keys)
 
 
-@pytest.fixture(params=DEVICES)
+@pytest.fixture(params=some(DEVICES, (), tuple(DEVICES)[::3]))
 def bench(request: pytest.FixtureRequest, key: jax.Array) -> Bench:
     return Bench(request.param, DEVICES[request.param], key)
 

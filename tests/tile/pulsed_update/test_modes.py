@@ -23,7 +23,7 @@ DEVICES = {
     "linear_step/write_noise": VARIANTS["linear_step/write_noise"],
     "constant_step/noisy": aj.ConstantStepDevice(dw_min_std=2.0),
 }
-SLOW = ("constant_step", "soft_bounds", "pow_step_reference", "linear_step/write_noise")
+SLOW = ("soft_bounds", "linear_step/write_noise")
 # name: step, learning rate, batch, mini-batches
 SETTINGS = {
     "fine": (0.001, 0.05, 8, 1),
