@@ -18,7 +18,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):
         programs.keep_small()
     if any(word in config.option.markexpr for word in ("not slow", "not runs_long")):
-        programs.compile_quickly()
+        programs.compile_quickly(at_all_costs="not slow" in config.option.markexpr)
     programs.keep()
     config.pluginmanager.register(programs.Counts())
 

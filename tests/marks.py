@@ -13,18 +13,21 @@ import pytest
 
 
 def some(values: Iterable[Any], quick: Collection[Any], then: Collection[Any] | None = None) -> list[Any]:
-    """Return parameters of a test; those that are not among the quick ones are marked slow.
+    """Return parameters of a test; those that are not among the quick ones are marked slow, or exhaustive.
 
     Args:
         values: All parameters.
         quick: Those that are quick.
-        then: Those that are slow; others are exhaustive. ``None``: all others are slow.
+        then: Those that are slow; others are exhaustive. ``None``: all others, unless some are quick.
     """
+    values = list(values)
+    if then is None:
+        then = () if quick else values
 
     def marked(value: Any) -> Any:
         if value in quick:
             return value
-        return slow(value) if then is None or value in then else exhaustive(value)
+        return slow(value) if value in then else exhaustive(value)
 
     return [marked(value) for value in values]
 

@@ -44,13 +44,18 @@ def keep() -> None:
         os.environ[name.upper()] = str(value)
 
 
-def compile_quickly() -> None:
+def compile_quickly(at_all_costs: bool = False) -> None:
     """Compile without XLA's fusion emitters where there is a choice: in two thirds of the time, to the same numbers.
 
     For tests whose time is XLA's. Those that run for long compile as users do, and so do notebooks and `make demo`.
+
+    Args:
+        at_all_costs: Optimise nothing, which takes a third less again. What runs for more than a moment runs several
+            times as long then.
     """
-    if jax.__version_info__ < (0, 11):
-        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_use_fusion_emitters=false".strip()
+    flags = ["--xla_cpu_use_fusion_emitters=false"] if jax.__version_info__ < (0, 11) else []
+    flags += ["--xla_backend_optimization_level=0"] if at_all_costs else []
+    os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *flags]).strip()
 
 
 def keep_small() -> None:

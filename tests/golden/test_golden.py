@@ -69,6 +69,22 @@ QUICK = {
 }
 """Cases that run on every test run; one of each family, and of kinds that are quick."""
 
+SEQUENTIAL = {
+    "update/constant-default",
+    "update/constant-batch20",
+    "update/softbounds-saturate",
+    "update/softbounds-write_noise",
+    "update/linear-add_noise",
+    "update/expstep",
+    "update/piecewise",
+    "update/powstep_reference",
+    "directed/outside/soft-additive-turn",
+    "directed/outside/pow-turn",
+    "directed/choppers/out",
+    "directed/reset/Vector",
+    "directed/cells/OneSided-average_abs_max",
+}
+"""Cases of both update modes that run pulse by pulse at each run of the checks, one of each kind; every week all do."""
 
 DIRECTED = {
     "outside": {"soft-additive-once", "soft-additive-turn", "soft-additive-batch", "soft-additive-one_burst"}
@@ -112,13 +128,17 @@ def golden(
 ) -> pytest.MarkDecorator:
     """Return the mark that runs a class once for each case and update mode; all but the quick ones are slow.
 
+    Each case runs in one mode at least; those that run pulse by pulse as well are a few.
+
     Cases that differ in numbers only follow each other, so that a worker compiles their program once.
     """
     modes, parameters = tuple(modes), []
     tasks = [(c, m) for m in modes for c in cases(family, pattern) if m == modes[0] or has_update(c)]
     for case, mode in itertools.chain.from_iterable(grouped(tasks)):
-        quick = case.name in QUICK and mode != "sequential"
-        marks = () if quick else (pytest.mark.slow,)
+        in_turn = mode == "sequential"
+        quick = case.name in QUICK and not in_turn
+        seldom = in_turn and case.name not in SEQUENTIAL and family != "joint"
+        marks = () if quick else (pytest.mark.exhaustive if seldom else pytest.mark.slow,)
         name = case.name if len(modes) == 1 else f"{case.name}-{mode}"
         parameters.append(pytest.param(case, mode, id=name, marks=marks))
     return pytest.mark.parametrize(("case", "mode"), parameters)

@@ -22,7 +22,8 @@ KINDS = ("STOCHASTIC_COMPRESSED", "STOCHASTIC", "MEAN_COUNT", "DETERMINISTIC_IMP
 MODES = ("AGGREGATED", "SEQUENTIAL")
 _init = jax.jit(aj.tile.init, static_argnames="shape")
 _set_weights = jax.jit(aj.tile.set_weights)
-_update = jax.jit(aj.tile.update)
+# as users compile it: two programs round alike only where both are optimised
+_update = jax.jit(aj.tile.update, compiler_options={"xla_backend_optimization_level": 3})
 
 
 def device(**fields: object) -> aj.ConstantStepDevice:
