@@ -139,8 +139,6 @@ def hosts(cls: type[Config]) -> list[tuple[Build, Fields]] | None:
 def _chips(cls: type[Config]) -> list[tuple[Build, Fields]] | None:
     """Return what :func:`hosts` does for a part of a noise model."""
     name = cls.__name__
-    if name in ("ConductanceConverter", "NoiseModel", "PowerLawNoiseModel"):
-        return []  # a base
     if issubclass(cls, ConductanceConverter):
         return [(lambda part: _chip(aj.StateIndependentNoiseModel(g_converter=part)), FACTORS.get(name, {}))]
     if issubclass(cls, NoiseModel):

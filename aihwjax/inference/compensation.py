@@ -8,6 +8,8 @@ the tile, with all converters and noise; the baseline is that of the tile right 
 
 from __future__ import annotations
 
+import abc
+
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -17,16 +19,16 @@ _SMALLEST = 1e-4
 
 
 @configclass
-class DriftCompensation(Config):
+class DriftCompensation(Config, abc.ABC):
     """Base of all compensations: how a read-out becomes a number, or one for each output."""
 
+    @abc.abstractmethod
     def readout(self, y: Float[Array, "in out"]) -> Float[Array, "*columns"]:
         """Return ρ of the outputs, a scalar or ``(out,)``.
 
         Args:
             y: Outputs for an identity matrix, a row for each input.
         """
-        raise NotImplementedError
 
     def exact_reference(self) -> bool:
         """Whether the baseline is computed from the exact weights, before programming, in digital."""

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -127,13 +127,23 @@ def evaluate_over_time(
     x, y = _checked_data(data)
     graph, state = nnx.split(model)
     source = random.plain(key)
-    turns = -(-int(repeats) // _at_once(graph, metric, state, source, seconds, x, y, memory))
+    given = _Given(state, seconds, x, y)
+    turns = -(-int(repeats) // _at_once(graph, metric, given, source, memory))
     at_once = -(-int(repeats) // turns)
     # a few chips too many rather than a last turn with a program of its own
     keys = jax.vmap(partial(jax.random.fold_in, source))(jnp.arange(turns * at_once))
-    values = _evaluated(graph, metric, at_once, state, keys, seconds, x, y)[: int(repeats)]
+    values = _evaluated(graph, metric, at_once, given, keys)[: int(repeats)]
     name = getattr(metric, "__name__", "metric")
     return OverTime(name, np.asarray(seconds, np.float64), np.asarray(values, np.float64))
+
+
+class _Given(NamedTuple):
+    """What every chip is made of and asked."""
+
+    state: ModelState
+    times: Float[Array, " times"]
+    x: Num[Array, "n ..."]
+    y: Num[Array, "n ..."]
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2))
@@ -141,25 +151,16 @@ def _evaluated(
     graph: nnx.GraphDef[Any],
     metric: Metric,
     at_once: int,
-    state: ModelState,
+    given: _Given,
     keys: Key[Array, " chips"],
-    times: Float[Array, " times"],
-    x: Num[Array, "n ..."],
-    y: Num[Array, "n ..."],
 ) -> Float[Array, "chips times"]:
-    one = partial(_one_chip, graph, metric, state, times, x, y)
+    one = partial(_one_chip, graph, metric, given)
     return lax.map(one, keys) if at_once == 1 else lax.map(one, keys, batch_size=at_once)
 
 
-def _one_chip(
-    graph: nnx.GraphDef[Any],
-    metric: Metric,
-    state: ModelState,
-    times: Float[Array, " times"],
-    x: Num[Array, "n ..."],
-    y: Num[Array, "n ..."],
-    key: Key[Array, ""],
-) -> Float[Array, " times"]:
+@partial(jax.jit, static_argnums=(0, 1))  # traced once for the estimate of its memory and the program around it
+def _one_chip(graph: nnx.GraphDef[Any], metric: Metric, given: _Given, key: Key[Array, ""]) -> Float[Array, " times"]:
+    state, times, x, y = given
     source = random.stream(key, random.NoiseEngine.COUNTER)
     chip = program(nnx.merge(graph, state, copy=True), source.child("program"))
     kept, chip_state = nnx.split(chip)
@@ -177,18 +178,15 @@ def _one_chip(
 def _at_once(
     graph: nnx.GraphDef[Any],
     metric: Metric,
-    state: ModelState,
+    given: _Given,
     key: Key[Array, ""],
-    times: Float[Array, " times"],
-    x: Num[Array, "n ..."],
-    y: Num[Array, "n ..."],
     memory: int | None,
 ) -> int:
     """Return how many chips fit into the memory."""
     if memory is not None and (isinstance(memory, bool) or not isinstance(memory, int | np.integer) or memory < 1):
         raise ConfigError(f"memory={memory!r} is not allowed: give a number of bytes")
-    traced = jax.make_jaxpr(partial(_one_chip, graph, metric))(state, times, x, y, key)
-    needed = sum(_bytes(var) for var in traced.jaxpr.invars) + _peak(traced.jaxpr)
+    program = _one_chip.trace(graph, metric, given, key).jaxpr.jaxpr
+    needed = sum(_bytes(var) for var in program.invars) + _peak(program)
     if memory is not None and needed > memory:
         raise ConfigError(f"memory={memory} is not allowed: one chip takes about {needed} bytes, give at least that")
     return max(1, (_default_memory() if memory is None else int(memory)) // needed)

@@ -94,7 +94,8 @@ class AnalogOptimizer(Optimizer):
             NonFiniteError: If a tile's x or d has NaN or infinity (not checked inside a traced function).
         """
         self._check(model)
-        check_state(self.transformation, state, self.parameters(model))
+        params = self.parameters(model)
+        check_state(self.transformation, state, params)
         rate, _ = self._rates(state.step)
         frozen = rate if isinstance(self.learning_rate, LayerRates) else None
 
@@ -102,7 +103,6 @@ class AnalogOptimizer(Optimizer):
             tiles = {path: learners[path_text(path)] for path in inference_tiles(model)}
             left = {path for path in tiles if frozen is not None and is_zero(frozen(path_text(path)))}
             slopes = {path: _gradient(each, path in left) for path, each in tiles.items()}
-            params = self.parameters(model)
             changes, after = transformed(
                 self.transformation, with_weights(gradients.digital, slopes), state.digital, params, frozen
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Mapping
 from typing import TypeAlias
 
@@ -23,7 +24,7 @@ _SMALLEST_WEIGHT = 1e-7
 
 
 @configclass
-class ConductanceConverter(Config):
+class ConductanceConverter(Config, abc.ABC):
     """Base of all converters: the range of conductances, and the two ways.
 
     Both ways are deterministic, and differentiable where a clip does not act.
@@ -43,18 +44,19 @@ class ConductanceConverter(Config):
                 f"{kind}.g_min={shown(self.g_min)} is not allowed with g_max={shown(self.g_max)}: give less than g_max"
             )
 
+    @abc.abstractmethod
     def slices(self) -> int:
         """Return the number of devices of a crosspoint."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def convert(self, weights: Weights) -> tuple[Slices, Params]:
         """Return the target conductances of weights ``(out, in)``, and what the way back needs.
 
         Args:
             weights: The weights of one tile.
         """
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def convert_back(self, slices: Slices, params: Params) -> Weights:
         """Return the weights ``(out, in)`` that conductances stand for.
 
@@ -62,7 +64,6 @@ class ConductanceConverter(Config):
             slices: Conductances, one matrix for each device of a crosspoint.
             params: As :meth:`convert` returned them.
         """
-        raise NotImplementedError
 
 
 def shown(value: Number) -> str:

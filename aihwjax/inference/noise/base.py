@@ -7,6 +7,7 @@ differentiated: noise is drawn as ``mean + spread ξ``.
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,7 +23,7 @@ from aihwjax.typing import Number
 
 
 @configclass
-class NoiseModel(Config):
+class NoiseModel(Config, abc.ABC):
     """Base of all noise models: what a chip asks of one."""
 
     g_converter: ConductanceConverter = part(SinglePairConductanceConverter)
@@ -48,6 +49,7 @@ class NoiseModel(Config):
             ConfigError: If there is no answer at this time; says which times are allowed.
         """
 
+    @abc.abstractmethod
     def programmed(self, target: Float[Array, "*shape"], stream: Stream) -> Float[Array, "*shape"]:
         """Return conductances as they are right after programming.
 
@@ -55,7 +57,6 @@ class NoiseModel(Config):
             target: What they should be.
             stream: Source of the programming noise.
         """
-        raise NotImplementedError
 
     def drift_parameters(self, target: Float[Array, "*shape"], stream: Stream) -> Any:
         """Return what each device keeps for its drift, drawn once when it is programmed; ``None``: nothing.
@@ -66,6 +67,7 @@ class NoiseModel(Config):
         """
         return None
 
+    @abc.abstractmethod
     def drifted(
         self, programmed: Float[Array, "*shape"], parameters: Any, t: Number, stream: Stream
     ) -> Float[Array, "*shape"]:
@@ -77,7 +79,6 @@ class NoiseModel(Config):
             t: Seconds after programming.
             stream: Source of the read noise.
         """
-        raise NotImplementedError
 
 
 def polynomial(coefficients: Sequence[Number], z: Float[Array, "*shape"]) -> Float[Array, "*shape"]:

@@ -11,17 +11,15 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
 
 from aihwjax.config import configclass, known, number, numbers, part
 from aihwjax.errors import ConfigError
 from aihwjax.inference.conductance.base import ConductanceConverter, shown
 from aihwjax.inference.conductance.pairs import SinglePairConductanceConverter
-from aihwjax.inference.noise.base import polynomial, same
+from aihwjax.inference.noise.base import same
 from aihwjax.inference.noise.curves import BranchedCurve, ClippedLog
-from aihwjax.inference.noise.power_law import PowerLawNoiseModel
+from aihwjax.inference.noise.power_law import FittedNoiseModel
 from aihwjax.typing import Number
 
 
@@ -65,7 +63,7 @@ _FITTED = ("prog_coeff", "nu_std", "read")
 
 
 @configclass
-class HermesNoiseModel(PowerLawNoiseModel):
+class HermesNoiseModel(FittedNoiseModel):
     """Programming noise, drift and read noise of the Hermes chips.
 
     When to use: for these chips; with two devices a conductance the range is twice as large and noise is smaller.
@@ -113,17 +111,3 @@ class HermesNoiseModel(PowerLawNoiseModel):
                 f"HermesNoiseModel.g_max={shown(self.g_converter.g_max)} is not allowed with num_devices="
                 f"{self.num_devices}: give at most {own.g_max:g}"
             )
-
-    def programming_spread(self, target: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-        top = self.g_converter.g_max
-        spread = polynomial(self.prog_coeff, target / top)
-        return spread if self.prog_coeff_g_max_reference is None else spread * (top / self.prog_coeff_g_max_reference)
-
-    def exponents(self, target: Float[Array, "*shape"]) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
-        z = jnp.abs(target) / self.g_converter.g_max
-        return self.nu_mean.at(z), self.nu_std.at(z)
-
-    def read_spread(
-        self, programmed: Float[Array, "*shape"], decayed: Float[Array, "*shape"]
-    ) -> Float[Array, "*shape"]:
-        return jnp.abs(decayed) * self.read.at(jnp.abs(programmed) / self.g_converter.g_max)

@@ -10,13 +10,10 @@ The law of time is that of :mod:`~aihwjax.inference.noise.power_law`.
 
 from __future__ import annotations
 
-import jax.numpy as jnp
-from jaxtyping import Array, Float
-
 from aihwjax.config import configclass, number, numbers, part
-from aihwjax.inference.noise.base import polynomial, same
+from aihwjax.inference.noise.base import same
 from aihwjax.inference.noise.curves import ClippedLog, PowerLawRead
-from aihwjax.inference.noise.power_law import PowerLawNoiseModel
+from aihwjax.inference.noise.power_law import FittedNoiseModel
 from aihwjax.typing import Number
 
 COEFFICIENTS = (0.26348, 1.9650, -1.1731)
@@ -24,7 +21,7 @@ COEFFICIENTS = (0.26348, 1.9650, -1.1731)
 
 
 @configclass
-class PCMLikeNoiseModel(PowerLawNoiseModel):
+class PCMLikeNoiseModel(FittedNoiseModel):
     """Programming noise, drift and read noise of phase-change memory.
 
     When to use: the default of inference tiles, and the model of most published results.
@@ -48,17 +45,3 @@ class PCMLikeNoiseModel(PowerLawNoiseModel):
         super().validate()
         if self.prog_coeff_g_max_reference is None and same(self.prog_coeff, COEFFICIENTS):
             object.__setattr__(self, "prog_coeff_g_max_reference", 25.0)
-
-    def programming_spread(self, target: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-        top = self.g_converter.g_max
-        spread = polynomial(self.prog_coeff, target / top)
-        return spread if self.prog_coeff_g_max_reference is None else spread * (top / self.prog_coeff_g_max_reference)
-
-    def exponents(self, target: Float[Array, "*shape"]) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
-        z = jnp.abs(target) / self.g_converter.g_max
-        return self.nu_mean.at(z), self.nu_std.at(z)
-
-    def read_spread(
-        self, programmed: Float[Array, "*shape"], decayed: Float[Array, "*shape"]
-    ) -> Float[Array, "*shape"]:
-        return jnp.abs(decayed) * self.read.at(jnp.abs(programmed) / self.g_converter.g_max)

@@ -11,14 +11,24 @@ A model says what the spread ``σ``, the exponents ``μ`` and ``s`` and the read
 
 from __future__ import annotations
 
+import abc
+from typing import Protocol
+
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from aihwjax.config import configclass, number
-from aihwjax.inference.noise.base import NoiseModel
+from aihwjax.inference.noise.base import NoiseModel, polynomial
 from aihwjax.inference.noise.curves import lasting
 from aihwjax.random import Stream
 from aihwjax.typing import Number
+
+
+class Curve(Protocol):
+    """A function of the relative conductance."""
+
+    def at(self, z: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+        """Return its values at relative conductances."""
 
 
 @configclass
@@ -56,22 +66,23 @@ class PowerLawNoiseModel(NoiseModel):
         noise = self.read_noise_scale * self.read_spread(programmed, decayed) * duration
         return jnp.maximum(decayed + noise * stream.exact_normal(programmed.shape), 0.0)
 
+    @abc.abstractmethod
     def programming_spread(self, target: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
         """Return σ in microsiemens.
 
         Args:
             target: Target conductances.
         """
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def exponents(self, target: Float[Array, "*shape"]) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
         """Return mean μ and spread s of the drift exponent.
 
         Args:
             target: Target conductances.
         """
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def read_spread(
         self, programmed: Float[Array, "*shape"], decayed: Float[Array, "*shape"]
     ) -> Float[Array, "*shape"]:
@@ -81,4 +92,32 @@ class PowerLawNoiseModel(NoiseModel):
             programmed: Conductances right after programming.
             decayed: Conductances at the time of the read.
         """
-        raise NotImplementedError
+
+
+class FittedNoiseModel(PowerLawNoiseModel):
+    """Base of models whose spreads and exponents are curves of the relative conductance, fitted to measurements."""
+
+    prog_coeff: tuple[Number, ...]
+    """Programming noise as a polynomial of the relative conductance."""
+    prog_coeff_g_max_reference: Number | None
+    """Largest conductance that it refers to; ``None``: that of the converter."""
+    nu_mean: Curve
+    """Mean of the drift exponent."""
+    nu_std: Curve
+    """Spread of the drift exponent between devices."""
+    read: Curve
+    """Read noise relative to the conductance."""
+
+    def programming_spread(self, target: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+        top = self.g_converter.g_max
+        spread = polynomial(self.prog_coeff, target / top)
+        return spread if self.prog_coeff_g_max_reference is None else spread * (top / self.prog_coeff_g_max_reference)
+
+    def exponents(self, target: Float[Array, "*shape"]) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
+        z = jnp.abs(target) / self.g_converter.g_max
+        return self.nu_mean.at(z), self.nu_std.at(z)
+
+    def read_spread(
+        self, programmed: Float[Array, "*shape"], decayed: Float[Array, "*shape"]
+    ) -> Float[Array, "*shape"]:
+        return jnp.abs(decayed) * self.read.at(jnp.abs(programmed) / self.g_converter.g_max)
