@@ -9,7 +9,8 @@ Requests:
         ``update`` one tile, with ``gradients`` at its outputs for labels. With ``modifier_std`` its tiles are
         inference tiles with additive weight noise in training, whatever the device, and with ``learned_ranges`` they
         have 8-bit converters and learned input ranges. ``library`` is one of :data:`LIBRARIES`; only inference tiles
-        with learned ranges know more than the first. Answers ``{"prepare_s"}``.
+        with learned ranges know more than the first. For the task ``chips`` the arrays have ``times`` too, and an epoch
+        of ``measure`` is one chip: programming, and all outputs at each time. Answers ``{"prepare_s"}``.
     ``{"op": "measure", "name", "epochs"}``
         goes on with the network called ``name`` over its data, freshly permuted in each epoch; answers
         ``{"examples", "seconds", "cpu_s", "loss", "peak_rss_mib"}``.
@@ -148,6 +149,7 @@ class Run:
         arrays = np.load(request["data"])
         self.images = torch.from_numpy(arrays["images"])
         self.batch = request["batch"]
+        self.times = arrays["times"].tolist() if "times" in arrays else []
         self.task = request["task"]
         torch.manual_seed(request.get("seed", 0))
         self.loss = torch.nn.NLLLoss()
@@ -198,6 +200,18 @@ class Run:
                 outputs = self.model(images)
         return outputs.mean().item()
 
+    def chips(self, epochs: int) -> float:
+        """Program some chips, evaluate each at all times and return the last accuracy."""
+        right = 0
+        with torch.no_grad():
+            for _ in range(epochs):
+                self.model.program_analog_weights()
+                for t in self.times:
+                    self.model.drift_analog_weights(t)
+                    pairs = zip(self.images.split(self.batch), self.targets.split(self.batch), strict=True)
+                    right = sum(int((self.model(x).argmax(1) == y).sum()) for x, y in pairs)
+        return right / len(self.targets)
+
     def update(self, epochs: int) -> float:
         """Update the tile and return its mean weight."""
         for images, gradients in self.batches(epochs):
@@ -215,11 +229,11 @@ class Run:
 
     def measure(self, epochs: int) -> dict:
         """Go on for some epochs and return what it took."""
-        work = {"train": self.train, "forward": self.forward, "update": self.update}[self.task]
+        work = {"train": self.train, "forward": self.forward, "update": self.update, "chips": self.chips}[self.task]
         start, cpu = time.perf_counter(), time.process_time()
         loss = work(epochs)
         return {
-            "examples": epochs * len(self.targets),
+            "examples": epochs * (len(self.times) or len(self.targets)),
             "seconds": time.perf_counter() - start,
             "cpu_s": time.process_time() - cpu,
             "loss": loss,

@@ -50,6 +50,8 @@ class Task(enum.Enum):
     """Outputs only, no gradient."""
     UPDATE = "update"
     """Updates of one tile with given inputs and gradients."""
+    CHIPS = "chips"
+    """Programming chips and evaluating each at several times; ``batch`` digits go at once."""
 
 
 class Network(enum.Enum):

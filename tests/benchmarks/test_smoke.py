@@ -188,6 +188,7 @@ def test_command_line_shows_and_writes(tmp_path, capsys, monkeypatch):
 
 TINY = [
     slow("forward", 2),
+    exhaustive("chips", 4),
     exhaustive("memory", 4),
     slow("conversion", 2),
     exhaustive("update_pass", 6),
