@@ -29,7 +29,7 @@ LAYERS = (
     # the physics
     ("devices",),
     ("inference.conductance", "inference.compensation"),
-    ("inference.noise",),
+    ("inference.noise", "inference.defects"),
     ("tile.state", "tile.checks"),
     ("tile.product", "tile.pulsed_update"),
     ("tile.upkeep",),

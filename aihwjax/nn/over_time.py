@@ -13,13 +13,14 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax import lax
-from jax.extend.core import Literal, jaxprs_in_params
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Key, Num
 
 from aihwjax import random
 from aihwjax.errors import ConfigError, DataError, ShapeError
 from aihwjax.inference.chip import checked_time
 from aihwjax.nn.calling import call
+from aihwjax.nn.peak_memory import default_memory, needed
 from aihwjax.nn.programming import drift, program, tiles_of
 from aihwjax.nn.variables import ModelState
 from aihwjax.random import Noise
@@ -27,11 +28,6 @@ from aihwjax.tile.checks import as_numbers
 
 Metric: TypeAlias = Callable[[Any, Any], Float[Array, ""]]
 """``(outputs, targets) -> number`` of all examples."""
-
-_SHARE = 0.25
-"""Part of the memory of an accelerator that is used if nothing is said."""
-_ON_CPU = 2**28
-"""Bytes that are used on a CPU if nothing is said: beyond the caches more chips at once are not faster."""
 
 
 def accuracy(outputs: Float[Array, "n classes"], targets: Num[Array, " n"]) -> Float[Array, ""]:
@@ -88,6 +84,7 @@ def evaluate_over_time(
     *,
     metric: Metric = accuracy,
     memory: int | None = None,
+    mesh: Mesh | None = None,
 ) -> OverTime:
     """Program a model onto many chips and evaluate each at several times.
 
@@ -112,12 +109,15 @@ def evaluate_over_time(
         key: Source of all noise.
         metric: What is evaluated: a function of all outputs and targets, of module level, so that it is compiled once.
         memory: Bytes that chips evaluated at once may take, by an estimate that counts every array of the
-            program; ``None``: a quarter of what the device has, on a CPU 256 MiB. Values do not depend on it.
+            program, on each device; ``None``: a quarter of what the device has, on a CPU 256 MiB. Values do not depend
+            on it.
+        mesh: Devices among which the chips are divided, along all axes of the mesh; ``None``: one device has all.
+            A chip has the same noise on any device.
 
     Raises:
         ModuleError: If the model has no analog layer.
         ConfigError: If a tile has no noise model, the times are not ascending or one is not allowed, ``repeats`` is no
-            number of at least 1, or the memory is less than one chip takes.
+            number of at least 1, the memory is less than one chip takes, or the mesh is none of this process.
         DataError: If the data are no pair of arrays.
         ShapeError: If there are more or fewer targets than inputs.
     """
@@ -125,14 +125,20 @@ def evaluate_over_time(
     if isinstance(repeats, bool) or not isinstance(repeats, int | np.integer) or repeats < 1:
         raise ConfigError(f"repeats={repeats!r} is not allowed: give a whole number of at least 1")
     x, y = _checked_data(data)
+    _check_mesh(mesh)
     graph, state = nnx.split(model)
     source = random.plain(key)
     given = _Given(state, seconds, x, y)
-    turns = -(-int(repeats) // _at_once(graph, metric, given, source, memory))
-    at_once = -(-int(repeats) // turns)
+    devices = 1 if mesh is None else mesh.size
+    each = -(-int(repeats) // devices)
+    turns = -(-each // _at_once(graph, metric, given, source, memory, mesh))
+    at_once = -(-each // turns)
     # a few chips too many rather than a last turn with a program of its own
-    keys = jax.vmap(partial(jax.random.fold_in, source))(jnp.arange(turns * at_once))
-    values = _evaluated(graph, metric, at_once, given, keys)[: int(repeats)]
+    keys = jax.vmap(partial(jax.random.fold_in, source))(jnp.arange(devices * turns * at_once))
+    if mesh is not None:
+        given = jax.device_put(given, NamedSharding(mesh, PartitionSpec()))
+        keys = jax.device_put(keys, NamedSharding(mesh, PartitionSpec(mesh.axis_names)))
+    values = _evaluated(graph, metric, at_once, mesh, given, keys)[: int(repeats)]
     name = getattr(metric, "__name__", "metric")
     return OverTime(name, np.asarray(seconds, np.float64), np.asarray(values, np.float64))
 
@@ -146,16 +152,25 @@ class _Given(NamedTuple):
     y: Num[Array, "n ..."]
 
 
-@partial(jax.jit, static_argnums=(0, 1, 2))
+@partial(jax.jit, static_argnums=(0, 1, 2, 3))
 def _evaluated(
     graph: nnx.GraphDef[Any],
     metric: Metric,
     at_once: int,
+    mesh: Mesh | None,
     given: _Given,
     keys: Key[Array, " chips"],
 ) -> Float[Array, "chips times"]:
-    one = partial(_one_chip, graph, metric, given)
-    return lax.map(one, keys) if at_once == 1 else lax.map(one, keys, batch_size=at_once)
+    def in_turns(given: _Given, keys: Key[Array, " some"]) -> Float[Array, "some times"]:
+        one = partial(_one_chip, graph, metric, given)
+        return lax.map(one, keys) if at_once == 1 else lax.map(one, keys, batch_size=at_once)
+
+    if mesh is None:
+        return in_turns(given, keys)
+    whole, divided = PartitionSpec(), PartitionSpec(mesh.axis_names)
+    # no chip asks for another: there is nothing whose replication could be checked
+    run = jax.shard_map(in_turns, mesh=mesh, in_specs=(whole, divided), out_specs=divided, check_vma=False)
+    return run(given, keys)
 
 
 @partial(jax.jit, static_argnums=(0, 1))  # traced once for the estimate of its memory and the program around it
@@ -181,47 +196,25 @@ def _at_once(
     given: _Given,
     key: Key[Array, ""],
     memory: int | None,
+    mesh: Mesh | None,
 ) -> int:
-    """Return how many chips fit into the memory."""
+    """Return how many chips fit into the memory of a device."""
     if memory is not None and (isinstance(memory, bool) or not isinstance(memory, int | np.integer) or memory < 1):
         raise ConfigError(f"memory={memory!r} is not allowed: give a number of bytes")
-    program = _one_chip.trace(graph, metric, given, key).jaxpr.jaxpr
-    needed = sum(_bytes(var) for var in program.invars) + _peak(program)
-    if memory is not None and needed > memory:
-        raise ConfigError(f"memory={memory} is not allowed: one chip takes about {needed} bytes, give at least that")
-    return max(1, (_default_memory() if memory is None else int(memory)) // needed)
+    chip = needed(_one_chip.trace(graph, metric, given, key).jaxpr.jaxpr)
+    if memory is not None and chip > memory:
+        raise ConfigError(f"memory={memory} is not allowed: one chip takes about {chip} bytes, give at least that")
+    most = default_memory(None if mesh is None else mesh.devices.flat[0]) if memory is None else int(memory)
+    return max(1, most // chip)
 
 
-def _bytes(var: Any) -> int:
-    shape = getattr(var.aval, "shape", ())
-    itemsize = getattr(getattr(var.aval, "dtype", None), "itemsize", 4)
-    return int(np.prod(shape, dtype=np.int64)) * itemsize
-
-
-def _peak(jaxpr: Any) -> int:
-    """Return the bytes of the results of a program that are needed at the same time, at most, as if none were fused."""
-    last = {}
-    for place, equation in enumerate(jaxpr.eqns):
-        for var in equation.invars:
-            if not isinstance(var, Literal):
-                last[var] = place
-    live, highest = 0, 0
-    ends: dict[int, list[Any]] = {}
-    for place, equation in enumerate(jaxpr.eqns):
-        inner = max((_peak(each) for each in jaxprs_in_params(equation.params)), default=0)
-        live += sum(_bytes(var) for var in equation.outvars)
-        highest = max(highest, live + inner)
-        for var in equation.outvars:
-            ends.setdefault(last.get(var, place), []).append(var)
-        live -= sum(_bytes(var) for var in ends.pop(place, []))
-    return highest
-
-
-def _default_memory() -> int:
-    if jax.default_backend() == "cpu":
-        return _ON_CPU
-    known = (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit")
-    return int(_SHARE * known) if known else _ON_CPU
+def _check_mesh(mesh: object) -> None:
+    if mesh is None:
+        return
+    if not isinstance(mesh, Mesh):
+        raise ConfigError(f"mesh={type(mesh).__name__} is not allowed: give a jax.sharding.Mesh, or None")
+    if mesh.is_multi_process:
+        raise ConfigError("mesh with devices of other processes is not allowed: give one of jax.local_devices()")
 
 
 def _checked_times(model: nnx.Module, times: Sequence[float]) -> Float[Array, " times"]:
