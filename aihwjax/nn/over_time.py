@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -24,7 +23,7 @@ from aihwjax.nn.peak_memory import default_memory, needed
 from aihwjax.nn.programming import drift, program, tiles_of
 from aihwjax.nn.variables import ModelState
 from aihwjax.random import Noise
-from aihwjax.tile.checks import as_numbers
+from aihwjax.tile.checks import as_numbers, ascending_times
 
 Metric: TypeAlias = Callable[[Any, Any], Float[Array, ""]]
 """``(outputs, targets) -> number`` of all examples."""
@@ -218,12 +217,7 @@ def _check_mesh(mesh: object) -> None:
 
 
 def _checked_times(model: nnx.Module, times: Sequence[float]) -> Float[Array, " times"]:
-    seconds = np.asarray(as_numbers("times", times), np.float64)
-    if seconds.ndim != 1 or seconds.size == 0:
-        raise ConfigError(f"times of shape {seconds.shape} is not allowed: give a list of seconds")
-    for before, after in itertools.pairwise(seconds):
-        if not after > before:
-            raise ConfigError(f"times with {after:g} after {before:g} is not allowed: give them ascending")
+    seconds = ascending_times("times", times)
     for tile in tiles_of(model).values():
         noise_model = tile.config.get_value().noise_model
         for t in seconds.tolist():
