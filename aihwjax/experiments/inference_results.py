@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import NotRequired, TypeAlias, TypedDict
+from typing import Any, NotRequired, TypeAlias, TypedDict
 
 import numpy as np
 from jaxtyping import Float
@@ -112,3 +112,16 @@ def _at(t: float, rows: list[ChipResult]) -> TimeResult:
         mean = float(accuracy.mean())
         found |= {"avg_accuracy": mean, "std_accuracy": float(accuracy.std()), "avg_error": 100 - mean}
     return found
+
+
+def finite(value: Any) -> Any:
+    """Return a result, or a part of it, with ``None`` for numbers that are not finite, which JSON does not know.
+
+    Args:
+        value: The result.
+    """
+    if isinstance(value, dict):
+        return {name: finite(entry) for name, entry in value.items()}
+    if isinstance(value, list):
+        return [finite(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
