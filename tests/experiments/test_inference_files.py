@@ -81,17 +81,8 @@ def test_the_command_prints_a_table_and_writes_json(
     file: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     np.savez(tmp_path / "w.npz", **{"layers.1.weights": np.eye(10, 784), "layers.1.bias": np.zeros(10)})
-    words = [
-        "infer",
-        file,
-        "--weights",
-        str(tmp_path / "w.npz"),
-        "--repeats",
-        "3",
-        "--json",
-        str(tmp_path / "out.json"),
-    ]
-    assert cli.main(words) == 0
+    weights, result = str(tmp_path / "w.npz"), tmp_path / "out.json"
+    assert cli.main(["infer", file, "--weights", weights, "--repeats", "3", "--json", str(result)]) == 0
     out = capsys.readouterr().out
     assert "3600 s" in out
     assert "3 chips in" in out
