@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from aihwjax.errors import DataError
 
 if TYPE_CHECKING:
-    from aihwjax.experiments.inference_results import InferenceResult
+    from aihwjax.chip_results import InferenceResult
 
 
 def infer(
@@ -97,7 +97,7 @@ def _write(path: Path, found: InferenceResult) -> None:
     """Write a result as JSON, which knows no numbers that are not finite: they are null."""
     import json
 
-    from aihwjax.experiments.inference_results import finite
+    from aihwjax.chip_results import finite
     from aihwjax.experiments.metrics import write_text
 
     write_text(path, json.dumps(finite(found), indent=2) + "\n")

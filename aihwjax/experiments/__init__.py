@@ -1,14 +1,14 @@
 """Experiments: training and inference runs from data, model and key to metrics."""
 
-from aihwjax.experiments.best import load_best
-from aihwjax.experiments.fitting import fit, load_data, run_local
-from aihwjax.experiments.inference_results import (
+from aihwjax.chip_results import (
     ChipResult,
     InferenceReport,
     InferenceResult,
     InferenceRuns,
     TimeResult,
 )
+from aihwjax.experiments.best import load_best
+from aihwjax.experiments.fitting import fit, load_data, run_local
 from aihwjax.experiments.inferencing import BasicInferencing
 from aihwjax.experiments.inferring import infer, load_examples, run_local_inference
 from aihwjax.experiments.metrics import EpochMetrics, MetricsFile, Printer, Report

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -13,6 +12,7 @@ import numpy as np
 from flax import nnx
 
 from aihwjax import arguments
+from aihwjax.chip_results import time_grid
 from aihwjax.errors import ConfigError, ModuleError, nearest
 from aihwjax.experiments.data import Dataset, as_dataset
 from aihwjax.experiments.losses import LossFunction, check_loss, loss_name
@@ -98,11 +98,7 @@ class BasicInferencing:
         if self.times is not None:
             return [float(t) for t in self.times]
         check_whole("n_inference_times", count, _FEWEST_TIMES)
-        last = float(self.inference_time)
-        if last == 1 or count == _FEWEST_TIMES:
-            return [0.0, last]
-        ratio = math.log10(last) / (count - 2)
-        return [0.0, *(10 ** (ratio * number) for number in range(count - 2)), last]
+        return time_grid(float(self.inference_time), int(count))
 
     def replace(self, **fields: Any) -> Self:
         """Return a copy with fields replaced.

@@ -19,11 +19,11 @@ from flax import nnx
 from jaxtyping import Array, Float, Num
 
 from aihwjax import random
+from aihwjax.chip_results import ChipResult, InferenceReport, InferenceResult, chip_rows, result
 from aihwjax.errors import ConfigError, DataError
 from aihwjax.experiments.batches import Split
 from aihwjax.experiments.data import Dataset, Splits
 from aihwjax.experiments.data.dataset import StreamedSplits
-from aihwjax.experiments.inference_results import ChipResult, InferenceReport, InferenceResult, chip_rows, result
 from aihwjax.experiments.inferencing import BasicInferencing
 from aihwjax.experiments.loop import validate
 from aihwjax.experiments.losses import OwnLoss, PerExample, resolved
@@ -149,7 +149,7 @@ def infer(
     x, y = _evaluated_on(load_examples(experiment) if data is None else data)
     task = _check_fit(experiment, x, y)
     judge = _Judge(resolved(experiment.loss_function), int(experiment.batch_size), task)
-    model = prepared(experiment, random.fold(source, "weights"))
+    model = prepared(experiment, _weights_key(source))
     chips = ManyChips(model, (jnp.asarray(x), jnp.asarray(y)), seconds, random.fold(source, "chips"), judge, memory)
     repeats = int(experiment.inference_repeats)
     rows = _checked_known(known, grid, repeats)
@@ -187,6 +187,23 @@ def load_examples(
         raise ConfigError(f"experiment={short(experiment)} is not allowed: give a BasicInferencing")
     assert isinstance(experiment.dataset, Dataset)  # the experiment made it one
     return experiment.dataset.for_inference().load(dataset_root, max_elements=operator.index(max_elements))
+
+
+def with_template(experiment: BasicInferencing, key: Key | int) -> BasicInferencing:
+    """Return the same experiment with the weights of its template in its model, and without a template.
+
+    Args:
+        experiment: The experiment.
+        key: Seed or JAX key of the run, whose result is then that of the experiment itself.
+
+    Raises:
+        AihwjaxError: As :func:`~aihwjax.experiments.templates.prepared`.
+    """
+    return experiment.replace(model=prepared(experiment, _weights_key(random.as_key(key))), weight_template_id="")
+
+
+def _weights_key(source: Key) -> Key:
+    return random.fold(source, "weights")
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from aihwjax.chip_results import InferenceReport, InferenceResult
 from aihwjax.experiments.best import Extreme
 from aihwjax.experiments.devices import DeviceChoice, find_device, on_device
 from aihwjax.experiments.fitting import run_local
-from aihwjax.experiments.inference_results import InferenceReport, InferenceResult
 from aihwjax.experiments.inferencing import BasicInferencing
 from aihwjax.experiments.inferring import run_local_inference
 from aihwjax.experiments.metrics import EpochMetrics, Report

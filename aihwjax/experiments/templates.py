@@ -13,7 +13,7 @@ import numpy as np
 from flax import nnx
 
 from aihwjax import random
-from aihwjax.errors import AihwjaxError, ConfigError, DataError
+from aihwjax.errors import AihwjaxError, DataError
 from aihwjax.experiments.data.single_file import fetched, is_address
 from aihwjax.experiments.inferencing import BasicInferencing
 from aihwjax.experiments.storage import Storage, holds_records
@@ -127,18 +127,3 @@ def _remap(layer: AnalogLayer, key: Noise) -> None:
         apply = nnx.vmap(apply)
     noise = random.plain(key)
     apply(layer, jax.random.split(noise, stack) if stack else noise)
-
-
-def sealed(experiment: BasicInferencing, key: Noise) -> BasicInferencing:
-    """Return the same experiment with the weights of its template in its model, and without a template.
-
-    Args:
-        experiment: The experiment.
-        key: That of the run: the result is then the same as that of the experiment itself.
-
-    Raises:
-        AihwjaxError: As :func:`prepared`.
-    """
-    if not isinstance(experiment, BasicInferencing):
-        raise ConfigError(f"experiment={type(experiment).__name__} is not allowed: give a BasicInferencing")
-    return experiment.replace(model=prepared(experiment, key), weight_template_id="")

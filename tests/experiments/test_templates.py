@@ -17,7 +17,8 @@ import aihwjax as aj
 from aihwjax import nn
 from aihwjax.experiments import BasicInferencing, save
 from aihwjax.experiments.data import single_file
-from aihwjax.experiments.templates import prepared, sealed
+from aihwjax.experiments.inferring import with_template
+from aihwjax.experiments.templates import prepared
 from tests.experiments import small
 from tests.experiments.data.server import serving
 
@@ -118,9 +119,9 @@ def test_an_address_with_a_sum_is_downloaded_once(tmp_path: Path, monkeypatch: p
     assert not list(tmp_path.rglob("*.part"))
 
 
-def test_a_sealed_experiment_gives_what_the_template_does(tmp_path: Path) -> None:
+def test_an_experiment_with_the_weights_gives_what_its_template_does(tmp_path: Path) -> None:
     np.savez(tmp_path / "w.npz", **arrays())
-    made = sealed(experiment(tmp_path / "w.npz"), 3)
+    made = with_template(experiment(tmp_path / "w.npz"), 3)
     assert made.weight_template_id == ""
     assert is_trained(made.model)
     assert is_trained(prepared(made, 8))

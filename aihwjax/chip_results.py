@@ -1,13 +1,18 @@
-"""What an inference experiment finds (spec: experiments, section 5.2), of all chips and of each."""
+"""What an inference experiment finds (spec: experiments, section 5.2), of all chips and of each; known without JAX."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NotRequired, TypeAlias, TypedDict
 
 import numpy as np
 from jaxtyping import Float
+
+from aihwjax.scores import OVER_TIME
+
+KIND = "BasicInferencing"
+"""Of an experiment whose metrics are those of chips."""
 
 
 class TimeResult(TypedDict):
@@ -62,6 +67,19 @@ class InferenceResult(TypedDict):
 
 InferenceReport: TypeAlias = Callable[[InferenceResult], bool | None]
 """Called with the result so far, after each chip; ``False`` ends the run."""
+
+
+def time_grid(last: float, count: int) -> list[float]:
+    """Return 0, and then times from 1 second to the last one in equal ratios.
+
+    Args:
+        last: Seconds, at least 1; up to 1 there are two times only.
+        count: How many, from 2 on.
+    """
+    if last == 1 or count == 2:
+        return [0.0, float(last)]
+    ratio = math.log10(last) / (count - 2)
+    return [0.0, *(10 ** (ratio * number) for number in range(count - 2)), float(last)]
 
 
 def chip_rows(
@@ -125,3 +143,45 @@ def finite(value: Any) -> Any:
     if isinstance(value, list):
         return [finite(entry) for entry in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def chip_entry(rows: Sequence[ChipResult], seconds: float) -> dict[str, Any]:
+    """Return what a job tells of a chip, in the form of an epoch: its number, and scores at the last time.
+
+    Args:
+        rows: Of the chip, one a time.
+        seconds: How long it took.
+    """
+    last = rows[-1]
+    accuracy = {"accuracy": last["accuracy"] / 100} if "accuracy" in last else {}
+    table = [{name: value for name, value in row.items() if name != "chip"} for row in rows]
+    entry = {"epoch": last["chip"], **accuracy, "valid_loss": last["loss"], OVER_TIME: table, "time_epoch": seconds}
+    return dict(entry)
+
+
+def rows_of(entries: Iterable[Mapping[str, Any]]) -> list[ChipResult]:
+    """Return the rows of chips from what a job told of them; ``None`` is a number that was not finite.
+
+    Args:
+        entries: From :func:`chip_entry`, in the order of the chips.
+
+    Raises:
+        ValueError: If they are none.
+    """
+    rows: list[ChipResult] = []
+    for number, entry in enumerate(entries):
+        table = entry.get(OVER_TIME)
+        if entry.get("epoch") != number or not isinstance(table, list) or not table:
+            raise ValueError(f"entry {number} is none of a chip")
+        for row in table:
+            if not isinstance(row, Mapping) or set(row) not in ({"time", "loss"}, {"time", "loss", "accuracy"}):
+                raise ValueError(f"entry {number} has a row without time and loss")
+            values: Any = {name: _real(value, number) for name, value in row.items()}
+            rows.append({"chip": number, **values})
+    return rows
+
+
+def _real(value: object, number: int) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float | None):
+        raise ValueError(f"entry {number} has {str(value)[:40]!r} in place of a number")
+    return math.nan if value is None else float(value)
