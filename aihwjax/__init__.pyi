@@ -61,11 +61,14 @@ from .errors import ModuleError as ModuleError
 from .errors import NonFiniteError as NonFiniteError
 from .errors import ResponseError as ResponseError
 from .errors import ShapeError as ShapeError
+from .experiments import BasicInferencing as BasicInferencing
 from .experiments import BasicTraining as BasicTraining
+from .experiments import InferenceLocalRunner as InferenceLocalRunner
 from .experiments import LocalRunner as LocalRunner
 from .experiments import data as data
 from .experiments import fit as fit
 from .experiments import run_local as run_local
+from .experiments import run_local_inference as run_local_inference
 from .experiments import save as save
 from .experiments.data import MNIST as MNIST
 from .experiments.data import MNIST10K as MNIST10K

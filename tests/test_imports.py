@@ -23,6 +23,7 @@ LAYERS = (
     ("errors", "typing", "version", "moved", "catalogue", "derivatives", "loops", "precision", "products", "progress"),
     ("transposable", "replacing"),
     ("scores", "showing"),
+    ("chip_results",),
     ("arguments",),
     ("compiling", "random", "config"),
     ("pulses",),

@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jax import lax
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Array, Float, Key, Num
+from jax.sharding import Mesh
+from jaxtyping import Array, Float, Num
 
-from aihwjax import random
 from aihwjax.errors import ConfigError, DataError, ShapeError
 from aihwjax.inference.chip import checked_time
 from aihwjax.nn.calling import call
-from aihwjax.nn.peak_memory import default_memory, needed
-from aihwjax.nn.programming import drift, program, tiles_of
-from aihwjax.nn.variables import ModelState
+from aihwjax.nn.many_chips import ManyChips
+from aihwjax.nn.programming import tiles_of
 from aihwjax.random import Noise
-from aihwjax.tile.checks import as_numbers, ascending_times
+from aihwjax.tile.checks import as_numbers
 
 Metric: TypeAlias = Callable[[Any, Any], Float[Array, ""]]
 """``(outputs, targets) -> number`` of all examples."""
@@ -120,104 +116,41 @@ def evaluate_over_time(
         DataError: If the data are no pair of arrays.
         ShapeError: If there are more or fewer targets than inputs.
     """
-    seconds = _checked_times(model, times)
+    seconds = checked_times(model, times)
     if isinstance(repeats, bool) or not isinstance(repeats, int | np.integer) or repeats < 1:
         raise ConfigError(f"repeats={repeats!r} is not allowed: give a whole number of at least 1")
-    x, y = _checked_data(data)
-    _check_mesh(mesh)
-    graph, state = nnx.split(model)
-    source = random.plain(key)
-    given = _Given(state, seconds, x, y)
-    devices = 1 if mesh is None else mesh.size
-    each = -(-int(repeats) // devices)
-    turns = -(-each // _at_once(graph, metric, given, source, memory, mesh))
-    at_once = -(-each // turns)
-    # a few chips too many rather than a last turn with a program of its own
-    keys = jax.vmap(partial(jax.random.fold_in, source))(jnp.arange(devices * turns * at_once))
-    if mesh is not None:
-        given = jax.device_put(given, NamedSharding(mesh, PartitionSpec()))
-        keys = jax.device_put(keys, NamedSharding(mesh, PartitionSpec(mesh.axis_names)))
-    values = _evaluated(graph, metric, at_once, mesh, given, keys)[: int(repeats)]
+    values = ManyChips(model, _checked_data(data), seconds, key, _Judged(metric), memory, mesh).values(0, int(repeats))
     name = getattr(metric, "__name__", "metric")
-    return OverTime(name, np.asarray(seconds, np.float64), np.asarray(values, np.float64))
+    return OverTime(name, np.asarray(seconds, np.float64), values)
 
 
-class _Given(NamedTuple):
-    """What every chip is made of and asked."""
+@dataclass(frozen=True)
+class _Judged:
+    """A metric of all outputs."""
 
-    state: ModelState
-    times: Float[Array, " times"]
-    x: Num[Array, "n ..."]
-    y: Num[Array, "n ..."]
+    metric: Metric
 
-
-@partial(jax.jit, static_argnums=(0, 1, 2, 3))
-def _evaluated(
-    graph: nnx.GraphDef[Any],
-    metric: Metric,
-    at_once: int,
-    mesh: Mesh | None,
-    given: _Given,
-    keys: Key[Array, " chips"],
-) -> Float[Array, "chips times"]:
-    def in_turns(given: _Given, keys: Key[Array, " some"]) -> Float[Array, "some times"]:
-        one = partial(_one_chip, graph, metric, given)
-        return lax.map(one, keys) if at_once == 1 else lax.map(one, keys, batch_size=at_once)
-
-    if mesh is None:
-        return in_turns(given, keys)
-    whole, divided = PartitionSpec(), PartitionSpec(mesh.axis_names)
-    # no chip asks for another: there is nothing whose replication could be checked
-    run = jax.shard_map(in_turns, mesh=mesh, in_specs=(whole, divided), out_specs=divided, check_vma=False)
-    return run(given, keys)
+    def __call__(self, model: nnx.Module, x: Num[Array, "n ..."], y: Num[Array, "n ..."], key: Noise, /) -> Array:
+        return jnp.asarray(self.metric(call(model, x, key=key), y), jnp.float32)
 
 
-@partial(jax.jit, static_argnums=(0, 1))  # traced once for the estimate of its memory and the program around it
-def _one_chip(graph: nnx.GraphDef[Any], metric: Metric, given: _Given, key: Key[Array, ""]) -> Float[Array, " times"]:
-    state, times, x, y = given
-    source = random.stream(key, random.NoiseEngine.COUNTER)
-    chip = program(nnx.merge(graph, state, copy=True), source.child("program"))
-    kept, chip_state = nnx.split(chip)
+def checked_times(model: nnx.Module, times: Sequence[float]) -> Float[Array, " times"]:
+    """Return times on the device, if they are ascending and every noise model of a model knows them.
 
-    def at(numbered: tuple[jax.Array, jax.Array]) -> jax.Array:
-        number, t = numbered
-        own = source.child("time").child(number)
-        late = drift(nnx.merge(kept, chip_state, copy=True), t, own.child("drift"))
-        late.eval()
-        return jnp.asarray(metric(call(late, x, key=own.child("read")), y), jnp.float32)
+    Args:
+        model: Any NNX module with analog layers.
+        times: Seconds after programming.
 
-    return lax.map(at, (jnp.arange(times.shape[0]), times))
-
-
-def _at_once(
-    graph: nnx.GraphDef[Any],
-    metric: Metric,
-    given: _Given,
-    key: Key[Array, ""],
-    memory: int | None,
-    mesh: Mesh | None,
-) -> int:
-    """Return how many chips fit into the memory of a device."""
-    if memory is not None and (isinstance(memory, bool) or not isinstance(memory, int | np.integer) or memory < 1):
-        raise ConfigError(f"memory={memory!r} is not allowed: give a number of bytes")
-    chip = needed(_one_chip.trace(graph, metric, given, key).jaxpr.jaxpr)
-    if memory is not None and chip > memory:
-        raise ConfigError(f"memory={memory} is not allowed: one chip takes about {chip} bytes, give at least that")
-    most = default_memory(None if mesh is None else mesh.devices.flat[0]) if memory is None else int(memory)
-    return max(1, most // chip)
-
-
-def _check_mesh(mesh: object) -> None:
-    if mesh is None:
-        return
-    if not isinstance(mesh, Mesh):
-        raise ConfigError(f"mesh={type(mesh).__name__} is not allowed: give a jax.sharding.Mesh, or None")
-    if mesh.is_multi_process:
-        raise ConfigError("mesh with devices of other processes is not allowed: give one of jax.local_devices()")
-
-
-def _checked_times(model: nnx.Module, times: Sequence[float]) -> Float[Array, " times"]:
-    seconds = ascending_times("times", times)
+    Raises:
+        ModuleError: If the model has no analog layer.
+        ConfigError: If they are not ascending, or one is not allowed.
+    """
+    seconds = np.asarray(as_numbers("times", times), np.float64)
+    if seconds.ndim != 1 or seconds.size == 0:
+        raise ConfigError(f"times of shape {seconds.shape} is not allowed: give a list of seconds")
+    for before, after in itertools.pairwise(seconds):
+        if not after > before:
+            raise ConfigError(f"times with {after:g} after {before:g} is not allowed: give them ascending")
     for tile in tiles_of(model).values():
         noise_model = tile.config.get_value().noise_model
         for t in seconds.tolist():

@@ -16,7 +16,7 @@ from flax import nnx
 
 import aihwjax as aj
 from aihwjax import nn
-from aihwjax.nn import over_time
+from aihwjax.nn import many_chips, over_time
 
 X = jax.random.normal(jax.random.key(2), (40, 6))
 CONFIG = aj.InferenceRPUConfig(forward=aj.IOParameters(is_perfect=True))
@@ -44,7 +44,7 @@ def test_each_chip_has_a_value_at_each_time() -> None:
 def test_values_do_not_depend_on_how_many_chips_go_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     expected = evaluate().values
     for at_once in (1, 2):
-        monkeypatch.setattr(over_time, "_at_once", lambda *_, n=at_once: n)
+        monkeypatch.setattr(many_chips, "_at_once", lambda *_, n=at_once: n)
         np.testing.assert_allclose(evaluate().values, expected, atol=1e-6)
 
 
