@@ -103,6 +103,7 @@ from .inference.noise import ReRamCMONoiseModel as ReRamCMONoiseModel
 from .inference.noise import ReRamCMORead as ReRamCMORead
 from .inference.noise import ReRamWan2022NoiseModel as ReRamWan2022NoiseModel
 from .inference.noise import StateIndependentNoiseModel as StateIndependentNoiseModel
+from .inference.optimization import optimize_programming as optimize_programming
 from .nn import Costs as Costs
 from .nn import analog_summary as analog_summary
 from .nn import convert_to_analog as convert_to_analog

@@ -195,9 +195,17 @@ def chips(key: jax.Array, config: aj.TileConfig, weights: jax.Array, t: jax.Arra
     return chip.weights, late.weights, late.alpha, aj.inference.forward(config, late, x, key)
 
 
-@pytest.mark.parametrize("name", some(CHIPS, ("wan 40",), ("pcm", "cmo")))
+@pytest.mark.parametrize("name", some(CHIPS, ("wan 40",), ("pcm", "cmo", "measured")))
 def test_chips(name: str) -> None:
     config = aj.InferenceRPUConfig(noise_model=CHIPS[name], drift_compensation=aj.PerColumnDriftCompensation())
+    ways(chips, config, inputs(*SHAPE), 86400.0, batch(5)[0])
+
+
+@pytest.mark.slow
+def test_chips_with_defects_and_bit_slices() -> None:
+    converter = aj.BitSlicedConductanceConverter(digits=2)
+    defects = aj.DefectParameter(stuck_high_prob=0.1, open_prob=0.1)
+    config = aj.InferenceRPUConfig(noise_model=aj.PCMLikeNoiseModel(g_converter=converter), defects=defects)
     ways(chips, config, inputs(*SHAPE), 86400.0, batch(5)[0])
 
 

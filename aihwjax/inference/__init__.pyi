@@ -32,3 +32,6 @@ from .noise import ReRamCMONoiseModel as ReRamCMONoiseModel
 from .noise import ReRamCMORead as ReRamCMORead
 from .noise import ReRamWan2022NoiseModel as ReRamWan2022NoiseModel
 from .noise import StateIndependentNoiseModel as StateIndependentNoiseModel
+from .optimization import OptimizedProgramming as OptimizedProgramming
+from .optimization import Search as Search
+from .optimization import optimize_programming as optimize_programming

@@ -12,6 +12,7 @@ from flax import nnx
 
 import aihwjax as aj
 from aihwjax import nn
+from tests.marks import some
 
 W = jax.random.normal(jax.random.key(1), (40, 50))
 QUIET = {"prog_noise_scale": 0.0, "read_noise_scale": 0.0}
@@ -61,7 +62,7 @@ def test_probabilities_are_swept_and_more_only_adds() -> None:
     assert (found[0] <= found[1]).all() and (found[1] <= found[2]).all()
 
 
-@pytest.mark.parametrize("name", CONVERTERS)
+@pytest.mark.parametrize("name", some(CONVERTERS, ("dual",), ("pair", "fusion", "bits")))
 def test_each_converter_sees_what_its_devices_do(name: str) -> None:
     converter = CONVERTERS[name]
     slices, params = aj.inference.convert(converter, W)
@@ -101,6 +102,7 @@ def test_conductances_are_differentiated_through_defects() -> None:
     assert float(slope) == pytest.approx(float(step), rel=0.05, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_models_on_several_tiles_and_over_time() -> None:
     mapping = aj.MappingParameter(max_input_size=4, max_output_size=3)
     own = aj.InferenceRPUConfig(forward=PERFECT, mapping=mapping)

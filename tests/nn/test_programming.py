@@ -12,6 +12,8 @@ from flax import nnx
 
 import aihwjax as aj
 from aihwjax import nn
+from tests.compounds.table import COMPOUNDS
+from tests.marks import some
 
 PERFECT = aj.IOParameters(is_perfect=True)
 X = jax.random.normal(jax.random.key(2), (5, 8))
@@ -116,6 +118,32 @@ def test_a_network_that_was_trained_with_pulses() -> None:
     chip = aj.program(model, 1, noise_model=aj.PCMLikeNoiseModel(), drift_compensation=aj.GlobalDriftCompensation())
     late = aj.drift(chip, 1e6, 2)
     assert float(only(late).chip.get_value().alpha) > 1.2
+
+
+KINDS = {
+    "single": aj.SoftBoundsDevice(),
+    **{name: COMPOUNDS[name] for name in ("vector", "reference", "one-sided", "transfer", "buffered", "chopped")},
+    **{name: COMPOUNDS[name] for name in ("dynamic", "mixed precision")},
+}
+EXACT = aj.PCMLikeNoiseModel(prog_noise_scale=0.0, read_noise_scale=0.0)
+
+
+@pytest.mark.parametrize("name", some(KINDS, (), ("single", "one-sided", "transfer", "mixed precision")))
+def test_every_kind_of_pulsed_tile_is_programmed(name: str) -> None:
+    """What a chip holds are the weights that the tile reads with; of the devices below nothing is left."""
+    model = nn.AnalogLinear(8, 6, config=aj.TileConfig(device=KINDS[name], forward=PERFECT), rngs=nnx.Rngs(0))
+    tile = only(model)
+    for number in range(3):  # hidden weights and buffers move
+        tile.update(X, 0.3 * X[:, :6], 0.1, number)
+        tile.end_of_batch(number)
+    chip = aj.program(model, 1, noise_model=EXACT, drift_compensation=aj.GlobalDriftCompensation())
+    np.testing.assert_allclose(chip(X, key=0), model(X, key=0), rtol=1e-4, atol=1e-5)
+    late = aj.drift(chip, 1e6, 2)
+    assert float(only(late).chip.get_value().alpha) > 1.2
+    size = float(jnp.abs(model(X, key=0) - model.bias.get_value()).mean())
+    assert float(jnp.abs(late(X, key=0) - model(X, key=0)).mean()) < 0.2 * size
+    with pytest.raises(aj.ModuleError, match="is programmed, so it is not trained"):
+        nn.value_and_grad(lambda model: model(X, key=0).sum())(chip)
 
 
 def test_a_model_of_flax_and_its_convolution() -> None:

@@ -197,6 +197,10 @@ def chips(key: jax.Array) -> None:
         fits(chip)
         for rows in (x, x[0], x[None]):
             aj.inference.forward(config, chip, rows, key)
+    broken = aj.InferenceRPUConfig(defects=aj.DefectParameter(stuck_high_prob=0.1, open_prob=0.1))
+    chip = aj.inference.drift(broken, aj.inference.program(broken, w, key), 1.0, key)
+    fits(chip)
+    fits(chip.devices)
     for converter in CONVERTERS.values():
         aj.inference.convert_back(converter, *aj.inference.convert(converter, w))
     for size in (0, 2):
@@ -218,6 +222,16 @@ def over_time(key: jax.Array) -> None:
         result = aj.evaluate_over_time(layer, (x, y), [0.0, 1.0], 2, seed)
     fits(result)
     result.mean, result.std, result.rows()
+
+
+def searches(key: jax.Array) -> None:
+    """Search for tables of conductances; computed, since SciPy asks for values."""
+    with jax.ensure_compile_time_eval():
+        config = aj.InferenceRPUConfig(forward=aj.IOParameters(is_perfect=True))
+        small: dict[str, Any] = {"bins": 2, "test_shape": (OUT, IN), "draws": 1, "steps": 1, "generations": 1}
+        found = aj.optimize_programming(config, np.ones(3), [1.0], 0, f_lst=(1.0, None), **small)
+    fits(found)
+    found.weights, found.conductances, str(found)
 
 
 def wrong(_: jax.Array) -> None:
@@ -271,6 +285,7 @@ CALLS: dict[str, Callable[[jax.Array], None]] = {
     "files": files,
     "chips": chips,
     "over time": over_time,
+    "searches": searches,
     "wrong": wrong,
 }
 """What is called, by name, with a key."""

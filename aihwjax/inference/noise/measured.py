@@ -137,7 +137,7 @@ class MeasuredNoiseModel(NoiseModel):
         return jnp.maximum(decayed + noise, 0.0)
 
 
-def _columns(path: Path) -> dict[str, np.ndarray]:
+def _columns(path: Path) -> dict[str, Any]:
     """Return the columns of a file by name."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
