@@ -176,8 +176,8 @@ def rows_of(entries: Iterable[Mapping[str, Any]]) -> list[ChipResult]:
         for row in table:
             if not isinstance(row, Mapping) or set(row) not in ({"time", "loss"}, {"time", "loss", "accuracy"}):
                 raise ValueError(f"entry {number} has a row without time and loss")
-            values: Any = {name: _real(value, number) for name, value in row.items()}
-            rows.append({"chip": number, **values})
+            values: Any = {"chip": number, **{name: _real(value, number) for name, value in row.items()}}
+            rows.append(values)
     return rows
 
 

@@ -50,6 +50,13 @@ def stepped(key: Any) -> Any:
     return module.get_weights()
 
 
+def chips() -> aj.BasicInferencing:
+    """Return an inference experiment of one chip at one time."""
+    config = aj.InferenceRPUConfig(forward=aj.IOParameters(is_perfect=True), drift_compensation=None)
+    network = aj.nn.AnalogSequential(aj.nn.AnalogLinear(4, 3, config=config, rngs=nnx.Rngs(0)))
+    return aj.BasicInferencing((X, np.zeros(len(X), int)), network, inference_repeats=1, times=[1.0])
+
+
 KEYED: dict[str, Callable[[Any], Any]] = {
     "tile.init": lambda key: aj.tile.init(CONFIG, key, (3, 4)),
     "tile.forward": lambda key: aj.tile.forward(CONFIG, STATE, X, key),
@@ -84,6 +91,7 @@ KEYED: dict[str, Callable[[Any], Any]] = {
     "run_local": lambda key: aj.run_local(small.experiment(epochs=0), key),
     "fit": lambda key: aj.fit(small.experiment(epochs=0), key=key)[1],
     "LocalRunner": lambda key: aj.LocalRunner().run(small.experiment(epochs=0), key=key),
+    "run_local_inference": lambda key: aj.run_local_inference(chips(), key, progress=False)["chips"],
     "plot": lambda key: plot.apply_pulses("IdealizedPresetDevice", np.array([1, -1]), np.zeros(2), key).persistent,
 }
 """Every public function that takes a key."""

@@ -6,7 +6,6 @@ Exit codes: 0 success, 1 the experiment failed or was cancelled, 2 anything else
 from __future__ import annotations
 
 import json as json_module
-import math
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import App, Parameter
 from cyclopts.types import PositiveFloat, PositiveInt
 
+from aihwjax.chip_results import KIND, finite
 from aihwjax.scores import accuracy_text, scores
 
 if TYPE_CHECKING:
@@ -50,19 +50,21 @@ def submit(
     device: Literal["cpu", "gpu"] = "cpu",
     keep_best: str | None = None,
     best: Literal["smallest", "largest"] | None = None,
+    infer: Annotated[bool, _PLAIN] = False,
     wait: Annotated[bool, _PLAIN] = False,
     options: Options = Options(),
 ) -> int:
     """Submit the experiment of a TOML file and print its id.
 
     Args:
-        config: TOML file with the sections experiment, model and tile, as for aihwjax train.
+        config: TOML file with the sections experiment, model and tile, as for aihwjax train or aihwjax infer.
         name: Name of the experiment; by default that of the file.
         set_: Change a value, such as device.dw_min=0.002 or learning_rate=0.1; may be repeated.
         key: Seed of initial weights, shuffling and noise.
         device: Kind of device to ask for.
         keep_best: Keep the model of the best epoch by this metric, such as valid_loss, too; fetch gets both.
         best: Whether the smallest or the largest value is the best; by default as the metric's name says.
+        infer: The file is one of aihwjax infer; the weights of its template travel.
         wait: Wait until it has ended and print its metrics.
         options: Address and form of the output.
     """
@@ -70,16 +72,20 @@ def submit(
     from aihwjax.experiments import files
 
     chosen = files.assigned("experiment", {"keep_best": keep_best, "best": best})
-    described = files.build(files.assign(files.read(config), [*set_, *chosen]), key)
-    sent = runner.run(
-        described.experiment,
-        name or config.stem,
-        described.key,
-        described.max_elements_train,
-        device=device,
-        keep_best=described.keep_best,
-        best=described.best,
-    )
+    name, changes = name or config.stem, [*set_, *chosen]
+    if infer:
+        sent = _submit_inference(runner, config, changes, name, key, device)
+    else:
+        described = files.build(files.assign(files.read(config), changes), key)
+        sent = runner.run(
+            described.experiment,
+            name,
+            described.key,
+            described.max_elements_train,
+            device=device,
+            keep_best=described.keep_best,
+            best=described.best,
+        )
     if options.json:
         if wait:
             sent.wait(stdout=False)
@@ -125,7 +131,7 @@ def wait(
 
 @app.command
 def result(id_: Annotated[str, Parameter(name="ID")], /, *, options: Options = Options()) -> int:
-    """Print the metrics of each epoch of a completed experiment.
+    """Print the metrics of each epoch of a completed experiment, or its chips over time.
 
     Args:
         id_: Its id, or the start of it.
@@ -146,7 +152,7 @@ def fetch(
 
     Args:
         id_: Its id, or the start of it.
-        output: Folder for model, best and metrics.jsonl; made if it does not exist.
+        output: Folder for model, best and metrics.jsonl, of chips result.json; made if it does not exist.
         options: Address and form of the output.
     """
     found = _found(id_, options)
@@ -164,8 +170,13 @@ def fetch(
         model, kept = archive.read(result).experiment.model, archive.read_best(result)
     writable(output)
     save(output / "model", model)
-    write_text(output / "metrics.jsonl", "".join(json_module.dumps(entry) + "\n" for entry in metrics))
-    paths = {"model": str(output / "model"), "metrics": str(output / "metrics.jsonl")}
+    if isinstance(metrics, dict):
+        told = output / "result.json"
+        write_text(told, json_module.dumps(finite(metrics), indent=2) + "\n")
+    else:
+        told = output / "metrics.jsonl"
+        write_text(told, "".join(json_module.dumps(entry) + "\n" for entry in metrics))
+    paths = {"model": str(output / "model"), "metrics": str(told)}
     if kept is not None:
         save(output / "best", kept[0])
         paths["best"] = str(output / "best")
@@ -238,6 +249,18 @@ def logs(
     return 0
 
 
+def _submit_inference(
+    runner: CloudRunner, config: Path, changes: list[str], name: str, key: int | None, device: str
+) -> CloudExperiment:
+    from aihwjax.experiments import files, inference_files
+    from aihwjax.experiments.entries import INFERENCE_SETTINGS
+
+    document = files.assign(inference_files.read(config), changes, INFERENCE_SETTINGS)
+    described = inference_files.build(document, key)
+    experiment = described.experiment.replace(times=described.experiment.time_grid(described.n_inference_times))
+    return runner.run(experiment, name, described.key, described.max_elements, device=device)
+
+
 def _runner(options: Options) -> CloudRunner:
     from aihwjax.cloud import CloudRunner
 
@@ -263,9 +286,14 @@ def _show_result(experiment: CloudExperiment, options: Options) -> int:
     if _ended_badly(experiment):
         return 1
     metrics = experiment.get_result()
+    chips = isinstance(metrics, dict)
     if options.json:
-        entries = [{name: _finite(value) for name, value in entry.items()} for entry in metrics]
-        print(json_module.dumps({"id": experiment.id, "metrics": entries}))
+        told = finite(metrics)
+        print(json_module.dumps({"id": experiment.id, **(told if chips else {"metrics": told})}))
+    elif chips:
+        from aihwjax.commands.tables import print_inference
+
+        print_inference(metrics)
     else:
         from aihwjax.commands.tables import print_metrics
 
@@ -283,12 +311,9 @@ def _ended_badly(experiment: CloudExperiment) -> bool:
     return answer.get("status") in ("failed", "cancelled")
 
 
-def _finite(value: object) -> object:
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
 def _line(answer: Mapping[str, Any]) -> str:
-    words = [str(answer["id"])[:_SHORT], str(answer.get("status")), f"{_epochs(answer)} epochs"]
+    unit = "chips" if (answer.get("summary") or {}).get("kind") == KIND else "epochs"
+    words = [str(answer["id"])[:_SHORT], str(answer.get("status")), f"{_epochs(answer)} {unit}"]
     return "  ".join([*words, *scores(answer.get("metrics") or {}), str(answer.get("name"))])
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from aihwjax.commands.tables import print_inference
 from aihwjax.errors import DataError
 
 if TYPE_CHECKING:
@@ -66,31 +67,6 @@ def infer(
         _write(json, found)
     if not quiet:
         print_inference(found)
-
-
-def print_inference(found: InferenceResult) -> None:
-    """Print the result of an inference experiment, one line a time.
-
-    Args:
-        found: The result.
-    """
-    from rich.console import Console
-    from rich.table import Table
-
-    entries = found["inference_runs"]["inference_results"]
-    classes = all("avg_accuracy" in entry for entry in entries)
-    table = Table("time", *(["accuracy", "spread", "error"] if classes else []), "loss")
-    for column in table.columns:
-        column.justify = "right"
-    for entry in entries:
-        scores = [entry["avg_accuracy"], entry["std_accuracy"], entry["avg_error"]] if classes else []
-        percents = (f"{score:.2f} %" for score in scores)
-        table.add_row(f"{entry['t_inference']:.5g} s", *percents, f"{entry['avg_loss']:.4f}")
-    console = Console()
-    console.print(table)
-    runs = found["inference_runs"]
-    chips = f"{runs['inference_repeat']} chip{'s' if runs['inference_repeat'] != 1 else ''}"
-    console.print(f"{chips} in {runs['time_elapsed']:.1f} s", highlight=False)
 
 
 def _write(path: Path, found: InferenceResult) -> None:

@@ -31,7 +31,7 @@ from aihwjax.experiments.program import Program
 from aihwjax.experiments.reporting import check_reports, goes_on_after
 from aihwjax.experiments.shapes import batch_sizes, check_labels_fit, check_loss_fits, prediction
 from aihwjax.experiments.tasks import Task, task_of
-from aihwjax.experiments.templates import prepared
+from aihwjax.experiments.templates import prepared, say_scales
 from aihwjax.experiments.training import short
 from aihwjax.nn.many_chips import ManyChips
 from aihwjax.nn.over_time import checked_times
@@ -199,7 +199,9 @@ def with_template(experiment: BasicInferencing, key: Key | int) -> BasicInferenc
     Raises:
         AihwjaxError: As :func:`~aihwjax.experiments.templates.prepared`.
     """
-    return experiment.replace(model=prepared(experiment, _weights_key(random.as_key(key))), weight_template_id="")
+    model = prepared(experiment, _weights_key(random.as_key(key)))
+    say_scales(model)
+    return experiment.replace(model=model, weight_template_id="")
 
 
 def _weights_key(source: Key) -> Key:

@@ -21,6 +21,7 @@ from aihwjax.experiments.storing import load
 from aihwjax.nn.layer import AnalogLayer
 from aihwjax.nn.loading.loading import load_weights
 from aihwjax.nn.loading.places import joined, spots
+from aihwjax.nn.mapping import is_scaled
 from aihwjax.nn.paths import analog_layers
 from aihwjax.nn.programming import tiles_of
 from aihwjax.random import Noise
@@ -58,6 +59,21 @@ def prepared(experiment: BasicInferencing, key: Noise) -> nnx.Module:
         for path, layer in analog_layers(model).items():
             _remap(layer, random.derive(random.derive(key, "remap"), path))
     return model
+
+
+def say_scales(model: nnx.Module) -> None:
+    """Let the configuration of tiles say that they have mapping scales, where remapping gave them some.
+
+    A model that is built anew of its configurations has the same arrays then.
+
+    Args:
+        model: Is changed.
+    """
+    for tile in tiles_of(model).values():
+        config = tile.config.get_value()
+        said = is_scaled(config.mapping, None) or config.remap.acts()
+        if tile.state.get_value().mapping_scales is not None and not said:
+            tile.config.exchange(config.replace({"mapping.weight_scaling_omega": 1.0}))
 
 
 def _source(template: str, model: nnx.Module) -> str | Path | dict[str, Any]:

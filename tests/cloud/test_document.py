@@ -196,7 +196,7 @@ RNN = {"class": "AnalogRNN", "cell": "AnalogGRUCell", "in_features": 4, "hidden_
 REFUSED = [
     (["format"], "aihwjax experiment, version 2", "format", "version 1"),
     (["format"], ..., "format", "format=None"),
-    (["kind"], "BasicInferencing", "kind", "BasicTraining"),
+    (["kind"], "BasicWriting", "kind", "BasicTraining"),
     (["experiment"], ..., "experiment", "missing"),
     (["experiment"], [], "experiment", "missing"),
     (["model"], None, "model", "missing"),

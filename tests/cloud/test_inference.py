@@ -13,9 +13,12 @@ import pytest
 from flax import nnx
 
 import aihwjax as aj
+from aihwjax import cli
 from aihwjax.cloud import CloudJobStatus, archive, document
 from aihwjax.cloud.check import check
 from aihwjax.errors import ArchiveError
+from aihwjax.experiments import files
+from tests.experiments.test_inference_files import SMALL
 from tests.server.live import Live, live
 
 CONFIG = aj.InferenceRPUConfig(
@@ -115,11 +118,14 @@ def composer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
 
 
 @pytest.mark.slow
-def test_an_experiment_with_a_template_comes_back_with_its_chips(composer: Live, tmp_path: Path) -> None:
+def test_an_experiment_with_a_template_comes_back_with_its_chips(
+    composer: Live, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    token = composer.token()
     weights = np.random.default_rng(0).normal(size=(10, 784)) / 28
     np.savez(tmp_path / "w.npz", **{"layers.1.weights": weights, "layers.1.bias": np.zeros(10)})
     made = experiment(weight_template_id=str(tmp_path / "w.npz"))
-    sent = aj.run_cloud(made, key=5, max_elements_train=EXAMPLES, api_url=composer.url, api_token=composer.token())
+    sent = aj.run_cloud(made, key=5, max_elements_train=EXAMPLES, api_url=composer.url, api_token=token)
     assert sent.name == "mnist10k, 2 chips"
     assert sent.wait(timeout=300) is CloudJobStatus.COMPLETED, "\n".join(sent.logs())
     found = sent.get_result()
@@ -132,3 +138,25 @@ def test_an_experiment_with_a_template_comes_back_with_its_chips(composer: Live,
     returned: Any = sent.get_experiment()
     assert isinstance(returned, aj.BasicInferencing)
     np.testing.assert_allclose(returned.model.layers[1].get_weights()[0], weights, atol=1e-6)
+    # and from the command line
+    monkeypatch.setenv("AIHWJAX_API_URL", composer.url)
+    monkeypatch.setenv("AIHWJAX_API_TOKEN", token)
+    capsys.readouterr()
+    assert cli.main(["cloud", "status", sent.id]) == 0
+    assert "2/2 chips" in capsys.readouterr().out
+    assert cli.main(["cloud", "result", sent.id]) == 0
+    assert "1e+05 s" in capsys.readouterr().out
+    assert cli.main(["cloud", "fetch", sent.id, "-o", str(tmp_path / "out")]) == 0
+    assert json.loads((tmp_path / "out" / "result.json").read_text())["chips"] == found["chips"]
+
+
+@pytest.mark.slow
+def test_a_file_is_submitted(
+    composer: Live, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("AIHWJAX_API_URL", composer.url)
+    monkeypatch.setenv("AIHWJAX_API_TOKEN", composer.token("bob"))
+    file = tmp_path / "small_inference.toml"
+    file.write_text(files.to_toml(SMALL))
+    assert cli.main(["cloud", "submit", str(file), "--infer", "--wait"]) == 0
+    assert "3600 s" in capsys.readouterr().out

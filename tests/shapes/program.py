@@ -220,6 +220,9 @@ def over_time(key: jax.Array) -> None:
         layer = nn.AnalogLinear(IN, OUT, config=aj.InferenceRPUConfig(), rngs=nnx.Rngs(0))
         x, y, seed = jnp.ones((N, IN)), jnp.zeros(N, int), jax.random.key(0)
         result = aj.evaluate_over_time(layer, (x, y), [0.0, 1.0], 2, seed)
+        experiment = aj.BasicInferencing((np.ones((N, IN)), np.zeros(N, int)), layer, inference_repeats=1)
+        chips = aj.run_local_inference(experiment, 0, progress=False)["chips"]
+    assert len(chips) == 10
     fits(result)
     result.mean, result.std, result.rows()
 

@@ -66,17 +66,14 @@ def build() -> dict[str, dict[str, Any]]:
 
 def build_inference() -> dict[str, dict[str, Any]]:
     """Build those of an inference in this process."""
-    import aihwjax as aj
     from aihwjax import config, presets
+    from aihwjax.inference.compensation import GlobalDriftCompensation
+    from aihwjax.inference.noise import PCMLikeNoiseModel, StateIndependentNoiseModel
+    from aihwjax.tile.config import InferenceRPUConfig
 
-    made = {
-        "InferenceRPUConfig": aj.InferenceRPUConfig(),
-        **{f"{age}WebComposerInferenceRPUConfig": None for age in ("", "Old")},
-        "PCMLikeNoiseModel": aj.PCMLikeNoiseModel(),
-        "StateIndependentNoiseModel": aj.StateIndependentNoiseModel(),
-        "GlobalDriftCompensation": aj.GlobalDriftCompensation(),
-    }
-    return {name: config.to_dict(value or presets.by_name(name)()) for name, value in made.items()}
+    web = [presets.by_name(f"{age}WebComposerInferenceRPUConfig") for age in ("", "Old")]
+    made = (InferenceRPUConfig, *web, PCMLikeNoiseModel, StateIndependentNoiseModel, GlobalDriftCompensation)
+    return {build.__name__: config.to_dict(build()) for build in made}
 
 
 if __name__ == "__main__":

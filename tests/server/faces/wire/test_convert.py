@@ -96,8 +96,8 @@ def test_every_activation_and_digital_layer_is_built(known: dict[str, Any]) -> N
 
 
 def test_all_refused_layers_are_named_at_once(known: dict[str, Any]) -> None:
-    layers = (("AnalogConv2dMapped", {}), ("Tanh", {}), ("AvgPool2d", {"kernel_size": 2}), *USERS_DOCUMENT)
-    with pytest.raises(RefusedError, match="layer 0 AnalogConv2dMapped and layer 2 AvgPool2d are not supported"):
+    layers = (("AnalogConv1d", {}), ("Tanh", {}), ("AvgPool2d", {"kernel_size": 2}), *USERS_DOCUMENT)
+    with pytest.raises(RefusedError, match="layer 0 AnalogConv1d and layer 2 AvgPool2d are not supported"):
         document(training(layers), known)
 
 
