@@ -53,7 +53,7 @@ SWEPT = {"noise_model.drift_scale": [0.0, 2.0], "forward.inp_res": [0.2, 0.0], "
 
 @pytest.mark.parametrize("compiled", [True, slow(False)])
 def test_a_sweep_in_one_call_is_each_configuration_alone(compiled: bool) -> None:
-    model = network()
+    model = nn.AnalogLinear(6, 3, config=QUIET, rngs=nnx.Rngs(0))
     graph, state = nnx.split(model)
 
     def run(values: Mapping[str, jax.Array], state: Any) -> jax.Array:
@@ -63,7 +63,7 @@ def test_a_sweep_in_one_call_is_each_configuration_alone(compiled: bool) -> None
     over = jax.vmap(run, (0, None))
     together = jax.jit(over)(swept, state) if compiled else jax.vmap(lambda values: chip(model, values, KEY))(swept)
     for number in range(2):
-        alone = chip(model, {path: values[number] for path, values in SWEPT.items()}, KEY)
+        alone = chip(model, {path: values[number] for path, values in swept.items()}, KEY)
         np.testing.assert_allclose(together[number], alone, rtol=2e-4, atol=2e-5)
     assert not np.allclose(together[0], together[1], rtol=0.1)
 
@@ -91,7 +91,7 @@ def test_what_is_fixed_needs_a_key() -> None:
 
 
 def test_a_chip_stays_one_without_a_key_and_is_none_with_one() -> None:
-    programmed = aj.program(network(), 0)
+    programmed = aj.program(nn.AnalogLinear(6, 3, config=QUIET, rngs=nnx.Rngs(0)), 0)
     kept = nn.with_config(programmed, {"noise_model.read_noise_scale": 0.0})
     assert aj.drift(kept, 1.0, 1) is not None
     with pytest.raises(aj.ModuleError, match="was not programmed"):
