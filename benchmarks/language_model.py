@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -26,7 +26,7 @@ from jaxtyping import Array, Float, Int
 
 import aihwjax as aj
 from aihwjax import nn
-from aihwjax.optim import take_apart, training_step
+from aihwjax.optim import AnalogOptimizer, take_apart, training_step
 
 DAY = 86400.0
 TIMES = (1.0, 3600.0, DAY, 30 * DAY)
@@ -136,7 +136,11 @@ def tiles(settings: Settings, recipe: bool) -> aj.TileConfig:
     """
     config = aj.InferenceRPUConfig(
         forward=aj.IOParameters(
-            inp_res=EIGHT_BITS, out_res=EIGHT_BITS, out_noise=0.0, noise_management="NONE", bound_management="NONE"
+            inp_res=EIGHT_BITS,
+            out_res=EIGHT_BITS,
+            out_noise=0.0,
+            noise_management=aj.NoiseManagementType.NONE,
+            bound_management=aj.BoundManagementType.NONE,
         ),
         pre_post=aj.PrePostProcessingParameter(
             input_range=aj.InputRangeParameter(
@@ -144,14 +148,14 @@ def tiles(settings: Settings, recipe: bool) -> aj.TileConfig:
             )
         ),
         mapping=aj.MappingParameter(weight_scaling_omega=1.0, weight_scaling_columnwise=True),
-        remap=aj.WeightRemapParameter(type="CHANNELWISE_SYMMETRIC"),
+        remap=aj.WeightRemapParameter(type=aj.WeightRemapType.CHANNELWISE_SYMMETRIC),
     )
     if not recipe:
         return config
     return config.replace(
         {
-            "modifier": aj.WeightModifierParameter(type="ADD_NORMAL", std_dev=0.03),
-            "clip": aj.WeightClipParameter(type="LAYER_GAUSSIAN", sigma=2.5),
+            "modifier": aj.WeightModifierParameter(type=aj.WeightModifierType.ADD_NORMAL, std_dev=0.03),
+            "clip": aj.WeightClipParameter(type=aj.WeightClipType.LAYER_GAUSSIAN, sigma=2.5),
         }
     )
 
@@ -216,9 +220,9 @@ def digital_step(settings: Settings, teacher: LanguageModel, corpus: Text) -> Ca
     return steps
 
 
-def optimizer(settings: Settings) -> aj.AnalogOptimizer:
+def optimizer(settings: Settings) -> AnalogOptimizer:
     """Return AdamW for weights, without decay and with a rate of their own for input ranges."""
-    rate = optax.cosine_decay_schedule(5e-4, settings.finetuning)
+    rate = optax.cosine_decay_schedule(1e-3, settings.finetuning)
     kinds = {"other": optax.adamw(rate, weight_decay=0.01), "input_range": optax.adam(1e-2)}
 
     def kind(params: Any) -> Any:
@@ -270,15 +274,23 @@ class FineTuning:
         return losses
 
 
-def milliseconds(steps: Callable[[int], Any], count: int, rounds: int = 3) -> float:
-    """Return what a step takes at best, after the program was compiled."""
-    steps(count)
-    taken = []
-    for _ in range(rounds):
-        start = time.perf_counter()
+def milliseconds(programs: Sequence[Callable[[int], Any]], count: int, rounds: int = 5) -> list[float]:
+    """Return what a step of each program takes at best, after it was compiled; they are measured in turn.
+
+    Args:
+        programs: Functions that take a number of steps.
+        count: That number.
+        rounds: How often each is measured.
+    """
+    taken: list[list[float]] = [[] for _ in programs]
+    for steps in programs:
         steps(count)
-        taken.append(1e3 * (time.perf_counter() - start) / count)
-    return min(taken)
+    for _ in range(rounds):
+        for times, steps in zip(taken, programs, strict=True):
+            start = time.perf_counter()
+            steps(count)
+            times.append(1e3 * (time.perf_counter() - start) / count)
+    return [min(times) for times in taken]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -312,9 +324,7 @@ def measured(settings: Settings, key: int = 0) -> Result:
         # without modifier, so that both are evaluated by one program
         model = nn.with_config(tuning.model, tiles(settings, recipe=False), key=4)
         found[name] = aj.evaluate_over_time(model, (tokens, targets), TIMES, settings.chips, 3, metric=log_loss)
-    count = min(50, settings.finetuning)
-    step = milliseconds(tuning.steps, count)
-    digital = milliseconds(digital_step(settings, teacher, corpus), count)
+    step, digital = milliseconds([tuning.steps, digital_step(settings, teacher, corpus)], min(20, settings.finetuning))
     perplexity = float(jnp.exp(log_loss(nnx.jit(lambda model, x: model(x))(teacher, tokens), targets)))
     return Result(perplexity, found, step, digital)
 

@@ -22,6 +22,7 @@ from aihwjax.typing import Key, Weights
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
 _DRAWN_POINTS = 3000
 
@@ -100,7 +101,7 @@ def plot_conductance_error(error: ConductanceError | ChipSubject, ax: Axes | Non
     for label, target, programmed in zip(error.labels, error.target, error.programmed, strict=True):
         (points,) = ax.plot(target[::step], programmed[::step], ".", ms=1.5, alpha=0.35, mew=0, rasterized=True)
         band = spread_over(target, programmed)
-        _draw(ax, band, points.get_color(), label)
+        _draw(ax, band, points, label)
     ends = float(error.target.min()), float(error.target.max())
     ax.plot(ends, ends, "--", color=GREY, lw=0.8, label="target")
     ax.set(xlabel="target conductance (µS)", ylabel="programmed conductance (µS)", title=error.name)
@@ -109,6 +110,7 @@ def plot_conductance_error(error: ConductanceError | ChipSubject, ax: Axes | Non
     return figure
 
 
-def _draw(ax: Axes, band: Spread, colour: str, label: str) -> None:
+def _draw(ax: Axes, band: Spread, points: Line2D, label: str) -> None:
+    colour = points.get_color()
     ax.fill_between(band.places, band.mean - band.std, band.mean + band.std, color=colour, alpha=0.15, lw=0)
     ax.plot(band.places, band.mean, color=colour, lw=1, label=label)

@@ -21,7 +21,7 @@ from aihwjax.plot.chip_subject import ChipSubject, chip_config, chip_name
 from aihwjax.plot.style import GREY, axes, drawn, legend_above
 from aihwjax.plot.subject import Seed, key_of
 from aihwjax.plot.times import checked_times, draw_times
-from aihwjax.random import derive
+from aihwjax.random import fold
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -66,7 +66,7 @@ def compute_accuracy_over_time(
             "InferenceRPUConfig, or draw what aihwjax.evaluate_over_time returns for a network of your own"
         )
     seconds = checked_times(model_of(config), times).tolist()
-    rngs = nnx.Rngs(derive(key, "model"))
+    rngs = nnx.Rngs(fold(key, "model"))
     model = nn.AnalogSequential(
         nn.Flatten(),
         nn.AnalogLinear(784, hidden, config=config, rngs=rngs),
@@ -77,10 +77,10 @@ def compute_accuracy_over_time(
     experiment = BasicTraining(
         MNIST10K, model, batch_size=50, epochs=epochs, optimizer=analog_optimizer(optax.adam(2e-3))
     )
-    trained, _ = fit(experiment, key=derive(key, "training"), progress=False)
+    trained, _ = fit(experiment, key=fold(key, "training"), progress=False)
     splits = MNIST10K.load()
     unseen = jnp.asarray(splits.valid_x), jnp.asarray(splits.valid_y)
-    return evaluate_over_time(trained, unseen, seconds, chips, derive(key, "chips"))
+    return evaluate_over_time(trained, unseen, seconds, chips, fold(key, "chips"))
 
 
 @drawn
