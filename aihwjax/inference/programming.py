@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 from aihwjax import random
 from aihwjax.inference.noise.base import NoiseModel
 from aihwjax.random import Noise
+from aihwjax.tile.columns import columns
 from aihwjax.tile.config import TileConfig
 from aihwjax.tile.product import mvm
 from aihwjax.tile.state import FrozenIO
@@ -74,6 +75,7 @@ def readout(
         bound_managed=True,
         running=running,
         quirks=config.reference_quirks,
+        columns=columns(config, training=False),
     )
     return config.drift_compensation.readout(y)
 

@@ -15,6 +15,7 @@ from aihwjax.precision import in_single
 from aihwjax.random import Noise
 from aihwjax.tile import own
 from aihwjax.tile.checks import as_numbers, require_finite
+from aihwjax.tile.columns import columns
 from aihwjax.tile.config import TileConfig
 from aihwjax.tile.matching import check_average
 from aihwjax.tile.product import mvm
@@ -71,6 +72,7 @@ def forward_with_mask(
         running=_running(config, state, backward=False),
         quirks=config.reference_quirks,
         want_mask=True,
+        columns=columns(config, training),
     )
     shape = (*np.shape(x)[:-1], out_size)
     return y.reshape(shape), None if clipped is None else clipped.reshape(shape)

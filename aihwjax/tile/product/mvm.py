@@ -27,7 +27,9 @@ from jax.lax import stop_gradient
 from aihwjax.products import product
 from aihwjax.random import Draws, Stream
 from aihwjax.tile.product.array import array_output
+from aihwjax.tile.product.bits import Pass, holds_bits, passes
 from aihwjax.tile.product.bound_management import Round, has_failed, repeat_clipped
+from aihwjax.tile.product.charge import ChargeReading, charge
 from aihwjax.tile.product.converters import Converter, has_range, input_converter, output_converter, single
 from aihwjax.tile.product.frozen import (
     calibrates_slope,
@@ -38,8 +40,16 @@ from aihwjax.tile.product.frozen import (
     spreads_noise,
 )
 from aihwjax.tile.product.input_scale import advance_running, input_scale, scale_matters, silent, worst_case_scale
-from aihwjax.tile.product.io import AnalogMVType, BoundManagementType, IOParameters, NoiseManagementType
+from aihwjax.tile.product.io import (
+    BIT_TYPES,
+    AnalogMVType,
+    BoundManagementType,
+    IOParameters,
+    NoiseManagementType,
+)
+from aihwjax.tile.product.io_timed import IOParametersIRDropT
 from aihwjax.tile.product.straight_through import Reading, replayed, with_derivative
+from aihwjax.tile.product.wires import Columns, Lines, lines
 from aihwjax.tile.state import FrozenIO
 
 __all__ = ["advance_running", "analog_product", "freeze"]
@@ -59,6 +69,7 @@ def analog_product(
     quirks: bool = False,
     want_mask: bool = False,
     transposed: bool = False,
+    columns: Columns | None = None,
 ) -> tuple[jax.Array, jax.Array | None]:
     """Return the product of each input vector with the weights, as the hardware computes it.
 
@@ -75,13 +86,15 @@ def analog_product(
         quirks: Reproduce the reference's test of negative clipping and its mask.
         want_mask: Whether to return which outputs are clipped.
         transposed: Whether ``weights`` is the transpose of an array in memory, as in the backward product.
+        columns: What is known of the devices; needed with :class:`IOParametersIRDropT`.
 
     Returns:
         Outputs ``(n, out)``, and a mask ``(n, out)`` of the outputs whose gradient is not passed
         back: those that the ADC clipped. ``None`` if not asked for or if none can be clipped.
 
     Raises:
-        ConfigError: If a frozen feature was switched on after the tile was built, or one of its numbers changed.
+        ConfigError: If a frozen feature was switched on after the tile was built, or one of its numbers changed; if
+            the devices have to be known, and are not.
         ShapeError: If ``AVERAGE_ABS_MAX`` is not given its running value.
     """
     masked = want_mask and has_range(io, "out_bound")
@@ -94,8 +107,10 @@ def analog_product(
         return y, jnp.zeros(y.shape, bool) if masked else None
 
     case = _Case(bound_managed, quirks, masked, transposed)
-    operands = _Operands(io, frozen, weights, x, running, stream)
+    operands = _Operands(io, frozen, weights, x, running, stream, columns)
     y, mask = with_derivative(partial(_readings, case), partial(_last_reading, case), operands)
+    if isinstance(io, IOParametersIRDropT) and (bits := holds_bits(io)) is not None:
+        holds = bits if holds is None else holds & bits
     # what a compiled program finds out cannot be an error, but a NaN is not overlooked
     return y if holds is None else jnp.where(holds, y, jnp.nan), mask
 
@@ -122,14 +137,24 @@ class _Operands(NamedTuple):
     x: jax.Array
     running: jax.Array | None
     stream: Stream
+    columns: Columns | None
+
+
+class _Array(NamedTuple):
+    """The crosspoints that a pass reads."""
+
+    weights: jax.Array
+    """Their weights ``(out, in)``."""
+    lines: Lines | None
+    """Their devices, where a product has to know them."""
 
 
 def _readings(
     case: _Case, operands: _Operands, recorded: bool
 ) -> tuple[jax.Array, jax.Array | None, Reading | None]:
     """Return outputs, mask and, if asked for, which round of each vector counted."""
-    io, frozen, weights, x, running, stream = operands
-    dac, adc = input_converter(io), output_converter(io)
+    io, frozen, _, x, running, stream, _ = operands
+    dac, adc, arrays = input_converter(io), output_converter(io), _arrays(operands)
     scale = input_scale(io, x, dac, adc, running)
     mute = silent(io, scale, input_noise_counts=case.bound_managed)
     managed = case.repeats(io, adc)
@@ -137,8 +162,9 @@ def _readings(
     def one_round(scale: jax.Array | None, factor: jax.Array | None, number: jax.Array | int, source: Stream) -> Round:
         gain = _gain(scale, factor)
         z = _prepared(io, dac, x if gain is None else gain * x, source)
-        codes = _converted(io, frozen, adc, weights, z, source, case.transposed)
-        y = functools.reduce(jnp.add, [adc.clip(code) for code in codes])
+        codes, counts = _converted(case, io, frozen, adc, arrays, z, source)
+        read = [_counted(adc.clip(code), count) for code, count in zip(codes, counts, strict=True)]
+        y = functools.reduce(jnp.add, read)
         failed, clipped = jnp.zeros((x.shape[0], 1), bool), None
         for code in codes if managed else ():
             failed = failed | _audible(has_failed(io, adc, code, case.quirks), mute)
@@ -165,7 +191,7 @@ def _readings(
 
 def _last_reading(case: _Case, operands: _Operands, reading: Reading) -> jax.Array:
     """Return the outputs once more, each vector as in the round that counted, differentiable."""
-    io, _, _, x, running, stream = operands
+    io, _, _, x, running, stream, _ = operands
     dac, adc = input_converter(io).straight(), output_converter(io).straight()
     scale = input_scale(io, x, dac, adc, running)
     mute = silent(io, scale, input_noise_counts=case.bound_managed)
@@ -196,15 +222,16 @@ def _read_again(
     source: Draws,
 ) -> jax.Array:
     """Return the outputs of the round of each vector that counted; a clipped output does not move with its input."""
-    io, frozen, weights, x = operands[:4]
+    io, frozen, _, x = operands[:4]
     gain = _gain(scale, reading.factor)
     z = _prepared(io, dac, x if gain is None else gain * x, source)
-    codes = _converted(io, frozen, adc, weights, z, source, case.transposed)
+    smooth = dac.step is None
+    codes, counts = _converted(case, io, frozen, adc, _arrays(operands), z, source, smooth)
     total = jnp.zeros((), jnp.float32)
-    for code, outside in zip(codes, reading.outside, strict=True):
+    for code, count, outside in zip(codes, counts, reading.outside, strict=True):
         held = None if gain is None else jnp.where(outside, stop_gradient(gain), gain)
         value = code if adc.bound is None else jnp.where(outside, jnp.sign(code) * adc.bound, code)
-        total = total + _rescaled(io, value, held, None)
+        total = total + _rescaled(io, _counted(value, count), held, None)
     return total
 
 
@@ -239,28 +266,56 @@ def _prepared(io: IOParameters, dac: Converter, v: jax.Array, source: Draws) -> 
     return v
 
 
+def _arrays(operands: _Operands) -> tuple[_Array, _Array]:
+    """Return what the pass of negative inputs reads, and what all others do."""
+    io, frozen, weights, columns = operands.io, operands.frozen, operands.weights, operands.columns
+    array = _Array(weights, lines(io, columns, weights))
+    if not reads_asymmetrically(io):
+        return array, array
+    assert frozen.w_asymmetry is not None
+    other = weights * frozen.w_asymmetry
+    return _Array(other, lines(io, columns, other)), array
+
+
 def _converted(
+    case: _Case,
     io: IOParameters,
     frozen: FrozenIO,
     adc: Converter,
-    weights: jax.Array,
+    arrays: tuple[_Array, _Array],
     z: jax.Array,
     source: Draws,
-    transposed: bool,
-) -> list[jax.Array]:
-    """Return the codes of each conversion before the clip; they are clipped and added up (section 7.4)."""
+    smooth: bool = False,
+) -> tuple[list[jax.Array], list[float]]:
+    """Return the codes of each conversion before the clip, and how they count in the sum (sections 7.4 and 11.2)."""
+
+    def currents(array: _Array, z: jax.Array, source: Draws, each: Pass | None = None) -> jax.Array:
+        devices = None
+        if array.lines is not None:
+            assert isinstance(io, IOParametersIRDropT)
+            reading = ChargeReading(each or passes(io, z)[0], case.quirks, smooth)
+            devices = partial(charge, io, array.lines, array.weights, reading, source)
+        return array_output(io, frozen, array.weights, z, source, case.transposed, devices)
+
+    negative, array = arrays
     if io.mv_type is AnalogMVType.ONE_PASS:
-        return [_codes(io, frozen, adc, array_output(io, frozen, weights, z, source, transposed), source)]
-    negative_weights = weights
-    if reads_asymmetrically(io):
-        assert frozen.w_asymmetry is not None
-        negative_weights = weights * frozen.w_asymmetry
+        return [_codes(io, frozen, adc, currents(array, z, source), source)], [1.0]
+    if isinstance(io, IOParametersIRDropT) and io.mv_type in BIT_TYPES:
+        every = passes(io, z)
+        sources = [source.child(f"pass {number}") for number in range(len(every))]
+        read = [currents(array, each.z, own, each) for each, own in zip(every, sources, strict=True)]
+        codes = [_codes(io, frozen, adc, current, own) for current, own in zip(read, sources, strict=True)]
+        return codes, [each.weight for each in every]
     minus, plus = source.child("negative_pass"), source.child("positive_pass")
-    negative = array_output(io, frozen, negative_weights, jnp.minimum(z, 0), minus, transposed)
-    positive = array_output(io, frozen, weights, jnp.maximum(z, 0), plus, transposed)
+    below = currents(negative, jnp.minimum(z, 0), minus)
+    above = currents(array, jnp.maximum(z, 0), plus)
     if io.mv_type is AnalogMVType.POS_NEG_SEPARATE:
-        return [_codes(io, frozen, adc, negative + positive, source)]
-    return [_codes(io, frozen, adc, negative, minus), _codes(io, frozen, adc, positive, plus)]
+        return [_codes(io, frozen, adc, below + above, source)], [1.0]
+    return [_codes(io, frozen, adc, below, minus), _codes(io, frozen, adc, above, plus)], [1.0, 1.0]
+
+
+def _counted(code: jax.Array, count: float) -> jax.Array:
+    return code if count == 1 else code * count
 
 
 def _codes(io: IOParameters, frozen: FrozenIO, adc: Converter, v: jax.Array, source: Draws) -> jax.Array:
