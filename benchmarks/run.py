@@ -11,6 +11,7 @@ from benchmarks.rates import Options
 
 NAMES = (
     "train", "modifier", "compounds", "models", "forward", "memory", "conversion", "compile", "update_pass", "sweep",
+    "ir_drop",
 )  # fmt: skip
 """The benchmarks; each is a module with a function ``records(options)``."""
 
