@@ -84,6 +84,14 @@ class TileConfig(Config):
         return isinstance(self.device, ExactDevice) or without_pulses
 
     @property
+    def differentiated(self) -> bool:
+        """Whether gradients in layers are those of the forward product itself, converters and noise included.
+
+        As on the reference's torch tile; other tiles pass inputs and gradients straight to backward product and update.
+        """
+        return self.torch_tile and self.inference and self.own_product is None
+
+    @property
     def inference(self) -> bool:
         """Whether this is an inference tile: its weights belong to the step of the digital parameters."""
         unpulsed = self.update.pulse_type is PulseType.NONE and isinstance(self.device, IdealDevice)
