@@ -75,6 +75,7 @@ def readout(
         bound_managed=True,
         running=running,
         quirks=config.reference_quirks,
+        torch_tile=config.torch_tile,
         columns=columns(config, training=False),
     )
     return config.drift_compensation.readout(y)

@@ -82,6 +82,7 @@ def forward_with_mask(
         bound_managed=True,
         running=_running(config, state, backward=False),
         quirks=config.reference_quirks,
+        torch_tile=config.torch_tile,
         want_mask=True,
         columns=columns(config, training),
     )
@@ -154,6 +155,7 @@ def backward(
         bound_managed=False,
         running=_running(config, state, backward=True),
         quirks=config.reference_quirks,
+        torch_tile=config.torch_tile,
         transposed=True,
     )
     return g.reshape((*np.shape(d)[:-1], in_size))

@@ -64,6 +64,8 @@ class Lines(NamedTuple):
     """The part of its current that reaches the converter ``(pairs, out, in)``; ``None``: all."""
     resting: jax.Array | None
     """Current at rest of each column ``(pairs, out)``, in µA; ``None``: none."""
+    quirks: bool
+    """Whether to integrate over time as the reference does."""
 
 
 def lines(io: IOParameters, columns: Columns | None, weights: jax.Array) -> Lines | None:
@@ -93,7 +95,7 @@ def lines(io: IOParameters, columns: Columns | None, weights: jax.Array) -> Line
     up, down = slices[0::2], slices[1::2]
     own = slice(before, before + count)
     factors = [single(each) for each in getattr(columns.converter, "f_lst", (1.0,))]
-    found = Lines(jnp.stack(factors), params["scale"], (up - down)[..., own], None, None)
+    found = Lines(jnp.stack(factors), params["scale"], (up - down)[..., own], None, None, columns.quirks)
     if not wired:
         return found
     passed, seen = _through_wires(io, up + down)
