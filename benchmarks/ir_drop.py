@@ -14,6 +14,7 @@ import statistics
 import time
 import warnings
 from collections.abc import Callable
+from functools import partial
 from importlib import metadata
 from typing import Any
 
@@ -92,7 +93,7 @@ def record(
     ours, y = _timed_calls(lambda: np.asarray(run(config, state, x, key)), rounds)
     seconds, found = {}, {}
     for solver, solve in solvers.items():
-        seconds[solver], found[solver] = _timed_calls(lambda solve=solve: _solved(solve, ends, weights, codes), 1)
+        seconds[solver], found[solver] = _timed_calls(partial(_solved, solve, ends, weights, codes), 1)
     exact, ideal = found["SciPy"], codes / LEVELS @ weights.T.astype(np.float64)
     return Record(
         name=f"ir_drop/{name}",
