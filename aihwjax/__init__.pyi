@@ -127,12 +127,14 @@ from .tile.config import InferenceRPUConfig as InferenceRPUConfig
 from .tile.config import SingleRPUConfig as SingleRPUConfig
 from .tile.config import TileConfig as TileConfig
 from .tile.config import TorchInferenceRPUConfig as TorchInferenceRPUConfig
+from .tile.config import TorchInferenceRPUConfigIRDropT as TorchInferenceRPUConfigIRDropT
 from .tile.config import UnitCellRPUConfig as UnitCellRPUConfig
 from .tile.product.io import AnalogMVType as AnalogMVType
 from .tile.product.io import BoundManagementType as BoundManagementType
 from .tile.product.io import IOParameters as IOParameters
 from .tile.product.io import NoiseManagementType as NoiseManagementType
 from .tile.product.io import WeightNoiseType as WeightNoiseType
+from .tile.product.io_timed import IOParametersIRDropT as IOParametersIRDropT
 from .tile.product.periphery import InputRangeParameter as InputRangeParameter
 from .tile.product.periphery import MappingParameter as MappingParameter
 from .tile.product.periphery import PrePostProcessingParameter as PrePostProcessingParameter

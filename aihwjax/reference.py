@@ -71,11 +71,14 @@ _TILES = {"SingleRPUConfig", "UnitCellRPUConfig", "DigitalRankUpdateRPUConfig", 
 _INFERENCE = {
     "InferenceRPUConfig": False,
     "TorchInferenceRPUConfig": True,
+    "TorchInferenceRPUConfigIRDropT": True,
     "StandardHWATrainingPreset": False,
     "WebComposerInferenceRPUConfig": False,
     "OldWebComposerInferenceRPUConfig": False,
 }
 """Configurations and presets of inference tiles, and whether they are on the torch tile."""
+_TIMED = "TorchInferenceRPUConfigIRDropT"
+"""The one whose forward product has parameters of its own."""
 _TILES |= set(_INFERENCE)
 _FAMILIES = ("TikiTaka", "TTv2", "ChoppedTTv2", "AGAD", "MixedPrecision", "")
 _PRESETS = {
@@ -91,7 +94,10 @@ _PRESETS |= {
 }
 """Tile presets for training (spec: presets, section 5): a device and nothing that is not in the dictionary."""
 
-_OWN = {"reference_quirks", "torch_tile", "own_product", "own_update", "discarded_decays", "discarded_diffuses"}
+_OWN = {
+    "reference_quirks", "torch_tile", "own_product", "own_update", "input_bits", "discarded_decays",
+    "discarded_diffuses",
+}  # fmt: skip
 """Fields that the reference has not."""
 _NO_PART = {"runtime", "tile_class", "tile_array_class"}
 """Groups of a tile configuration that play no part in the physics of one tile."""
@@ -121,6 +127,8 @@ def from_reference(flat: Mapping[str, Value]) -> TileConfig:
     if tag is None:
         raise ConfigError(f"the reference configuration has no entry {_TAG!r}: give for example 'SingleRPUConfig'")
     fields = {name: value for name, value in tree.items() if name not in _NO_PART}
+    if tag == _TIMED and isinstance(forward := fields.setdefault("forward", {}), dict):
+        forward.setdefault(_TAG, "IOParametersIRDropT")
     values = _fields(TileConfig, fields, path="")
     if tag not in _TILES | _PRESETS:
         raise ConfigError(f"unknown tile configuration class {tag!r}{nearest(str(tag), _TILES | _PRESETS)}")

@@ -12,6 +12,8 @@ from benchmarks.rates import Options
 NAMES = (
     "train", "modifier", "chips", "compounds", "models", "forward", "memory", "conversion", "compile", "update_pass",
     "sweep",
+    "train", "modifier", "compounds", "models", "forward", "memory", "conversion", "compile", "update_pass", "sweep",
+    "ir_drop",
 )  # fmt: skip
 """The benchmarks; each is a module with a function ``records(options)``."""
 

@@ -68,6 +68,7 @@ PRODUCTS: list[Fields] = [
     {"noise_management": "ABS_MAX_NP_SUM", "out_bound": 0.3},
     {"noise_management": "CONSTANT", "nm_thres": 0.5, "bound_management": "ITERATIVE_WORST_CASE", "out_bound": 0.3},
 ]
+TIMED: list[tuple[Fields, str]] = [(IMPERFECT, "POS_NEG_SEPARATE"), ({}, "SPLIT_MODE"), ({}, "BIT_WISE")]
 UPDATES: list[Fields] = [
     {"pulse_type": "STOCHASTIC", "res": 0.01, "sto_round": True},
     {"pulse_type": "DETERMINISTIC_IMPLICIT", "x_res_implicit": 0.01, "d_res_implicit": 0.01},
@@ -115,6 +116,9 @@ def hosts(cls: type[Config]) -> list[tuple[Build, Fields]] | None:
             lambda part: aj.SingleRPUConfig(device=aj.IdealDevice(drift=part)),
         ]
         return [(build, DRIFT) for build in inside]
+    if name == "IOParametersIRDropT":
+        kinds = [{**each, "apply_xdep_pcm_read_noise": True, "mv_type": kind} for each, kind in TIMED]
+        return [(lambda part: aj.TorchInferenceRPUConfigIRDropT(forward=part), fields) for fields in kinds]
     if name == "IOParameters":
         return [(lambda part: aj.SingleRPUConfig(forward=part, backward=part), fields) for fields in PRODUCTS]
     if name == "UpdateParameters":

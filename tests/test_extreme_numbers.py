@@ -96,6 +96,7 @@ _ALL = ("forward", "backward", "update", "update", "end_of_batch", "decay", "dif
         "end_of_batch", "set_weights", "update", "forward", "backward")  # fmt: skip
 _LIVES = {
     "IOParameters": ("forward", "backward"),
+    "IOParametersIRDropT": ("forward",),
     "UpdateParameters": ("update", "update", "set_weights", "update"),
     **dict.fromkeys(
         ("WeightModifierParameter", "WeightClipParameter", "WeightRemapParameter"),

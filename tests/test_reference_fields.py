@@ -78,6 +78,8 @@ REFUSED: dict[str, tuple[Any, ...]] = {
     "inp_bound": (0.0, 0.5, 2.0),
     "piecewise_up": ([], [0.5, 1.0]),
     "piecewise_down": ([], [0.5, 1.0]),
+    # passes of bits, in IOParametersIRDropT only
+    "mv_type": ("AnalogMVType.SPLIT_MODE", "AnalogMVType.BIT_WISE"),
     # not offered
     "per_batch_sample": (True,),
 }

@@ -25,6 +25,7 @@ import aihwjax as aj
 from aihwjax.devices.device import Device
 from aihwjax.optim import analog_sgd, take_apart, training_step
 from aihwjax.plot.pulse_response import apply_pulses
+from aihwjax.tile.product.io import BIT_TYPES
 from aihwjax.tile.state import TileState
 from tests.compounds.table import COMPOUNDS
 from tests.helpers import DEVICES
@@ -167,7 +168,11 @@ PRODUCTS: dict[str, dict[str, Any]] = {
         f"bound management {each.name}": {"bound_management": each, "out_bound": 0.05}
         for each in aj.BoundManagementType
     },
-    **{f"mv type {each.name}": {"mv_type": each, "w_read_asymmetry_dtod": 0.1} for each in aj.AnalogMVType},
+    **{
+        f"mv type {each.name}": {"mv_type": each, "w_read_asymmetry_dtod": 0.1}
+        for each in aj.AnalogMVType
+        if each not in BIT_TYPES
+    },
     **{f"weight noise {each.name}": {"w_noise": 0.1, "w_noise_type": each} for each in aj.WeightNoiseType},
     "wires": {"ir_drop": 1.0, "r_series": 0.05, "v_offset_std": 0.1, "v_offset_w_min": -0.5},
     "compression": {"out_nonlinearity": 0.1, "out_nonlinearity_std": 0.1, "slope_calibration": 0.5},
@@ -180,6 +185,12 @@ PRODUCTS: dict[str, dict[str, Any]] = {
 def test_products(name: str) -> None:
     io = aj.IOParameters(**PRODUCTS[name])
     ways(read, aj.SingleRPUConfig(forward=io, backward=io), *batch(5))
+
+
+@pytest.mark.parametrize("kind", some(["ONE_PASS", *(each.name for each in BIT_TYPES)], (), ("SPLIT_MODE",)))
+def test_products_of_pulses(kind: str) -> None:
+    io = aj.IOParametersIRDropT(mv_type=kind, apply_xdep_pcm_read_noise=True)
+    ways(read, aj.TorchInferenceRPUConfigIRDropT(forward=io), *batch(5))
 
 
 @pytest.mark.parametrize("kind", some(list(aj.WeightModifierType), (), (aj.WeightModifierType.PCM_NOISE,)))

@@ -14,6 +14,7 @@ from aihwjax.inference import defects
 from aihwjax.inference.conductance.base import Params, Slices
 from aihwjax.inference.noise.base import NoiseModel
 from aihwjax.random import Noise
+from aihwjax.tile.columns import columns
 from aihwjax.tile.config import TileConfig
 from aihwjax.tile.product import mvm
 from aihwjax.tile.state import FrozenIO
@@ -128,6 +129,8 @@ def readout(
         bound_managed=True,
         running=running,
         quirks=config.reference_quirks,
+        torch_tile=config.torch_tile,
+        columns=columns(config, training=False),
     )
     return config.drift_compensation.readout(y)
 

@@ -90,16 +90,22 @@ def summed(
         fixed, moving = states
 
         def part(carry: Any, inputs: tuple[jax.Array, Batch]) -> tuple[Any, Any]:
-            (moving, digital), (index, batch) = carry, inputs
+            (moving, digital, weights), (index, batch) = carry, inputs
             copy = nnx.merge(graph, fixed, moving, copy=True)
             loss, gradients = gradient(copy, *batch, random.derive(key, index))
             moving = nnx.split(copy, TileConfigVariable, ...)[-1]
             digital = jax.tree.map(jnp.add, digital, gradients.digital)
-            return (moving, digital), (loss, gradients.analog)
+            weights = {path: each + gradients.weights.get(path, 0.0) for path, each in weights.items()}
+            return (moving, digital, weights), (loss, gradients.analog)
 
         digital: ModelState = jax.tree.map(jnp.zeros_like, nnx.state(model, nnx.Param))
         tiles = analog_tiles(model)
-        carry, losses, done = (moving, digital), [], 0
+        weights = {
+            path: jnp.zeros_like(tile.state.get_value().weights)
+            for path, tile in tiles.items()
+            if tile.config.get_value().differentiated
+        }
+        carry, losses, done = (moving, digital, weights), [], 0
         found: list[dict[str, Pair]] = []
         for group in groups:
             count = jax.tree.leaves(group)[0].shape[0]
@@ -108,10 +114,10 @@ def summed(
             losses.append(shares.sum())
             found.append({path: _flat(*pair, count=tiles[path].count) for path, pair in pairs.items()})
             done += count
-        moving, digital = carry
+        moving, digital, weights = carry
         nnx.update(model, moving)
         analog = {path: _all([pairs[path] for pairs in found], tiles[path].count) for path in found[0]}
-        return jnp.stack(losses).sum(), Gradients(digital, analog)
+        return jnp.stack(losses).sum(), Gradients(digital, analog, weights)
 
     return compute
 

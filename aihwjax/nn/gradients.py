@@ -18,6 +18,7 @@ from aihwjax.nn.paths import analog_tiles
 from aihwjax.nn.slots import Recorder, Slot, Slots
 from aihwjax.nn.stacks import rows
 from aihwjax.nn.variables import ModelState, TileConfigVariable, TileVariable
+from aihwjax.typing import EachWeights
 
 Pair: TypeAlias = tuple[Float[Array, "*n in"] | Patches, Float[Array, "*n out"]]
 """Inputs ``(n, in)`` of a tile and gradients ``(n, out)`` at its output, all calls in order; of a stack with the tiles
@@ -34,6 +35,9 @@ class Gradients(NamedTuple):
     """Gradient of each ``nnx.Param``, in the structure of ``nnx.state(model, nnx.Param)``."""
     analog: dict[str, Pair]
     """Path of each tile, or stack of tiles, that was called to its x and d."""
+    weights: dict[str, EachWeights] = {}  # noqa: RUF012 (a tuple, whose dictionary nobody changes)
+    """Path of each inference tile of :func:`aihwjax.TorchInferenceRPUConfig` that was called to the gradient of its
+    weights ``(out, in)``, which is no sum of products of x and d: inputs are those behind the converter."""
 
 
 def value_and_grad(loss_fn: Callable[..., Any], has_aux: bool = False) -> Callable[..., tuple[Any, Gradients]]:
@@ -98,7 +102,9 @@ def value_and_grad(loss_fn: Callable[..., Any], has_aux: bool = False) -> Callab
         nnx.update(model, changed)
         _observe(model, calls)
         tiles = analog_tiles(model)
-        gradients = Gradients(digital, {path: _joined(each, tiles[path].count) for path, each in calls.items()})
+        analog = {path: _joined(each, tiles[path].count) for path, each in calls.items()}
+        weights = {path: _slope(each, tiles[path].count) for path, each in calls.items() if each[0].slope is not None}
+        gradients = Gradients(digital, analog, weights)
         return ((loss, aux) if has_aux else loss), gradients
 
     return compute
@@ -118,6 +124,13 @@ def _joined(calls: list[Slot], count: int | None) -> Pair:
     """Return x and d of all calls as one batch."""
     d = [rows(call.d, count) for call in calls]
     return together([call.x for call in calls], count), d[0] if len(d) == 1 else jnp.concatenate(d, axis=-2)
+
+
+def _slope(calls: list[Slot], count: int | None) -> EachWeights:
+    """Return the sum of the gradients of the weights over all calls, those of loops with the steps as first axes."""
+    size = 2 if count is None else 3
+    slopes = [call.slope for call in calls if call.slope is not None]
+    return jnp.concatenate([each.reshape(-1, *each.shape[each.ndim - size :]) for each in slopes]).sum(axis=0)
 
 
 def _observe(model: nnx.Module, calls: Slots) -> None:

@@ -31,7 +31,7 @@ from aihwjax.tile.state import TileState
 # compiled once for each kind of tile and shape: fast outside of jit, and the two traces of a gradient share them
 _forward_product = jax.jit(tile.forward_with_mask, static_argnames="training")
 _backward_product = jax.jit(tile.backward, static_argnames="training")
-_own_backward = jax.jit(own_backward, static_argnames="training")
+_own_backward = jax.jit(own_backward, static_argnames=("training", "sloped"))
 
 
 TileInput: TypeAlias = Float[Array, "*batch in"] | Patches
@@ -157,40 +157,41 @@ def _backward(
     analog_bias: bool, count: int | None, saved: _Saved, d: Float[Array, "*batch out"]
 ) -> tuple[None, None, Float[Array, "*stack"] | None, TileInput, Slot | None, None]:
     config, state, input_range, x, slot, key, clipped = saved
-    options = analog_bias, slot is not None
+    options = analog_bias, slot is not None, slot is not None and slot.slope is not None
 
     def run(part: Int[Array, ""] | None, rows: jax.Array, clipped: jax.Array | None, d: jax.Array) -> Any:
         return each(count, _backward_one, options, (config, part), (state, input_range, rows, clipped, key, d))
 
-    def one_part(part: Int[Array, ""]) -> tuple[RangeSums | None, jax.Array, jax.Array | None]:
+    def one_part(part: Int[Array, ""]) -> tuple[Any, jax.Array, jax.Array | None]:
         assert isinstance(x, Patches)
         own = x.part(part, parts)
         masked = None if clipped is None else row_part(clipped, part, parts)
-        sums, delta, read = run(part, own.rows(), masked, row_part(d, part, parts))
-        return sums, own.fold(delta).images, read if averaged else None
+        totals, delta, read = run(part, own.rows(), masked, row_part(d, part, parts))
+        return totals, own.fold(delta).images, read if averaged else None
 
     parts, averaged = _parts(config, x), slot is not None and slot.read is not None
     delta: TileInput
     if isinstance(x, Patches) and parts > 1:
-        sums, images, read = lax.map(one_part, jnp.arange(parts))
-        sums = jax.tree.map(lambda each: each.sum(axis=0), sums)
+        totals, images, read = lax.map(one_part, jnp.arange(parts))
+        sums, weights_slope = jax.tree.map(lambda each: each.sum(axis=0), totals)
         delta = dataclasses.replace(x, images=images.reshape(x.images.shape))
         read = None if read is None else joined_rows(read)
     else:
-        sums, back, read = run(None, all_rows(x), clipped, d)
+        (sums, weights_slope), back, read = run(None, all_rows(x), clipped, d)
         delta = x.fold(back) if isinstance(x, Patches) else back
     slope = None
     if input_range is not None:
         size = x.length * x.width if isinstance(x, Patches) else x.size // (count or 1)
         slope = range_gradient(config, input_range, sums, size, d.size // (count or 1))
     if slot is not None:  # the update gets d before the mask (spec: tile_ops, section 5)
-        slot = Slot(x, d, None if slot.read is None else read)
+        slot = Slot(x, d, None if slot.read is None else read, weights_slope)
     return None, None, slope, delta, slot, None
 
 
 def _backward_one(
     analog_bias: bool,
     training: bool,
+    sloped: bool,
     config: TileConfig,
     part: Int[Array, ""] | None,
     state: TileState,
@@ -199,15 +200,22 @@ def _backward_one(
     clipped: Bool[Array, "*batch out"] | None,
     key: Noise,
     d: Float[Array, "*batch out"],
-) -> tuple[RangeSums | None, Float[Array, "*batch in"], Float[Array, "*batch out"]]:
-    """Return what the input range needs to know, the gradient of x, and the vectors of the backward product."""
+) -> tuple[
+    tuple[RangeSums | None, Float[Array, "out columns"] | None], Float[Array, "*batch in"], Float[Array, "*batch out"]
+]:
+    """Return sums over the batch, the gradient of x, and the vectors of the backward product.
+
+    The sums are what the input range needs to know, and the gradient of the weights, if it is wanted.
+    """
     key = key if part is None else random.derive(key, part)
     read = d if state.mapping_scales is None else d * along(state.mapping_scales, d)
     if clipped is not None:
         read = jnp.where(clipped, 0.0, read)
-    if config.own_product is not None:
+    slope = None
+    if config.own_product is not None or config.differentiated:
         rows = tile_inputs(x, input_range, analog_bias, config.reference_quirks)
-        delta = _own_backward(config, state, rows, read, random.derive(key, "forward"), training=training)
+        own = config, state, rows, read, random.derive(key, "forward")
+        delta, slope = _own_backward(*own, training=training, sloped=sloped)
     else:
         delta = _backward_product(config, state, read, random.derive(key, "backward"), training=training)
     if analog_bias:
@@ -215,7 +223,28 @@ def _backward_one(
     sums = None if input_range is None else range_sums(input_range, x, delta, clipped)
     if input_range is not None and config.torch_tile:  # others pass it straight through (spec: tile_ops, section 5)
         delta = jnp.where(jnp.abs(x) > input_range, 0.0, delta)
-    return sums, delta, read
+    if slope is not None:
+        slope = one_weight(config, state, input_range, slope)
+    return (sums, slope), delta, read
+
+
+def one_weight(
+    config: TileConfig, state: TileState, input_range: Float[Array, ""] | None, slope: Float[Array, "out columns"]
+) -> Float[Array, "out columns"]:
+    """Return the gradient of the weights that an optimizer sees, given that of the tile's.
+
+    Args:
+        config: The tile's configuration.
+        state: The tile.
+        input_range: The input range, one number, or ``None``.
+        slope: Gradient of the weights on the tile, of outputs before range and after mapping scale.
+    """
+    if input_range is not None and not config.reference_quirks:
+        slope = slope * input_range
+    if state.mapping_scales is None:
+        return slope
+    scales = state.mapping_scales[:, None]
+    return slope / (scales * scales if config.reference_quirks else scales)
 
 
 tile_product.defvjp(_forward, _backward)

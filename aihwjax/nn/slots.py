@@ -40,6 +40,9 @@ class Slot(NamedTuple):
     """Gradient of the loss with respect to the output, ``(..., out)``."""
     read: Float[Array, "*batch out"] | None = None
     """Vectors of the backward product ``(..., out)``; only where its noise management averages over them."""
+    slope: Float[Array, "*stack out in"] | None = None
+    """Gradient of the weights ``(out, in)``; only of tiles whose product is differentiated, converters and noise
+    included."""
 
 
 Slots: TypeAlias = dict[str, list[Slot]]
@@ -90,7 +93,13 @@ class Recorder:
         return waiting.pop(0)
 
 
-def take(tag: Tag | None, x: Float[Array, "*batch in"] | Patches, outputs: Shape, averaged: bool) -> Slot | None:
+def take(
+    tag: Tag | None,
+    x: Float[Array, "*batch in"] | Patches,
+    outputs: Shape,
+    averaged: bool,
+    weights: Shape | None = None,
+) -> Slot | None:
     """Return the slot of a call of a tile, or ``None`` outside a gradient.
 
     Args:
@@ -98,6 +107,7 @@ def take(tag: Tag | None, x: Float[Array, "*batch in"] | Patches, outputs: Shape
         x: Its inputs ``(..., in)``, or images.
         outputs: Shape of its outputs ``(..., out)``.
         averaged: Whether the vectors of the backward product are wanted.
+        weights: Shape of the weights, if their gradient is wanted.
 
     Raises:
         ModuleError: If the tile belongs to the model of another gradient.
@@ -110,7 +120,8 @@ def take(tag: Tag | None, x: Float[Array, "*batch in"] | Patches, outputs: Shape
         raise ModuleError(f"{path} belongs to the model of another gradient: give the model to the loss as argument")
     d: Any = jax.ShapeDtypeStruct(outputs, jnp.float32)
     like: Any = jax.tree.map(lambda array: jax.ShapeDtypeStruct(array.shape, jnp.float32), x)
-    return recorder.slot(path, Slot(like, d, d if averaged else None), jax.tree.leaves(x))
+    slope: Any = None if weights is None else jax.ShapeDtypeStruct(weights, jnp.float32)
+    return recorder.slot(path, Slot(like, d, d if averaged else None, slope), jax.tree.leaves(x))
 
 
 def watched(tag: Tag | None, weights: EachWeights) -> EachWeights:

@@ -132,7 +132,8 @@ class AnalogTile(Readable):
         """
         x = x if isinstance(x, Patches) else as_numbers("x", x)
         rows = (*self._stack, x.length) if isinstance(x, Patches) else x.shape[:-1]
-        slot = slots.take(self._tag, x, (*rows, self.out_features), self.averages_backward)
+        seen = self.state.get_value().weights.shape if self.config.get_value().differentiated else None
+        slot = slots.take(self._tag, x, (*rows, self.out_features), self.averages_backward, seen)
         if slot is not None and self.input_range_count is not None:
             self._adapt_input_range(all_rows(x))
         config, state, limit = self.config.get_value(), self.state.get_value(), self._range()

@@ -108,7 +108,7 @@ class AnalogOptimizer(Optimizer):
             )
             (changes, steps), (digital, _) = without_weights(changes), without_weights(params)
             nnx.update(model, optax.apply_updates(digital, changes))
-            for path, (tile, _, own) in tiles.items():
+            for path, (tile, _, own, _) in tiles.items():
                 if path not in left:
                     step_weights(tile, steps[path], own)
             return after
@@ -147,7 +147,7 @@ def _gradient(learner: Learner, frozen: bool) -> EachWeights:
     """Return the gradient of a tile's weights; zeros if nothing is known of it, or needed."""
     if learner.pair is None or frozen:
         return jnp.zeros_like(learner.tile.state.get_value().weights)
-    return gradient_of(learner.tile, *learner.pair)
+    return gradient_of(learner.tile, *learner.pair) if learner.slope is None else learner.slope
 
 
 def analog_optimizer(

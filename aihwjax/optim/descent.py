@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Int
 
 from aihwjax.layer_rates import AnyRate, LayerRates, check_rates, rates_at
 from aihwjax.nn.gradients import Gradients
-from aihwjax.nn.parameters import digital_parameters
+from aihwjax.nn.parameters import digital_parameters, step_weights
 from aihwjax.nn.variables import ModelState
 from aihwjax.optim.step import (
     Learner,
@@ -81,9 +81,13 @@ class AnalogSGD(Optimizer):
         rate, _ = rates_at(self.learning_rate, state.step)
 
         def together(learners: dict[str, Learner]) -> optax.OptState:
-            for path, (tile, pair, own) in learners.items():
-                if pair is not None and not is_zero(rate(path)):
+            for path, (tile, pair, own, slope) in learners.items():
+                if pair is None or is_zero(rate(path)):
+                    continue
+                if slope is None:
                     tile.update(*pair, rate(path), own)
+                else:
+                    step_weights(tile, -jnp.asarray(rate(path), jnp.float32) * slope, own)
             return self._step_digital(model, gradients.digital, state.digital, rate)
 
         digital = take_step(model, gradients, key, rate, together)

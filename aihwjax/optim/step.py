@@ -21,7 +21,7 @@ from aihwjax.nn.paths import analog_tiles, noise_engine, path_text
 from aihwjax.nn.tile import AnalogTile
 from aihwjax.nn.variables import ModelState
 from aihwjax.random import Noise
-from aihwjax.typing import Number
+from aihwjax.typing import EachWeights, Number
 
 
 class OptimizerState(NamedTuple):
@@ -79,6 +79,8 @@ class Learner(NamedTuple):
     """What it learns from, x and d; ``None`` if the loss did not call it."""
     key: Noise
     """Source of its update."""
+    slope: EachWeights | None = None
+    """Gradient of its weights, where it is no matter of x and d alone; see :class:`aihwjax.nn.Gradients`."""
 
 
 def take_step(
@@ -113,9 +115,12 @@ def take_step(
     def own(path: str, purpose: str) -> Noise:
         return random.derive(random.derive(noise, path), purpose)
 
-    learners = {path: Learner(tile, gradients.analog.get(path), own(path, "update")) for path, tile in tiles.items()}
+    learners = {
+        path: Learner(tile, gradients.analog.get(path), own(path, "update"), gradients.weights.get(path))
+        for path, tile in tiles.items()
+    }
     after = together({path: each for path, each in learners.items() if is_inference(each.tile)})
-    for path, (tile, pair, source) in learners.items():
+    for path, (tile, pair, source, _) in learners.items():
         if pair is not None and not is_inference(tile) and not is_zero(rate(path)):
             tile.update(*pair, rate(path), source)
     for path, tile in tiles.items():

@@ -20,7 +20,9 @@ from aihwjax.inference.noise.pcm import PCMLikeNoiseModel
 from aihwjax.pulses import PulseType, UpdateMode, UpdateParameters
 from aihwjax.random import NoiseEngine
 from aihwjax.tile.product.io import IOParameters
+from aihwjax.tile.product.io_timed import IOParametersIRDropT
 from aihwjax.tile.product.periphery import MappingParameter, PrePostProcessingParameter
+from aihwjax.tile.product.wires import check_converter
 from aihwjax.tile.upkeep.clipping import WeightClipParameter, WeightClipType
 from aihwjax.tile.upkeep.modifier import WeightModifierParameter, WeightModifierType
 from aihwjax.tile.upkeep.remapping import WeightRemapParameter, WeightRemapType
@@ -85,6 +87,14 @@ class TileConfig(Config):
         return isinstance(self.device, ExactDevice) or without_pulses
 
     @property
+    def differentiated(self) -> bool:
+        """Whether gradients in layers are those of the forward product itself, converters and noise included.
+
+        As on the reference's torch tile; other tiles pass inputs and gradients straight to backward product and update.
+        """
+        return self.torch_tile and self.inference and self.own_product is None
+
+    @property
     def inference(self) -> bool:
         """Whether this is an inference tile: its weights belong to the step of the digital parameters."""
         unpulsed = self.update.pulse_type is PulseType.NONE and isinstance(self.device, IdealDevice)
@@ -99,6 +109,7 @@ class TileConfig(Config):
             )
         if not self.exact:
             self._refuse_hardware_aware()
+        self._check_wires()
         if self.device.reference_quirks is not self.reference_quirks:
             device = self.device.replace(reference_quirks=self.reference_quirks)
             object.__setattr__(self, "device", device)
@@ -107,6 +118,19 @@ class TileConfig(Config):
             object.__setattr__(self, "noise_model", noise_model)
         if not self.reference_quirks:
             self.device.check_steps()
+
+    def _check_wires(self) -> None:
+        """Refuse a product that needs the conductances of a chip where there are none."""
+        if isinstance(self.backward, IOParametersIRDropT):
+            raise ConfigError("backward=IOParametersIRDropT is not allowed: give IOParameters; it is a forward product")
+        if not isinstance(self.forward, IOParametersIRDropT):
+            return
+        if self.noise_model is None:
+            raise ConfigError(
+                "noise_model=None is not allowed with forward=IOParametersIRDropT, whose conductances are those of its "
+                "g_converter: give a noise model such as PCMLikeNoiseModel()"
+            )
+        check_converter(self.noise_model.g_converter)
 
     def _refuse_hardware_aware(self) -> None:
         """Refuse on training devices what the reference has on inference tiles only (spec: tile_ops, section 8)."""
@@ -211,6 +235,32 @@ def TorchInferenceRPUConfig(**fields: Any) -> TileConfig:  # noqa: N802 (the ref
         ConfigError: If one of these three is given.
     """
     return _inference("TorchInferenceRPUConfig", fields, torch_tile=True)
+
+
+def TorchInferenceRPUConfigIRDropT(**fields: Any) -> TileConfig:  # noqa: N802 (the reference's name)
+    """Like :func:`TorchInferenceRPUConfig`, with an array that is read with pulses and whose wires are a circuit.
+
+    Example:
+        >>> import aihwjax as aj
+        >>> config = aj.TorchInferenceRPUConfigIRDropT(forward=aj.IOParametersIRDropT(mv_type="SPLIT_MODE"))
+        >>> config.forward.ir_drop_rs
+        0.15
+
+    Args:
+        **fields: Fields of :class:`TileConfig` except ``device``, ``backward`` and ``update``; ``forward`` defaults to
+            :class:`IOParametersIRDropT`, and conductances are those of ``noise_model.g_converter``.
+
+    Raises:
+        ConfigError: If one of these three is given, ``forward`` is another class, or the converter has no pairs of
+            devices.
+    """
+    forward = fields.setdefault("forward", IOParametersIRDropT())
+    if not isinstance(forward, IOParametersIRDropT):
+        raise ConfigError(
+            f"forward={type(forward).__name__} is not allowed in TorchInferenceRPUConfigIRDropT: give "
+            "IOParametersIRDropT, or take TorchInferenceRPUConfig"
+        )
+    return _inference("TorchInferenceRPUConfigIRDropT", fields, torch_tile=True)
 
 
 def CustomRPUConfig(  # noqa: N802 (the reference's name)

@@ -67,7 +67,7 @@ def _init(config: TileConfig, key: Noise, shape: tuple[int, int]) -> TileState:
     state = TileState(
         weights=blank,
         device=parts,
-        forward=mvm.freeze(config.forward, source.child("forward"), out_size, in_size, quirks),
+        forward=mvm.freeze(config.forward, source.child("forward"), out_size, in_size, quirks, config.torch_tile),
         backward=mvm.freeze(config.backward, source.child("backward"), in_size, out_size, quirks),
         running_abs_max=jnp.full((2,), -1.0, jnp.float32) if averaged else None,
         mapping_scales=jnp.ones((out_size,), jnp.float32) if config.remap.acts() else None,

@@ -15,11 +15,15 @@ from aihwjax.precision import in_single
 from aihwjax.random import Noise
 from aihwjax.tile import own
 from aihwjax.tile.checks import as_numbers, require_finite
+from aihwjax.tile.columns import columns
 from aihwjax.tile.config import TileConfig
 from aihwjax.tile.matching import check_average
 from aihwjax.tile.product import mvm
 from aihwjax.tile.product.io import NoiseManagementType
+from aihwjax.tile.product.straight_through import passed_through
 from aihwjax.tile.state import TileState
+from aihwjax.tile.upkeep.modifier import modified
+from aihwjax.typing import Weights
 
 
 def _rows(array: jax.Array, size: int, name: str, what: str) -> jax.Array:
@@ -41,8 +45,16 @@ def _running(config: TileConfig, state: TileState, backward: bool) -> jax.Array 
     return None if state.running_abs_max is None else state.running_abs_max[_slot(config, backward)]
 
 
-def _read_weights(config: TileConfig, state: TileState, training: bool) -> jax.Array:
-    """Return the weights that a product reads: in training the modified copy, if there is one."""
+def _read_weights(config: TileConfig, state: TileState, training: bool, key: Noise | None = None) -> jax.Array:
+    """Return the weights that a product reads: in training the modified copy, if there is one.
+
+    On the reference's torch tile each product of training has a copy of its own, drawn with its ``key``, whose
+    derivative is that of the weights.
+    """
+    if config.differentiated and training and key is not None and config.modifier.acts():
+        stream = random.stream(random.derive(key, "modifier"), config.noise_engine)
+        copy = modified(config.modifier, state.weights, stream, torch_tile=True, quirks=config.reference_quirks)
+        return passed_through(state.weights, copy)
     if state.modified is not None and config.modifier.acts() and (training or config.modifier.enable_during_test):
         return state.modified
     return state.weights
@@ -64,13 +76,15 @@ def forward_with_mask(
     y, clipped = mvm.analog_product(
         config.forward,
         state.forward,
-        _read_weights(config, state, training),
+        _read_weights(config, state, training, key),
         rows,
         random.stream(key, config.noise_engine),
         bound_managed=True,
         running=_running(config, state, backward=False),
         quirks=config.reference_quirks,
+        torch_tile=config.torch_tile,
         want_mask=True,
+        columns=columns(config, training),
     )
     shape = (*np.shape(x)[:-1], out_size)
     return y.reshape(shape), None if clipped is None else clipped.reshape(shape)
@@ -141,6 +155,7 @@ def backward(
         bound_managed=False,
         running=_running(config, state, backward=True),
         quirks=config.reference_quirks,
+        torch_tile=config.torch_tile,
         transposed=True,
     )
     return g.reshape((*np.shape(d)[:-1], in_size))
@@ -155,8 +170,9 @@ def own_backward(
     key: Noise,
     *,
     training: bool = True,
-) -> Float[Array, "*batch in"]:
-    """Return the gradient of the inputs of a product of the user's own.
+    sloped: bool = False,
+) -> tuple[Float[Array, "*batch in"], Weights | None]:
+    """Return the gradients of a forward product itself: of its inputs, and of the weights that it read.
 
     Args:
         config: The tile's configuration.
@@ -165,9 +181,21 @@ def own_backward(
         d: Gradients ``(..., out)``.
         key: Source of the noise of the forward product.
         training: As there.
+        sloped: Whether the gradient of the weights is wanted; ``None`` without.
     """
-    (gradient,) = jax.vjp(lambda x: forward(config, state, x, key, training=training), x)[1](d)
-    return gradient
+
+    def of(x: Float[Array, "*batch in"], change: Weights | None) -> Float[Array, "*batch out"]:
+        own = state if change is None else _with_change(state, change)
+        return forward(config, own, x, key, training=training)
+
+    change = jnp.zeros_like(state.weights) if sloped else None
+    gradient, slope = jax.vjp(of, x, change)[1](d)
+    return gradient, slope
+
+
+def _with_change(state: TileState, change: Weights) -> TileState:
+    modified = None if state.modified is None else state.modified + change
+    return dataclasses.replace(state, weights=state.weights + change, modified=modified)
 
 
 @in_single

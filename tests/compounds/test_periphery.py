@@ -13,13 +13,14 @@ import aihwjax as aj
 from aihwjax.compounds import reading
 from aihwjax.compounds.blocks import Slices
 from aihwjax.random import NoiseEngine, stream
+from aihwjax.tile.product.io import BIT_TYPES
 from aihwjax.tile.state import TileState
 from tests.compounds.ideal import KEY, WRITE, pair, started, update
 
 NOISE, BOUND, PRODUCT = aj.NoiseManagementType, aj.BoundManagementType, aj.AnalogMVType
 CHOICES = [
     *({"noise_management": noise, "bound_management": bound} for noise, bound in itertools.product(NOISE, BOUND)),
-    *({"mv_type": kind, "w_read_asymmetry_dtod": 0.1} for kind in PRODUCT),
+    *({"mv_type": kind, "w_read_asymmetry_dtod": 0.1} for kind in PRODUCT if kind not in BIT_TYPES),
     *({"w_noise": 0.01, "w_noise_type": kind} for kind in aj.WeightNoiseType),
     {"noise_management": "AVERAGE_ABS_MAX", "ir_drop": 1.0},
     {"noise_management": "AVERAGE_ABS_MAX", "inp_noise": 0.01},

@@ -165,6 +165,11 @@ def test_passes_are_counted() -> None:
         (row,) = aj.analog_summary(layer, shape(4)).rows
         found[kind] = [row[f"{name}_conversions"] for name in ("dac", "adc")] + [row["digital_operations"]]
     assert list(found.values()) == [[4, 3, 3], [8, 3, 3], [8, 6, 9]]
+    for kind, passes in (("ONE_PASS", 1), ("SPLIT_MODE", 2), ("BIT_WISE", 6)):
+        config = aj.TorchInferenceRPUConfigIRDropT(forward=aj.IOParametersIRDropT(mv_type=kind))
+        layer = nnx.eval_shape(lambda config=config: nn.AnalogLinear(4, 3, False, config=config, rngs=nnx.Rngs(0)))
+        (row,) = aj.analog_summary(layer, shape(4)).rows
+        assert [row[f"{name}_conversions"] for name in ("dac", "adc")] == [4 * passes, 3 * passes]
 
 
 def test_a_converted_model_is_summed_up_and_left_as_it_is() -> None:

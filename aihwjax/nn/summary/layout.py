@@ -12,7 +12,8 @@ from flax import nnx
 from aihwjax.nn.layer import AnalogLayer
 from aihwjax.nn.summary.costs import Costs
 from aihwjax.tile.config import TileConfig
-from aihwjax.tile.product.io import AnalogMVType
+from aihwjax.tile.product.io import AnalogMVType, IOParameters
+from aihwjax.tile.product.io_timed import IOParametersIRDropT
 
 Size = tuple[int, int]
 """Outputs and inputs of a tile."""
@@ -69,17 +70,29 @@ def layout(layer: AnalogLayer) -> Layout:
     more = int(layer.analog_bias)
     each = Counter((rows, width + more) for width in layer.in_parts for rows in layer.out_parts)
     tiles = Counter({size: count * layer.groups for size, count in each.items()})
-    mapping, kind = config.mapping, config.forward.mv_type
+    mapping = config.mapping
     # a side without a limit is as long as it has to be, and so is one with the column of a bias
     array = (max(layer.out_parts[0], mapping.max_output_size), max(layer.in_parts[0] + more, mapping.max_input_size))
-    passes = 2 if kind in (AnalogMVType.POS_NEG_SEPARATE, AnalogMVType.POS_NEG_SEPARATE_DIGITAL_SUM) else 1
-    summed = 2 if kind is AnalogMVType.POS_NEG_SEPARATE_DIGITAL_SUM else 1
+    passes, summed = _passes(config.forward)
     inputs = passes * sum(columns * count for (_, columns), count in tiles.items())
     outputs = summed * sum(rows * count for (rows, _), count in tiles.items())
     reads = passes * sum(rows * columns * count for (rows, columns), count in tiles.items())
     parts, biased = len(layer.in_parts) * summed, layer.bias is not None
     digital = outputs + (parts - 1) * layer.rows + (layer.rows if biased else 0)
     return Layout(tiles, array, inputs, outputs, reads, passes, digital, parts + int(biased))
+
+
+def _passes(io: IOParameters) -> tuple[int, int]:
+    """Return how often an array is read for a product, and how many conversions of an output are added up."""
+    match io.mv_type:
+        case AnalogMVType.POS_NEG_SEPARATE:
+            return 2, 1
+        case AnalogMVType.POS_NEG_SEPARATE_DIGITAL_SUM | AnalogMVType.SPLIT_MODE:
+            return 2, 2
+        case AnalogMVType.BIT_WISE:
+            assert isinstance(io, IOParametersIRDropT) and io.input_bits is not None
+            return io.input_bits, io.input_bits
+    return 1, 1
 
 
 def configuration(layer: AnalogLayer) -> TileConfig:

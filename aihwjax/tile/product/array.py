@@ -5,6 +5,8 @@ Symbols: ``z`` prepared input, ``w`` weights ``(out, in)``, ``n`` number of inpu
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,12 +16,19 @@ from aihwjax.random import Draws
 from aihwjax.tile.product.converters import single
 from aihwjax.tile.product.frozen import has_offset
 from aihwjax.tile.product.io import IOParameters, WeightNoiseType
+from aihwjax.tile.product.io_timed import IOParametersIRDropT
 from aihwjax.tile.product.straight_through import root
 from aihwjax.tile.state import FrozenIO
 
 
 def array_output(
-    io: IOParameters, frozen: FrozenIO, weights: jax.Array, z: jax.Array, source: Draws, transposed: bool = False
+    io: IOParameters,
+    frozen: FrozenIO,
+    weights: jax.Array,
+    z: jax.Array,
+    source: Draws,
+    transposed: bool = False,
+    product_of_devices: Callable[[], jax.Array] | None = None,
 ) -> jax.Array:
     """Return the currents of one pass of the array, ``(n, out)``, in output units.
 
@@ -30,9 +39,10 @@ def array_output(
         z: Prepared inputs ``(n, in)``.
         source: Noise of this pass.
         transposed: Whether ``weights`` is the transpose of an array in memory.
+        product_of_devices: Gives the product, the drop on the wires included; ``None``: that of weights.
     """
-    y = product(z, weights, transposed=transposed)
-    if io.present("ir_drop"):
+    y = product(z, weights, transposed=transposed) if product_of_devices is None else product_of_devices()
+    if io.present("ir_drop") and not isinstance(io, IOParametersIRDropT):
         y = y - ir_drop(io, weights, z, transposed)
     if has_offset(io):
         y = with_offset(io, frozen.v_offset, y, z)

@@ -19,7 +19,9 @@ REDRAW = "draw it anew with aihwjax.tile.redraw(config, state, key), or with red
 _TWO_PASS = (AnalogMVType.POS_NEG_SEPARATE, AnalogMVType.POS_NEG_SEPARATE_DIGITAL_SUM)
 
 
-def freeze(io: IOParameters, key: Noise, out_size: int, in_size: int, quirks: bool) -> FrozenIO:
+def freeze(
+    io: IOParameters, key: Noise, out_size: int, in_size: int, quirks: bool, torch_tile: bool = False
+) -> FrozenIO:
     """Draw what one direction of a tile's product keeps; features that are off draw nothing.
 
     Args:
@@ -28,6 +30,7 @@ def freeze(io: IOParameters, key: Noise, out_size: int, in_size: int, quirks: bo
         out_size: Number of outputs of this direction.
         in_size: Number of inputs of this direction.
         quirks: Draw voltage offsets as the reference does: half of them are zero.
+        torch_tile: With ``quirks``, spread the output noise as the reference's torch tile does: always by 100 %.
     """
     if is_exact(io):
         return FrozenIO()
@@ -35,7 +38,8 @@ def freeze(io: IOParameters, key: Noise, out_size: int, in_size: int, quirks: bo
     strength = _strength(io, source, out_size)
     noise = None
     if spreads_noise(io):
-        spread = 1 + single(io.out_noise_std) * source.child("out_noise_std").normal((out_size,))
+        relative = single(1.0 if quirks and torch_tile else io.out_noise_std)  # spec: forward, section 16, bug 3
+        spread = 1 + relative * source.child("out_noise_std").normal((out_size,))
         noise = jnp.abs(single(io.out_noise) * spread)
     asymmetry = None
     if reads_asymmetrically(io):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from typing import ClassVar
 
 import numpy as np
 
@@ -45,6 +46,12 @@ class AnalogMVType(enum.Enum):
     ONE_PASS = "OnePass"
     POS_NEG_SEPARATE = "PosNegSeparate"
     POS_NEG_SEPARATE_DIGITAL_SUM = "PosNegSeparateDigitalSum"
+    SPLIT_MODE = "SplitMode"
+    BIT_WISE = "BitWise"
+
+
+BIT_TYPES = (AnalogMVType.SPLIT_MODE, AnalogMVType.BIT_WISE)
+"""Types whose passes carry some bits of the input each."""
 
 
 @configclass
@@ -56,10 +63,13 @@ class IOParameters(Config):
     bound of zero or below means no bound and no quantisation.
     """
 
+    splits_bits: ClassVar[bool] = False
+    """Whether passes of some bits each are possible."""
+
     is_perfect: bool = False
     """Exact product; of all other fields only ``out_scale`` acts."""
     mv_type: AnalogMVType = AnalogMVType.ONE_PASS
-    """One pass, or one for each sign of the input."""
+    """One pass, or one for each sign of the input; passes of some bits each need :class:`IOParametersIRDropT`."""
     inp_bound: Number = number(1.0, off=not_positive, infinite=True)
     """Range of the DAC, plus and minus; infinity: no bound, as at 0 and below."""
     inp_noise: Number = number(0.0, minimum=0, maximum=1e6, off=zero)
@@ -120,7 +130,12 @@ class IOParameters(Config):
     """Upper limit of the input scale (``ABS_MAX``, ``MAX``) or its value (``CONSTANT``); infinity: no limit."""
 
     def validate(self) -> None:
-        """Refuse what noise management cannot do: a scaled DAC range, an infinite scale."""
+        """Refuse what noise management cannot do, a scaled DAC range and an infinite scale, and passes of bits."""
+        if self.mv_type in BIT_TYPES and not self.splits_bits:
+            raise ConfigError(
+                f"{type(self).__name__}.mv_type={self.mv_type.name} is not allowed: give IOParametersIRDropT, whose "
+                "read-out adds up passes of some bits each, or another type"
+            )
         managed = self.noise_management is not NoiseManagementType.NONE
         plain = isinstance(self.inp_bound, int | float)
         if managed and not self.is_perfect and plain and self.inp_bound != 1:

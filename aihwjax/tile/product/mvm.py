@@ -5,7 +5,7 @@ For each input vector by itself::
     α = noise management(x)                    input_scale.py
     for k = 1, 2, 4, …                         bound_management.py
         z = DAC(x / (α k)) + noise             converters.py
-        y = ADC(array(z) + noise)              array.py
+        y = ADC(array(z) + noise)              conversions.py, array.py
         until no output was clipped
     y ← y · out_scale · α k
 
@@ -26,20 +26,16 @@ from jax.lax import stop_gradient
 
 from aihwjax.products import product
 from aihwjax.random import Draws, Stream
-from aihwjax.tile.product.array import array_output
+from aihwjax.tile.product.bits import holds_bits
 from aihwjax.tile.product.bound_management import Round, has_failed, repeat_clipped
+from aihwjax.tile.product.conversions import arrays, converted, counted, prepared
 from aihwjax.tile.product.converters import Converter, has_range, input_converter, output_converter, single
-from aihwjax.tile.product.frozen import (
-    calibrates_slope,
-    check_frozen,
-    freeze,
-    is_exact,
-    reads_asymmetrically,
-    spreads_noise,
-)
+from aihwjax.tile.product.frozen import check_frozen, freeze, is_exact
 from aihwjax.tile.product.input_scale import advance_running, input_scale, scale_matters, silent, worst_case_scale
-from aihwjax.tile.product.io import AnalogMVType, BoundManagementType, IOParameters, NoiseManagementType
+from aihwjax.tile.product.io import BoundManagementType, IOParameters, NoiseManagementType
+from aihwjax.tile.product.io_timed import IOParametersIRDropT
 from aihwjax.tile.product.straight_through import Reading, replayed, with_derivative
+from aihwjax.tile.product.wires import Columns
 from aihwjax.tile.state import FrozenIO
 
 __all__ = ["advance_running", "analog_product", "freeze"]
@@ -57,8 +53,10 @@ def analog_product(
     bound_managed: bool,
     running: jax.Array | None = None,
     quirks: bool = False,
+    torch_tile: bool = False,
     want_mask: bool = False,
     transposed: bool = False,
+    columns: Columns | None = None,
 ) -> tuple[jax.Array, jax.Array | None]:
     """Return the product of each input vector with the weights, as the hardware computes it.
 
@@ -73,29 +71,39 @@ def analog_product(
         bound_managed: Whether this direction has bound management (forward yes, backward no).
         running: Running value before this batch, for ``AVERAGE_ABS_MAX`` (see :func:`advance_running`).
         quirks: Reproduce the reference's test of negative clipping and its mask.
+        torch_tile: With ``quirks``, those of the reference's torch tile: no ``out_scale`` on a perfect product, bound
+            management of all vectors together, and vectors without a scale are converted as they are.
         want_mask: Whether to return which outputs are clipped.
         transposed: Whether ``weights`` is the transpose of an array in memory, as in the backward product.
+        columns: What is known of the devices; needed with :class:`IOParametersIRDropT`.
 
     Returns:
         Outputs ``(n, out)``, and a mask ``(n, out)`` of the outputs whose gradient is not passed
         back: those that the ADC clipped. ``None`` if not asked for or if none can be clipped.
 
     Raises:
-        ConfigError: If a frozen feature was switched on after the tile was built, or one of its numbers changed.
+        ConfigError: If a frozen feature was switched on after the tile was built, or one of its numbers changed; if
+            the devices have to be known, and are not.
         ShapeError: If ``AVERAGE_ABS_MAX`` is not given its running value.
     """
     masked = want_mask and has_range(io, "out_bound")
+    torch_quirks = quirks and torch_tile
     if is_exact(io):
-        y = product(x, weights, transposed=transposed) * single(io.out_scale)
+        y = product(x, weights, transposed=transposed)
+        if torch_quirks:
+            return y, None
+        y = y * single(io.out_scale)
         return y, _reference_mask(io, y) if masked and quirks else None
     holds = check_frozen(io, frozen)
     if x.shape[0] == 0:
         y = jnp.zeros((0, weights.shape[0]), jnp.float32)
         return y, jnp.zeros(y.shape, bool) if masked else None
 
-    case = _Case(bound_managed, quirks, masked, transposed)
-    operands = _Operands(io, frozen, weights, x, running, stream)
+    case = _Case(bound_managed, quirks and not torch_tile, torch_quirks, masked, transposed)
+    operands = _Operands(io, frozen, weights, x, running, stream, columns)
     y, mask = with_derivative(partial(_readings, case), partial(_last_reading, case), operands)
+    if isinstance(io, IOParametersIRDropT) and (bits := holds_bits(io)) is not None:
+        holds = bits if holds is None else holds & bits
     # what a compiled program finds out cannot be an error, but a NaN is not overlooked
     return y if holds is None else jnp.where(holds, y, jnp.nan), mask
 
@@ -105,12 +113,24 @@ class _Case(NamedTuple):
 
     bound_managed: bool
     quirks: bool
+    together: bool
     masked: bool
     transposed: bool
 
     def repeats(self, io: IOParameters, adc: Converter) -> bool:
         """Whether there can be more than one round."""
         return self.bound_managed and io.bound_management is not BoundManagementType.NONE and adc.bound is not None
+
+    def silent(self, io: IOParameters, scale: jax.Array | None) -> jax.Array | None:
+        """Which vectors are not converted, ``(n, 1)``; ``None``: every one is."""
+        mute = silent(io, scale, input_noise_counts=self.bound_managed)
+        return mute if mute is None or not self.together else jnp.broadcast_to(jnp.all(mute), mute.shape)
+
+    def failed(self, io: IOParameters, adc: Converter, codes: jax.Array) -> jax.Array:
+        """Which vectors were clipped in a way that counts, ``(n, 1)``."""
+        if self.together:
+            return jnp.any(adc.exceeds(codes), axis=1, keepdims=True)
+        return has_failed(io, adc, codes, self.quirks)
 
 
 class _Operands(NamedTuple):
@@ -122,26 +142,28 @@ class _Operands(NamedTuple):
     x: jax.Array
     running: jax.Array | None
     stream: Stream
+    columns: Columns | None
 
 
-def _readings(
-    case: _Case, operands: _Operands, recorded: bool
-) -> tuple[jax.Array, jax.Array | None, Reading | None]:
+def _readings(case: _Case, operands: _Operands, recorded: bool) -> tuple[jax.Array, jax.Array | None, Reading | None]:
     """Return outputs, mask and, if asked for, which round of each vector counted."""
-    io, frozen, weights, x, running, stream = operands
-    dac, adc = input_converter(io), output_converter(io)
+    io, frozen, weights, x, running, stream, columns = operands
+    dac, adc, read = input_converter(io), output_converter(io), arrays(io, frozen, weights, columns)
     scale = input_scale(io, x, dac, adc, running)
-    mute = silent(io, scale, input_noise_counts=case.bound_managed)
+    mute = case.silent(io, scale)
     managed = case.repeats(io, adc)
 
     def one_round(scale: jax.Array | None, factor: jax.Array | None, number: jax.Array | int, source: Stream) -> Round:
         gain = _gain(scale, factor)
-        z = _prepared(io, dac, x if gain is None else gain * x, source)
-        codes = _converted(io, frozen, adc, weights, z, source, case.transposed)
-        y = functools.reduce(jnp.add, [adc.clip(code) for code in codes])
+        z = prepared(io, dac, x if gain is None else gain * x, source)
+        codes, counts = converted(io, frozen, adc, read, z, source, transposed=case.transposed)
+        clips = [counted(adc.clip(code), count) for code, count in zip(codes, counts, strict=True)]
+        y = functools.reduce(jnp.add, clips)
         failed, clipped = jnp.zeros((x.shape[0], 1), bool), None
         for code in codes if managed else ():
-            failed = failed | _audible(has_failed(io, adc, code, case.quirks), mute)
+            failed = failed | _audible(case.failed(io, adc, code), mute)
+        if case.together:
+            failed = jnp.broadcast_to(jnp.any(failed), failed.shape)
         if case.masked and not case.quirks:
             clipped = _audible(jnp.stack([adc.exceeds(code) for code in codes]).any(0), mute)
         reading = None
@@ -165,10 +187,10 @@ def _readings(
 
 def _last_reading(case: _Case, operands: _Operands, reading: Reading) -> jax.Array:
     """Return the outputs once more, each vector as in the round that counted, differentiable."""
-    io, _, _, x, running, stream = operands
+    io, _, _, x, running, stream, _ = operands
     dac, adc = input_converter(io).straight(), output_converter(io).straight()
     scale = input_scale(io, x, dac, adc, running)
-    mute = silent(io, scale, input_noise_counts=case.bound_managed)
+    mute = case.silent(io, scale)
     if reading.number is not None and scale is not None:
         later = _later_scale(io, x, dac, adc, scale)
         assert later is not None
@@ -196,15 +218,17 @@ def _read_again(
     source: Draws,
 ) -> jax.Array:
     """Return the outputs of the round of each vector that counted; a clipped output does not move with its input."""
-    io, frozen, weights, x = operands[:4]
+    io, frozen, weights, x, _, _, columns = operands
     gain = _gain(scale, reading.factor)
-    z = _prepared(io, dac, x if gain is None else gain * x, source)
-    codes = _converted(io, frozen, adc, weights, z, source, case.transposed)
+    z = prepared(io, dac, x if gain is None else gain * x, source)
+    read = arrays(io, frozen, weights, columns)
+    options = {"transposed": case.transposed, "smooth": dac.step is None}
+    codes, counts = converted(io, frozen, adc, read, z, source, **options)
     total = jnp.zeros((), jnp.float32)
-    for code, outside in zip(codes, reading.outside, strict=True):
+    for code, count, outside in zip(codes, counts, reading.outside, strict=True):
         held = None if gain is None else jnp.where(outside, stop_gradient(gain), gain)
         value = code if adc.bound is None else jnp.where(outside, jnp.sign(code) * adc.bound, code)
-        total = total + _rescaled(io, value, held, None)
+        total = total + _rescaled(io, counted(value, count), held, None)
     return total
 
 
@@ -227,59 +251,6 @@ def _gain(scale: jax.Array | None, factor: jax.Array | None) -> jax.Array | None
         return None if factor is None else 1 / factor
     gain = jnp.where(scale > 0, 1 / jnp.where(scale > 0, scale, 1), 1)
     return gain if factor is None else gain / factor
-
-
-def _prepared(io: IOParameters, dac: Converter, v: jax.Array, source: Draws) -> jax.Array:
-    """Return what the lines carry (section 6): DAC, clip, noise (which may exceed the bound), asymmetry."""
-    v = dac.clip(dac.quantise(v, source))
-    if io.present("inp_noise"):
-        v = v + single(io.inp_noise) * source.child("inp_noise").normal(v.shape)
-    if io.present("inp_asymmetry"):
-        v = jnp.where(v < 0, v * (1 - single(io.inp_asymmetry)), v)
-    return v
-
-
-def _converted(
-    io: IOParameters,
-    frozen: FrozenIO,
-    adc: Converter,
-    weights: jax.Array,
-    z: jax.Array,
-    source: Draws,
-    transposed: bool,
-) -> list[jax.Array]:
-    """Return the codes of each conversion before the clip; they are clipped and added up (section 7.4)."""
-    if io.mv_type is AnalogMVType.ONE_PASS:
-        return [_codes(io, frozen, adc, array_output(io, frozen, weights, z, source, transposed), source)]
-    negative_weights = weights
-    if reads_asymmetrically(io):
-        assert frozen.w_asymmetry is not None
-        negative_weights = weights * frozen.w_asymmetry
-    minus, plus = source.child("negative_pass"), source.child("positive_pass")
-    negative = array_output(io, frozen, negative_weights, jnp.minimum(z, 0), minus, transposed)
-    positive = array_output(io, frozen, weights, jnp.maximum(z, 0), plus, transposed)
-    if io.mv_type is AnalogMVType.POS_NEG_SEPARATE:
-        return [_codes(io, frozen, adc, negative + positive, source)]
-    return [_codes(io, frozen, adc, negative, minus), _codes(io, frozen, adc, positive, plus)]
-
-
-def _codes(io: IOParameters, frozen: FrozenIO, adc: Converter, v: jax.Array, source: Draws) -> jax.Array:
-    """Return the quantised outputs before the clip (section 8): compression, asymmetry, noise, ADC."""
-    if io.present("out_nonlinearity"):
-        assert frozen.out_nonlinearity is not None
-        v = v / (1 + jnp.abs(frozen.out_nonlinearity[None, :] * v))
-    if calibrates_slope(io):
-        assert frozen.out_nonlinearity_factor is not None
-        v = frozen.out_nonlinearity_factor * v
-    if io.present("out_asymmetry"):
-        v = jnp.where(v < 0, v * (1 - jnp.maximum(single(io.out_asymmetry), 0)), v)
-    if io.present("out_noise"):
-        spread = single(io.out_noise)
-        if spreads_noise(io):
-            assert frozen.out_noise_values is not None
-            spread = frozen.out_noise_values[None, :]
-        v = v + spread * source.child("out_noise").normal(v.shape)
-    return adc.quantise(v, source)
 
 
 def _rescaled(io: IOParameters, y: jax.Array, gain: jax.Array | None, mute: jax.Array | None) -> jax.Array:
