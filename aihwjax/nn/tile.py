@@ -16,7 +16,7 @@ from aihwjax.derivatives import only_in_reverse
 from aihwjax.devices.counts import PulseCounts
 from aihwjax.errors import ModuleError
 from aihwjax.nn import one_tile, programmed_tile, slots
-from aihwjax.nn.changes import changed, check_input_range, refuse_new_layout
+from aihwjax.nn.changes import changed, refuse_new_layout
 from aihwjax.nn.mapping import along, is_scaled
 from aihwjax.nn.patches import Patches, all_rows, in_parts
 from aihwjax.nn.product import TileInput, refuse_forward_mode, tile_product, with_own_derivative
@@ -36,6 +36,7 @@ from aihwjax.tile.checks import as_numbers, check_learning_rate, require_finite
 from aihwjax.tile.config import TileConfig
 from aihwjax.tile.hidden_checks import checked, device_text
 from aihwjax.tile.matching import averages, check, working_device
+from aihwjax.tile.product.input_range import adapted, check_input_range
 from aihwjax.tile.state import TileState
 from aihwjax.typing import EachHidden, EachWeights, Key, Number
 
@@ -178,7 +179,7 @@ class AnalogTile(Readable):
             )
         old = self.input_range.get_value()
         own = old, self.input_range_count.get_value(), x
-        value, moved = each(self.count, one_tile.adapted, (), (self.config.get_value(),), own)
+        value, moved = each(self.count, adapted, (), (self.config.get_value().pre_post.input_range,), own)
         # the value changes, its gradient is that of the parameter
         self.input_range.set_value(jax.lax.stop_gradient(value - old) + old)
         self.input_range_count.set_value(moved)

@@ -11,6 +11,7 @@ from aihwjax.tile.lifecycle import get_weights, init, redraw, set_hidden_update_
 from aihwjax.tile.maintenance import clip, decay, diffuse, drift, end_of_batch, remap, reset
 from aihwjax.tile.modified_copy import modify
 from aihwjax.tile.passes import backward, forward, forward_with_mask, observe
+from aihwjax.tile.ranging import input_range_step, set_input_range
 from aihwjax.tile.state import FrozenIO, TileState
 from aihwjax.tile.updating import update
 
@@ -28,6 +29,7 @@ __all__ = [
     "get_weights",
     "hidden_parameters",
     "init",
+    "input_range_step",
     "modify",
     "observe",
     "pulse_counts",
@@ -36,6 +38,7 @@ __all__ = [
     "reset",
     "set_hidden_parameters",
     "set_hidden_update_index",
+    "set_input_range",
     "set_weights",
     "update",
 ]

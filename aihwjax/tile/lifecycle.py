@@ -83,7 +83,7 @@ def redraw(config: TileConfig, state: TileState, key: Noise) -> TileState:
     """Draw the devices and all frozen values of a tile anew, as ``config`` says, and write its weights to them.
 
     What a new device cannot hold is clipped, and hidden weights start anew, as after :func:`set_weights`; so do pulse
-    counts. Mapping scales and running averages stay.
+    counts. Mapping scales, running averages and the input range stay.
 
     Example:
         >>> import jax
@@ -106,7 +106,11 @@ def redraw(config: TileConfig, state: TileState, key: Noise) -> TileState:
         scales = room if scales is None or room is None else jnp.broadcast_to(scales, room.shape)
     running = state.running_abs_max if fresh.running_abs_max is not None else None
     fresh = dataclasses.replace(
-        fresh, mapping_scales=scales, running_abs_max=fresh.running_abs_max if running is None else running
+        fresh,
+        mapping_scales=scales,
+        running_abs_max=fresh.running_abs_max if running is None else running,
+        input_range=state.input_range,
+        input_range_count=state.input_range_count,
     )
     return _written(config, fresh, state.weights, random.derive(key, "redraw"))
 
