@@ -99,6 +99,7 @@ from .inference.noise import ReRamWan2022NoiseModel as ReRamWan2022NoiseModel
 from .inference.noise import StateIndependentNoiseModel as StateIndependentNoiseModel
 from .nn import Costs as Costs
 from .nn import analog_summary as analog_summary
+from .nn import calibrate as calibrate
 from .nn import convert_to_analog as convert_to_analog
 from .nn import convert_to_digital as convert_to_digital
 from .nn import drift as drift
@@ -113,6 +114,7 @@ from .pulses import PulseType as PulseType
 from .pulses import UpdateMode as UpdateMode
 from .pulses import UpdateParameters as UpdateParameters
 from .random import NoiseEngine as NoiseEngine
+from .tile.calibration import InputRangeCalibrationType as InputRangeCalibrationType
 from .tile.config import CustomRPUConfig as CustomRPUConfig
 from .tile.config import DigitalRankUpdateRPUConfig as DigitalRankUpdateRPUConfig
 from .tile.config import FloatingPointRPUConfig as FloatingPointRPUConfig

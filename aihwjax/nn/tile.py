@@ -8,14 +8,15 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from aihwjax import random, showing, tile
 from aihwjax.derivatives import only_in_reverse
 from aihwjax.devices.counts import PulseCounts
-from aihwjax.errors import ModuleError
-from aihwjax.nn import one_tile, programmed_tile, slots
+from aihwjax.errors import ConfigError, ModuleError
+from aihwjax.nn import one_tile, programmed_tile, slots, watching
 from aihwjax.nn.changes import changed, refuse_new_layout
 from aihwjax.nn.mapping import along, is_scaled
 from aihwjax.nn.patches import Patches, all_rows, in_parts
@@ -28,10 +29,12 @@ from aihwjax.nn.variables import (
     FixedInputRange,
     InputRange,
     InputRangeCount,
+    RangeWatch,
     TileConfigVariable,
     TileVariable,
 )
 from aihwjax.random import Noise
+from aihwjax.tile.calibration import seen
 from aihwjax.tile.checks import as_numbers, check_learning_rate, require_finite
 from aihwjax.tile.config import TileConfig
 from aihwjax.tile.hidden_checks import checked, device_text
@@ -107,6 +110,8 @@ class AnalogTile(Readable):
         """Batches that have initialised it, if it is initialised from data."""
         self.chip: ChipVariable | None = None
         """What is kept of the chip, once the tile is programmed; see :func:`aihwjax.program`."""
+        self.watch: RangeWatch | None = None
+        """What is known of its inputs, while :func:`aihwjax.calibrate` runs."""
         self._tag: Tag | None = None
 
     @property
@@ -136,7 +141,8 @@ class AnalogTile(Readable):
         slot = slots.take(self._tag, x, (*rows, self.out_features), self.averages_backward)
         if slot is not None and self.input_range_count is not None:
             self._adapt_input_range(all_rows(x))
-        config, state, limit = self.config.get_value(), self.state.get_value(), self._range()
+        config, state = self.config.get_value(), self.state.get_value()
+        limit = self._range() if self.watch is None else self._watched_range(self.watch, all_rows(x), key)
         operands = config, state, limit, x
         if slot is None:
             operands = only_in_reverse(operands, refuse_forward_mode)
@@ -168,6 +174,43 @@ class AnalogTile(Readable):
 
     def _range(self) -> Float[Array, "*stack"] | None:
         return None if self.input_range is None else self.input_range.get_value()
+
+    def _watched_range(
+        self, watch: RangeWatch, x: Float[Array, "*batch in"], key: Noise
+    ) -> Float[Array, "*stack"] | None:
+        """Note inputs of a calibration and return the range of the product, which may be the one of the search."""
+        how, statistics = watching.read(watch, str(self))
+        own = statistics, x, keys(random.derive(key, "calibration"), self.count)
+        statistics = each(self.count, seen, (), (how,), own)
+        watching.write(watch, (how, statistics), str(self))
+        return statistics.value if how.method.moving else self._range()
+
+    def set_input_range(self, value: Number | Float[Array, " tiles"]) -> None:
+        """Set the input range; its magnitude counts.
+
+        Args:
+            value: One number, in units of the input; of a stack also one number for each tile.
+
+        Raises:
+            ModuleError: If the tile has no input range.
+            ConfigError: If a number is 0 or not finite (a traced one is not checked), or there are more or fewer than
+                tiles.
+        """
+        if self.input_range is None:
+            raise ModuleError(
+                f"{self} has no input range: build its layer with pre_post.input_range.enable=True, or take "
+                "aihwjax.calibrate"
+            )
+        present = self.input_range.get_value()
+        limits = jnp.abs(jnp.asarray(as_numbers("value", value), jnp.float32))
+        if limits.size != 1 and limits.shape != present.shape:
+            raise ConfigError(f"value of shape {limits.shape} is not allowed: give one number, or {present.shape}")
+        known = None if isinstance(limits, jax.core.Tracer) else np.asarray(limits)
+        if known is not None and not (np.isfinite(known) & (known > 0)).all():
+            raise ConfigError(f"value={value} is not allowed as an input range: give finite numbers other than 0")
+        self.input_range.set_value(
+            jnp.broadcast_to(limits.reshape(-1)[0] if limits.size == 1 else limits, present.shape)
+        )
 
     def _adapt_input_range(self, x: Float[Array, "*batch in"]) -> None:
         """Move the range towards a multiple of the spread of x, for the first batches of training."""

@@ -6,6 +6,7 @@ The files of this folder are the functions that a user calls, with the configura
 defines its part of the configuration and knows no more of it.
 """
 
+from aihwjax.tile.calibration import InputRangeCalibrationType, calibrate
 from aihwjax.tile.hidden import hidden_parameters, pulse_counts, set_hidden_parameters
 from aihwjax.tile.lifecycle import get_weights, init, redraw, set_hidden_update_index, set_weights
 from aihwjax.tile.maintenance import clip, decay, diffuse, drift, end_of_batch, remap, reset
@@ -17,8 +18,10 @@ from aihwjax.tile.updating import update
 
 __all__ = [
     "FrozenIO",
+    "InputRangeCalibrationType",
     "TileState",
     "backward",
+    "calibrate",
     "clip",
     "decay",
     "diffuse",
