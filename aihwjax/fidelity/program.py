@@ -300,7 +300,7 @@ def _train_input_range(
     if state.input_range is None:
         state = tile.set_input_range(config, state, config.pre_post.input_range.init_value)
 
-    def step(state: TileState, batch: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[TileState, jax.Array | None]:
+    def step(state: TileState, batch: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[TileState, Any]:
         number, x, d = batch
         state = tile.input_range_step(config, state, x, d, learning_rate, random.derive(key, number))
         return state, state.input_range

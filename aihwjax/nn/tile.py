@@ -16,7 +16,7 @@ from aihwjax import random, showing, tile
 from aihwjax.derivatives import only_in_reverse
 from aihwjax.devices.counts import PulseCounts
 from aihwjax.errors import ConfigError, ModuleError
-from aihwjax.nn import one_tile, programmed_tile, slots, watching
+from aihwjax.nn import one_tile, programmed_tile, slots, verified, watching
 from aihwjax.nn.changes import changed, refuse_new_layout
 from aihwjax.nn.mapping import along, is_scaled
 from aihwjax.nn.patches import Patches, all_rows, in_parts
@@ -35,12 +35,14 @@ from aihwjax.nn.variables import (
 )
 from aihwjax.random import Noise
 from aihwjax.tile.calibration import seen
-from aihwjax.tile.checks import as_numbers, check_learning_rate, require_finite
+from aihwjax.tile.checks import as_numbers, check_learning_rate, checked_count, require_finite
 from aihwjax.tile.config import TileConfig
 from aihwjax.tile.hidden_checks import checked, device_text
+from aihwjax.tile.lifecycle import required_key
 from aihwjax.tile.matching import averages, check, working_device
 from aihwjax.tile.product.input_range import adapted, check_input_range
 from aihwjax.tile.state import TileState
+from aihwjax.tile.verified_writing import WriteResult
 from aihwjax.typing import EachHidden, EachWeights, Key, Number
 
 
@@ -379,20 +381,69 @@ class AnalogTile(Readable):
         self.state.set_value(each(self.count, one_tile.redrawn, (), (new,), own))
         self.config.exchange(new)
 
-    def get_weights(self, *, apply_weight_scaling: bool = True) -> EachWeights:
+    def get_weights(
+        self,
+        *,
+        apply_weight_scaling: bool = True,
+        realistic: bool = False,
+        key: Noise | None = None,
+        over_sampling: int = 10,
+    ) -> EachWeights:
         """Return the weights ``(out, in)``, with the bias as last column if it is analog.
 
         Args:
             apply_weight_scaling: Logical weights; ``False``: as they are on the tile.
+            realistic: Whether to read them through the converters, by products of evaluation; see
+                :func:`aihwjax.tile.get_weights`.
+            key: Source of the noise of a realistic read.
+            over_sampling: Vectors of a realistic read for each input.
+
+        Raises:
+            ConfigError: If there is no key for a realistic read, or ``over_sampling`` is no whole number of at least 1.
         """
         state = self.state.get_value()
+        if realistic:
+            options = self.analog_bias, checked_count("over_sampling", over_sampling), self.in_features
+            chip = None if self.chip is None else self.chip.get_value()
+            config, source = self.config.get_value(), required_key(key)
+            weights = verified.read_tiles(options, self.count, config, state, self._range(), chip, source)
+            weights = weights if self.out_scaling is None else weights * self.out_scaling.get_value()[..., None]
+            return weights if apply_weight_scaling else weights / self._scales()[..., None]
         weights = slots.watched(self._tag, state.weights)
-        if apply_weight_scaling:
-            if state.mapping_scales is not None:
-                weights = weights * state.mapping_scales[..., None]
-            if self.out_scaling is not None:
-                weights = weights * self.out_scaling.get_value()[..., None]
-        return weights
+        return weights * self._scales()[..., None] if apply_weight_scaling else weights
+
+    def _scales(self) -> Float[Array, "*stack scales"]:
+        """Return the product of mapping scale and learned output scale; 1 without."""
+        scales = jnp.ones((1,), jnp.float32)
+        mapping = self.state.get_value().mapping_scales
+        scales = scales if mapping is None else scales * mapping
+        return scales if self.out_scaling is None else scales * self.out_scaling.get_value()
+
+    def program_weights(
+        self, target: EachWeights | None = None, *, key: Noise, reads: int = 1, **settings: Any
+    ) -> WriteResult:
+        """Write analog weights by pulses, in place; see :func:`aihwjax.tile.program_weights`.
+
+        Args:
+            target: Analog weights ``(out, in)``, with the column of an analog bias; of a stack ``(tiles, out, in)``;
+                ``None``: those that the tile has.
+            key: Source of all noise.
+            reads: Number of reads that are averaged before a correction.
+            **settings: ``tolerance``, ``max_iterations``, ``learning_rate`` and ``w_init``, as there.
+
+        Returns:
+            How it went; of a stack one number for each tile.
+
+        Raises:
+            ConfigError: If an argument is not allowed, or the tile was drawn with another configuration.
+            ShapeError: If the target does not fit the tile.
+            ModuleError: If the tile is programmed as a chip.
+        """
+        verified.refuse_chip(str(self), self.chip)
+        config, state = self.config.get_value(), self.checked_state()
+        state, result = verified.write_tiles(str(self), self.count, config, state, target, key, reads, settings)
+        self.state.set_value(state)
+        return result
 
     def hidden_parameters(self) -> dict[str, EachHidden]:
         """Return the parameters of each crosspoint by the reference's names."""

@@ -15,11 +15,13 @@ from aihwjax.tile.passes import backward, forward, forward_with_mask, observe
 from aihwjax.tile.ranging import input_range_step, set_input_range
 from aihwjax.tile.state import FrozenIO, TileState
 from aihwjax.tile.updating import update
+from aihwjax.tile.verified_writing import WriteResult, program_weights
 
 __all__ = [
     "FrozenIO",
     "InputRangeCalibrationType",
     "TileState",
+    "WriteResult",
     "backward",
     "calibrate",
     "clip",
@@ -35,6 +37,7 @@ __all__ = [
     "input_range_step",
     "modify",
     "observe",
+    "program_weights",
     "pulse_counts",
     "redraw",
     "remap",

@@ -29,7 +29,7 @@ from aihwjax.config.core import clean_enum
 from aihwjax.errors import ConfigError, DataError, ShapeError
 from aihwjax.precision import in_single
 from aihwjax.random import Noise
-from aihwjax.tile.checks import as_numbers, one_number, require_finite
+from aihwjax.tile.checks import as_numbers, checked_count, one_number, require_finite
 from aihwjax.tile.config import TileConfig
 from aihwjax.tile.state import TileState
 from aihwjax.typing import Number
@@ -98,13 +98,12 @@ def search(method: object, quantile: object, max_samples: object, std_alpha: Num
         ConfigError: If one of them is not allowed.
     """
     kind = clean_enum("method", method, InputRangeCalibrationType)
-    if isinstance(max_samples, bool) or not isinstance(max_samples, int | np.integer) or max_samples < 1:
-        raise ConfigError(f"max_samples={max_samples!r} is not allowed: give a whole number of at least 1")
+    samples = checked_count("max_samples", max_samples)
     part = one_number("quantile", quantile)
     if not isinstance(part, jax.core.Tracer) and not 0 <= float(np.asarray(part)) <= 1:
         raise ConfigError(f"quantile={part!r} is not allowed: give a number from 0 to 1")
     numbers = (jnp.asarray(number, jnp.float32) for number in (part, 1 - part, std_alpha))
-    return RangeSearch(kind, int(max_samples), *numbers)
+    return RangeSearch(kind, samples, *numbers)
 
 
 def checked_alpha(value: object) -> Number:
