@@ -75,21 +75,6 @@ def one_number(name: str, value: object) -> Number:
     raise ConfigError(f"{name}={_short(value)} is not allowed: give one number")
 
 
-def checked_count(name: str, value: object) -> int:
-    """Return a whole number of at least 1.
-
-    Args:
-        name: What the message calls it.
-        value: The number.
-
-    Raises:
-        ConfigError: If it is anything else.
-    """
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-        raise ConfigError(f"{name}={value!r} is not allowed: give a whole number of at least 1")
-    return int(value)
-
-
 def check_learning_rate(value: object, where: str = "") -> Number:
     """Return a learning rate as one number; a traced one is judged by its type and shape.
 
@@ -112,6 +97,21 @@ def check_learning_rate(value: object, where: str = "") -> Number:
             f"give a finite number of at least 0 and at most {LARGEST:g}"
         )
     return number
+
+
+def checked_count(name: str, value: object) -> int:
+    """Return a whole number of at least 1.
+
+    Args:
+        name: What the message calls it.
+        value: The number.
+
+    Raises:
+        ConfigError: If it is anything else.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+        raise ConfigError(f"{name}={value!r} is not allowed: give a whole number of at least 1")
+    return int(value)
 
 
 def _short(value: object) -> str:
