@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from aihwjax import random
 from aihwjax.errors import ConfigError, DataError
@@ -22,10 +22,18 @@ from aihwjax.nn.programming import tiles_of
 from aihwjax.nn.tile import AnalogTile
 from aihwjax.nn.variables import FixedInputRange, InputRange, ModelState, RangeWatch
 from aihwjax.random import Noise
-from aihwjax.tile.calibration import InputRangeCalibrationType, RangeSearch, checked_alpha, found, search, started
+from aihwjax.tile.calibration import (
+    InputRangeCalibrationType,
+    RangeSearch,
+    RangeStatistics,
+    checked_alpha,
+    found,
+    search,
+    started,
+)
 from aihwjax.tile.config import TileConfig
 from aihwjax.tile.product.io import NoiseManagementType
-from aihwjax.typing import Number
+from aihwjax.typing import Number, Shape
 
 Batch: TypeAlias = Any
 """One input of a model, an array; or a pair of its arguments, ``(args, kwargs)``."""
@@ -151,12 +159,19 @@ def _watch(tile: AnalogTile, how: RangeSearch) -> None:
     count = jnp.zeros(stack, jnp.int32)
     if config.reference_quirks and tile.input_range_count is not None:
         count = tile.input_range_count.get_value()  # spec: inference, bug 5
-    each = partial(started, how, tile.in_features)
-    for _ in stack:
-        each = jax.vmap(each)
     lead = stack if tile.count is None else stack[:-1]
-    how = jax.tree.map(lambda number: jnp.broadcast_to(number, lead), how)
-    tile.watch = nnx.data(RangeWatch((how, each(start, count))))
+    tile.watch = nnx.data(RangeWatch(_started(tile.in_features, lead, how, start, count)))
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _started(
+    in_size: int, lead: Shape, how: RangeSearch, start: Float[Array, "*stack"], count: Int[Array, "*stack"]
+) -> tuple[RangeSearch, RangeStatistics]:
+    """Return the search and the statistics of a tile module before any input; of stacked layers with their axes."""
+    each = partial(started, how, in_size)
+    for _ in start.shape:
+        each = jax.vmap(each)
+    return jax.tree.map(lambda number: jnp.broadcast_to(number, lead), how), each(start, count)
 
 
 def _filled(value: Number, shape: tuple[int, ...]) -> Float[Array, "*stack"]:
@@ -247,7 +262,11 @@ def _passed_loop(
 def _found(tile: AnalogTile, how: RangeSearch) -> Float[Array, "*stack"]:
     """Return the ranges of a tile module; 0 or below where there is none."""
     assert tile.watch is not None
-    statistics = tile.watch.get_value()[1]
+    return _range_of(how, tile.watch.get_value()[1])
+
+
+@jax.jit
+def _range_of(how: RangeSearch, statistics: RangeStatistics) -> Float[Array, "*stack"]:
     each = partial(found, how)
     for _ in statistics.value.shape:
         each = jax.vmap(each)

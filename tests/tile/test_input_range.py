@@ -28,9 +28,7 @@ def test_products_clip_inputs_to_the_range_and_pass_their_gradient() -> None:
     state = aj.tile.set_input_range(config, made(config), -1.5)
     x = jnp.array([[1.0, -4.0], [2.0, 0.5]])
     assert float(state.input_range) == 1.5
-    np.testing.assert_allclose(
-        aj.tile.forward(config, state, x, KEY), jnp.clip(x, -1.5, 1.5) @ WEIGHTS.T, rtol=1e-6
-    )
+    np.testing.assert_allclose(aj.tile.forward(config, state, x, KEY), jnp.clip(x, -1.5, 1.5) @ WEIGHTS.T, rtol=1e-6)
     through = jax.grad(lambda x: aj.tile.forward(config, state, x, KEY).sum())(x)
     np.testing.assert_allclose(through, jnp.broadcast_to(WEIGHTS.sum(0), x.shape), rtol=1e-6)
 

@@ -145,9 +145,7 @@ def test_the_weights_of_a_chip_are_read_with_its_compensation() -> None:
     late = aj.drift(aj.program(layer, 1), 1e6, 2)
     alpha = late.tiles[0].chip.get_value().alpha
     assert float(alpha) > 1.2
-    np.testing.assert_allclose(
-        late.get_weights(realistic=True, key=3)[0], alpha * late.get_weights()[0], atol=1e-5
-    )
+    np.testing.assert_allclose(late.get_weights(realistic=True, key=3)[0], alpha * late.get_weights()[0], atol=1e-5)
     with pytest.raises(AihwjaxError, match="programmed as a chip, which has no pulses"):
         late.program_weights(key=0)
 
