@@ -13,38 +13,41 @@ from flax import nnx
 
 import aihwjax as aj
 from aihwjax.errors import AihwjaxError
+from tests.marks import slow
 from tests.nn.models import BARE, exact, inputs
 
 KEY = jax.random.key(3)
 TARGET = jnp.array([[0.3, -0.2], [0.1, 0.25], [-0.4, 0.05]])
 PERFECT = aj.IOParameters(is_perfect=True)
 DEVICE = aj.ConstantStepDevice(dw_min=0.004, count_pulses=True)
-CONFIG = aj.SingleRPUConfig(device=DEVICE, forward=PERFECT, backward=PERFECT)
+PULSED = aj.SingleRPUConfig(device=DEVICE, forward=PERFECT, backward=PERFECT)
+EXACT = exact()
+"""Corrections without pulses, which compile quickly."""
 
 
-def written(config: aj.TileConfig = CONFIG, target: Any = TARGET, **options: Any) -> Any:
+def written(config: aj.TileConfig = EXACT, target: Any = TARGET, **options: Any) -> Any:
     state = aj.tile.init(config, KEY, (3, 2))
     return aj.tile.program_weights(config, state, target, jax.random.key(7), **{"max_iterations": 150, **options})
 
 
 def test_pulses_bring_the_weights_to_the_target() -> None:
-    state, result = written(tolerance=0.03)
+    state, result = written(PULSED, tolerance=0.03)
     deviation = float(jnp.abs(state.weights - TARGET).mean() / 0.4)
     assert bool(result.converged) and deviation < 0.03
     assert 1 < int(result.iterations) < 150
     assert float(result.deviation) == pytest.approx(deviation, rel=1e-5)
     assert float(result.error) == pytest.approx(deviation, rel=1e-4)  # a perfect read
-    counts = aj.tile.pulse_counts(CONFIG, state)
+    counts = aj.tile.pulse_counts(PULSED, state)
     np.testing.assert_array_equal(result.pulses.up, counts.up)
     assert int((result.pulses.up + result.pulses.down).min()) > 0
 
 
 def test_without_a_target_a_tile_keeps_its_weights_and_a_second_call_works() -> None:
-    state = aj.tile.set_weights(CONFIG, aj.tile.init(CONFIG, KEY, (3, 2)), TARGET, KEY)
+    state = aj.tile.set_weights(EXACT, aj.tile.init(EXACT, KEY, (3, 2)), TARGET, KEY)
     for number in (1, 2):  # the reference fails at the second (spec: tile_ops, bug 1)
-        state, result = aj.tile.program_weights(CONFIG, state, None, jax.random.key(number), tolerance=0.03)
-        assert bool(result.converged)
-    np.testing.assert_allclose(state.weights, TARGET, atol=0.08)
+        state, result = aj.tile.program_weights(EXACT, state, None, jax.random.key(number), tolerance=0.001)
+        assert bool(result.converged) and int(result.iterations) > 1 and result.pulses is None
+    np.testing.assert_allclose(state.weights, TARGET, atol=0.004)
 
 
 def test_no_iteration_is_made_where_the_start_is_good_and_none_are_allowed_none_are_made() -> None:
@@ -60,7 +63,7 @@ def test_a_tolerance_of_zero_means_all_iterations() -> None:
 
 def test_noise_hides_errors_and_more_reads_show_them() -> None:
     """Spec: tile_ops, trap 13: the mean error of a read is at least that of its noise."""
-    noisy = CONFIG.replace(forward=BARE.replace(out_noise=0.06))
+    noisy = EXACT.replace(forward=BARE.replace(out_noise=0.06))
     floor = 0.06 * np.sqrt(2 / np.pi) / 0.4
     _, once = written(noisy, tolerance=0.06, max_iterations=60)
     _, often = written(noisy, tolerance=0.06, max_iterations=60, reads=64)
@@ -69,17 +72,16 @@ def test_noise_hides_errors_and_more_reads_show_them() -> None:
 
 
 def test_own_inputs_are_read_instead_of_single_lines() -> None:
-    state, result = written(x=inputs(6, 2), tolerance=0.03, learning_rate=0.05)
+    state, result = written(x=inputs(6, 2), tolerance=0.001, learning_rate=0.05, max_iterations=3000)
     assert bool(result.converged)
-    np.testing.assert_allclose(state.weights, TARGET, atol=0.1)
+    np.testing.assert_allclose(state.weights, TARGET, atol=0.01)
 
 
-def test_exact_tiles_and_wild_starts_are_written_too_in_every_way() -> None:
-    config = exact()
-    state = aj.tile.set_input_range(config, aj.tile.init(config, KEY, (3, 2)), 0.1)
+def test_a_wild_start_is_written_in_every_way() -> None:
+    state = aj.tile.set_input_range(EXACT, aj.tile.init(EXACT, KEY, (3, 2)), 0.1)
 
     def run(key: jax.Array, rate: Any) -> Any:
-        after, result = aj.tile.program_weights(config, state, TARGET, key, learning_rate=rate, w_init=1.0)
+        after, result = aj.tile.program_weights(EXACT, state, TARGET, key, learning_rate=rate, w_init=1.0)
         return after.weights, result.iterations, after.input_range
 
     eager = run(KEY, 0.1)
@@ -125,13 +127,14 @@ def test_inputs_of_a_read_fit_the_range_except_in_the_reference(quirks: bool, ke
     assert float((read * weights).sum() / (weights**2).sum()) == pytest.approx(kept, abs=0.03)
 
 
-def test_a_layer_of_several_tiles_is_written_and_read_tile_by_tile() -> None:
+@pytest.mark.parametrize("config", [EXACT, slow(PULSED)], ids=["exact", "pulsed"])
+def test_a_layer_of_several_tiles_is_written_and_read_tile_by_tile(config: aj.TileConfig) -> None:
     mapping = aj.MappingParameter(max_input_size=3, max_output_size=2, weight_scaling_omega=0.4)
-    layer = aj.nn.AnalogLinear(5, 4, config=CONFIG.replace(mapping=mapping), rngs=nnx.Rngs(0))
+    layer = aj.nn.AnalogLinear(5, 4, config=config.replace(mapping=mapping), rngs=nnx.Rngs(0))
     weights, bias = inputs(4, 5), inputs(4, seed=2)
     result = layer.program_weights(weights, bias, key=1, tolerance=0.05, max_iterations=200)
     assert result.iterations.shape == result.converged.shape == (4,) and bool(result.converged.all())
-    assert result.pulses.up.shape == (4, 5)
+    assert result.pulses is None if config is EXACT else result.pulses.up.shape == (4, 5)
     np.testing.assert_allclose(layer.get_weights()[1], bias)
     off = jnp.abs(layer.get_weights()[0] - weights).mean() / jnp.abs(weights).max()
     assert 0 < float(off) < 0.06
@@ -151,7 +154,7 @@ def test_the_weights_of_a_chip_are_read_with_its_compensation() -> None:
 
 
 def layer() -> aj.nn.AnalogLinear:
-    return aj.nn.AnalogLinear(2, 3, False, config=CONFIG, rngs=nnx.Rngs(0))
+    return aj.nn.AnalogLinear(2, 3, False, config=EXACT, rngs=nnx.Rngs(0))
 
 
 WRONG: list[tuple[Callable[[], Any], str]] = [
