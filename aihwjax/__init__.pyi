@@ -106,6 +106,7 @@ from .inference.noise import StateIndependentNoiseModel as StateIndependentNoise
 from .inference.optimization import optimize_programming as optimize_programming
 from .nn import Costs as Costs
 from .nn import analog_summary as analog_summary
+from .nn import calibrate as calibrate
 from .nn import convert_to_analog as convert_to_analog
 from .nn import convert_to_digital as convert_to_digital
 from .nn import drift as drift
@@ -120,6 +121,7 @@ from .pulses import PulseType as PulseType
 from .pulses import UpdateMode as UpdateMode
 from .pulses import UpdateParameters as UpdateParameters
 from .random import NoiseEngine as NoiseEngine
+from .tile.calibration import InputRangeCalibrationType as InputRangeCalibrationType
 from .tile.config import CustomRPUConfig as CustomRPUConfig
 from .tile.config import DigitalRankUpdateRPUConfig as DigitalRankUpdateRPUConfig
 from .tile.config import FloatingPointRPUConfig as FloatingPointRPUConfig

@@ -17,6 +17,7 @@ NAMES = {
     "AnalogConv3d": "aj.nn.AnalogConv3d, whose images have their channels last",
     "AnalogRNN": "aj.nn.AnalogRNN",
     "LocalTrainer": "aj.LocalRunner, or the function aj.run_local",
+    "calibrate_input_ranges": "aj.calibrate(model, batches, method, key=key)",
     "parse_config": "aj.config.from_toml",
 }
 """Names of the package."""
@@ -33,6 +34,7 @@ ATTRIBUTES = {
     "cuda": "arrays are where JAX puts them: see jax.device_put and jax.default_device",
     "remap_analog_weights": "aj.tile.remap(config, state, key) does it for a tile",
     "drift_analog_weights": "aj.drift(model, t, key) returns a model as it is after t seconds",
+    "read_weights": "layer.get_weights(realistic=True, key=key) reads through the converters",
     "program_analog_weights": "aj.program(model, key) returns a model that is programmed",
 }
 """Attributes of a layer."""

@@ -232,6 +232,37 @@ def test_models_as_chips() -> None:
     ways(programmed, inputs(5, 4))
 
 
+def calibrated(key: jax.Array, batches: jax.Array, x: jax.Array) -> Any:
+    """Return the range that a tile finds by its inputs and one after a step of training, and its outputs."""
+    forward = aj.IOParameters(noise_management="NONE")
+    parts = aj.PrePostProcessingParameter(input_range=aj.InputRangeParameter(enable=True))
+    config = aj.InferenceRPUConfig(forward=forward, pre_post=parts)
+    state = aj.tile.init(config, key, SHAPE)
+    found = [aj.tile.calibrate(config, state, batches, kind, key=key).input_range for kind in ("MAX", "CACHE_QUANTILE")]
+    state = aj.tile.set_input_range(config, state, found[1])
+    state = aj.tile.input_range_step(config, state, x, jnp.ones((*x.shape[:-1], SHAPE[0])), 0.1, key)
+    return found, state.input_range, aj.tile.forward(config, state, x, key)
+
+
+def test_input_ranges() -> None:
+    ways(calibrated, inputs(2, 5, SHAPE[1]), batch(5)[0])
+
+
+def written(key: jax.Array, target: jax.Array) -> Any:
+    """Return what of a tile that is written by pulses can be compared, and its weights as they are read."""
+    config = aj.SingleRPUConfig(device=aj.ConstantStepDevice(dw_min=0.01))
+    state, result = aj.tile.program_weights(
+        config, aj.tile.init(config, key, SHAPE), target, key, max_iterations=3, tolerance=0.01
+    )
+    read = aj.tile.get_weights(config, state, realistic=True, key=key)
+    return values(state), result.error, result.deviation, read
+
+
+@pytest.mark.slow
+def test_writing_by_pulses() -> None:
+    ways(written, 0.2 * inputs(*SHAPE))
+
+
 @pytest.mark.slow
 def test_a_step_of_training() -> None:
     model, optimizer = network(noisy()), analog_sgd(0.1)

@@ -17,6 +17,7 @@ from aihwjax.config import text
 from aihwjax.errors import ConfigError, nearest
 
 _T = TypeVar("_T", bound=type)
+_Enum = TypeVar("_Enum", bound=enum.Enum)
 _REGISTRY: dict[str, type[Config]] = {}
 
 LARGEST, SMALLEST = 1e18, 1e-18
@@ -324,7 +325,7 @@ def _clean_choice(where: str, value: Any, hint: Any) -> Any:
             return value
         if isinstance(option, type):
             if issubclass(option, enum.Enum):
-                return _clean_enum(where, value, option)
+                return clean_enum(where, value, option)
             if option is bool and isinstance(value, np.bool_):
                 return bool(value)
             if isinstance(value, option) and not (isinstance(value, bool) and option is not bool):
@@ -350,7 +351,17 @@ def _hashable(where: str, value: Any) -> Any:
     return value
 
 
-def _clean_enum(where: str, value: Any, kind: type[enum.Enum]) -> enum.Enum:
+def clean_enum(where: str, value: object, kind: type[_Enum]) -> _Enum:
+    """Return the member of an enum that a value is or names.
+
+    Args:
+        where: What the message calls the value.
+        value: A member, or its name or value as text.
+        kind: The enum.
+
+    Raises:
+        ConfigError: If there is no such member; with the nearest name.
+    """
     if isinstance(value, kind):
         return value
     if isinstance(value, str):

@@ -12,13 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from flax import nnx
 
+from aihwjax import nn
 from aihwjax.errors import DataError, nearest
 from aihwjax.fidelity.agreement import Statistics, Values
 from aihwjax.reference import Value
 
 FORMAT_VERSION = 2
 """Version of the golden files that this module reads."""
+
+_ACTIVATIONS: Mapping[str, type[nnx.Module]] = {"sigmoid": nn.Sigmoid, "tanh": nn.Tanh, "relu": nn.ReLU}
 
 Step = tuple[Any, ...]
 """One step of a case as recorded: the operation's name and its arguments."""
@@ -66,6 +70,18 @@ class TrainingCase:
 
 Case = TileCase | TrainingCase
 """A golden case."""
+
+
+def activation(name: str) -> type[nnx.Module]:
+    """Return the class of an activation that a case names.
+
+    Raises:
+        DataError: If it is unknown.
+    """
+    if name.lower() not in _ACTIVATIONS:
+        known = ", ".join(_ACTIVATIONS)
+        raise DataError(f"activation={name!r} is not known: give one of {known}{nearest(name, _ACTIVATIONS)}")
+    return _ACTIVATIONS[name.lower()]
 
 
 def families_in(folder: Path) -> list[str]:

@@ -15,12 +15,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import nnx
 from jax import lax
 
-from aihwjax import inference, random, tile
+from aihwjax import inference, nn, random, tile
 from aihwjax.errors import DataError, nearest
 from aihwjax.fidelity.agreement import Values
-from aihwjax.fidelity.cases import TileCase
+from aihwjax.fidelity.cases import TileCase, activation
 from aihwjax.random import Noise, fold
 from aihwjax.tile.config import TileConfig
 from aihwjax.tile.state import TileState
@@ -150,6 +151,13 @@ def _parsed(step: tuple[Any, ...], case: TileCase) -> tuple[Operation, Numbers, 
             numbers = (np.float32(t),)
         case "forward_eval", [key, record]:
             numbers = (array(key),)
+        case "set_input_range", [value]:
+            numbers = (np.float32(value),)
+        case "train_input_range", [x, d, learning_rate, record]:
+            numbers = (array("w0"), array(x), array(d), np.float32(learning_rate))
+        case "calibrate", [x, between, method, keywords, record]:
+            numbers = (*map(array, ("w1", "b1", "w2", "b2", x)),)
+            options = (between, method, tuple(sorted(keywords.items())))
         case "hidden", [record, *keep]:
             options = tuple(keep[0]) if keep and keep[0] is not None else ()
         case "forward" | "backward", [key, record, *pair]:
@@ -167,7 +175,7 @@ def _parsed(step: tuple[Any, ...], case: TileCase) -> tuple[Operation, Numbers, 
 
 # --------------------------------------------------------------------------- running
 _Place = Any
-"""A :class:`TileState`, or a :class:`~aihwjax.inference.Chip` once it is programmed."""
+"""A :class:`TileState`, a :class:`~aihwjax.inference.Chip` once it is programmed, or a model that is calibrated."""
 _Result = tuple[_Place, Outputs]
 
 
@@ -222,8 +230,12 @@ def _alpha(config: TileConfig, chip: _Place, key: Noise, options: Numbers) -> _R
     return chip, {"": jnp.ravel(chip.alpha)}
 
 
-def _forward_eval(config: TileConfig, chip: _Place, key: Noise, options: Numbers, x: jax.Array) -> _Result:
-    return chip, {"": inference.forward(config, chip, x, key)}
+def _forward_eval(config: TileConfig, place: _Place, key: Noise, options: Numbers, x: jax.Array) -> _Result:
+    if isinstance(place, TileState):
+        return place, {"": tile.forward(config, place, x, key)}
+    if isinstance(place, nnx.Module):
+        return place, {"": nn.call(place, x, key=key)}
+    return place, {"": inference.forward(config, place, x, key)}
 
 
 def _hidden(config: TileConfig, state: TileState, key: Key, keep: Numbers) -> _Result:
@@ -270,6 +282,56 @@ def _reset(config: TileConfig, state: TileState, key: Key, options: Numbers, pro
     return tile.reset(config, state, first, columns, probability, key), {}
 
 
+def _set_input_range(config: TileConfig, state: TileState, key: Noise, options: Numbers, value: jax.Array) -> _Result:
+    return tile.set_input_range(config, state, value), {}
+
+
+def _train_input_range(
+    config: TileConfig,
+    state: TileState,
+    key: Noise,
+    options: Numbers,
+    weights: jax.Array,
+    x: jax.Array,
+    d: jax.Array,
+    learning_rate: jax.Array,
+) -> _Result:
+    state = tile.set_weights(config, state, weights, random.derive(key, "weights"))
+    if state.input_range is None:
+        state = tile.set_input_range(config, state, config.pre_post.input_range.init_value)
+
+    def step(state: TileState, batch: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[TileState, Any]:
+        number, x, d = batch
+        state = tile.input_range_step(config, state, x, d, learning_rate, random.derive(key, number))
+        return state, state.input_range
+
+    state, ranges = lax.scan(step, state, (jnp.arange(len(x)), x, d))
+    return state, {"": ranges}
+
+
+def _calibrate(
+    config: TileConfig,
+    state: TileState,
+    key: Noise,
+    options: Numbers,
+    w1: jax.Array,
+    b1: jax.Array,
+    w2: jax.Array,
+    b2: jax.Array,
+    x: jax.Array,
+) -> _Result:
+    between, method, keywords = options
+    layers = []
+    for number, (weights, bias) in enumerate(((w1, b1), (w2, b2))):
+        size = weights.shape[1], weights.shape[0]
+        layer = nn.AnalogLinear(*size, config=config, rngs=nnx.Rngs(0))
+        layer.set_weights(weights, bias, key=random.derive(key, number))
+        layers.append(layer)
+    model = nn.AnalogSequential(layers[0], activation(between)(), layers[1])
+    ranges = nn.calibrate(model, x, method, key=random.derive(key, "data"), **dict(keywords))
+    return model, {"": ranges}
+
+
 _RUN: dict[str, Callable[..., _Result]] = {
     "set_weights": _set_weights,
     "update": _update,
@@ -287,6 +349,9 @@ _RUN: dict[str, Callable[..., _Result]] = {
     "drift_inference": _drift_inference,
     "alpha": _alpha,
     "forward_eval": _forward_eval,
+    "set_input_range": _set_input_range,
+    "train_input_range": _train_input_range,
+    "calibrate": _calibrate,
 }
 
 

@@ -9,14 +9,11 @@ import numpy as np
 from flax import nnx
 
 from aihwjax import nn
-from aihwjax.errors import DataError, nearest
 from aihwjax.experiments import BasicTraining, fit
 from aihwjax.experiments.data import Splits, by_name
 from aihwjax.fidelity.agreement import Values, Verdict, combined, ratio
-from aihwjax.fidelity.cases import TrainingCase
+from aihwjax.fidelity.cases import TrainingCase, activation
 from aihwjax.tile.config import TileConfig
-
-_ACTIVATIONS: Mapping[str, type[nnx.Module]] = {"sigmoid": nn.Sigmoid, "tanh": nn.Tanh, "relu": nn.ReLU}
 
 
 def train_seeds(case: TrainingCase, config: TileConfig, seeds: int | None, seed: int) -> dict[str, Values]:
@@ -73,13 +70,11 @@ def train(case: TrainingCase, config: TileConfig, seed: int) -> list[dict[str, f
 def network(about: Mapping[str, Any], config: TileConfig, seed: int) -> nnx.Module:
     """Build the network of a training case: analog layers with activations, log-softmax at the end."""
     name = about["activation"]
-    if name not in _ACTIVATIONS:
-        known = ", ".join(_ACTIVATIONS)
-        raise DataError(f"activation={name!r} is not known: give one of {known}{nearest(name, _ACTIVATIONS)}")
+    kind = activation(name)
     rngs = nnx.Rngs(seed)
     layers: list[nnx.Module] = [nn.Flatten()]
     for inputs, outputs in zip(about["network"][:-1], about["network"][1:], strict=True):
-        layers += [nn.AnalogLinear(inputs, outputs, config=config, rngs=rngs), _ACTIVATIONS[name]()]
+        layers += [nn.AnalogLinear(inputs, outputs, config=config, rngs=rngs), kind()]
     return nn.AnalogSequential(*layers[:-1], nn.LogSoftmax())
 
 

@@ -15,6 +15,7 @@ from aihwjax.nn.activations import (
     Softmax,
     Tanh,
 )
+from aihwjax.nn.calibration import calibrate
 from aihwjax.nn.calling import call
 from aihwjax.nn.containers import AnalogSequential
 from aihwjax.nn.conv import AnalogConv, AnalogConv1d, AnalogConv2d, AnalogConv3d
@@ -106,6 +107,7 @@ __all__ = [
     "analog_layers",
     "analog_summary",
     "analog_tiles",
+    "calibrate",
     "call",
     "convert_to_analog",
     "convert_to_digital",

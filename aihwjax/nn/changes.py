@@ -10,8 +10,7 @@ from aihwjax.errors import ConfigError
 from aihwjax.tile.config import TileConfig
 from aihwjax.tile.matching import fixed
 from aihwjax.tile.product.frozen import REDRAW, fixed_numbers
-from aihwjax.tile.product.io import BoundManagementType, IOParameters, NoiseManagementType
-from aihwjax.tile.product.periphery import InputRangeParameter
+from aihwjax.tile.product.input_range import check_input_range
 
 _REBUILD = "build a new layer with it"
 
@@ -60,24 +59,3 @@ def refuse_new_draws(old: TileConfig, new: TileConfig) -> None:
     for before, after in ((old.forward, new.forward), (old.backward, new.backward)):
         fixed_numbers(before).refuse_change(fixed_numbers(after), REDRAW)
 
-
-def check_input_range(parameter: InputRangeParameter, forward: IOParameters) -> None:
-    """Refuse an input range that reacts to output clipping where the product already manages it.
-
-    Raises:
-        ConfigError: If noise or bound management is on, or the product perfect.
-    """
-    if not (parameter.enable and parameter.manage_output_clipping):
-        return
-    for field, wrong in (
-        ("noise_management", forward.noise_management is not NoiseManagementType.NONE),
-        ("bound_management", forward.bound_management is not BoundManagementType.NONE),
-        ("is_perfect", forward.is_perfect),
-    ):
-        if wrong:
-            value = getattr(forward, field)
-            allowed = "False" if field == "is_perfect" else "NONE"
-            raise ConfigError(
-                f"forward.{field}={getattr(value, 'name', value)} is not allowed with "
-                f"pre_post.input_range.manage_output_clipping=True: give {allowed}"
-            )

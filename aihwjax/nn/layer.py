@@ -17,7 +17,7 @@ from aihwjax import moved, random
 from aihwjax.derivatives import on_derivative
 from aihwjax.devices.counts import PulseCounts
 from aihwjax.errors import ConfigError, ModuleError, NonFiniteError, ShapeError
-from aihwjax.nn import marks, slots
+from aihwjax.nn import marks, slots, verified
 from aihwjax.nn.call_keys import CallKey, next_key
 from aihwjax.nn.dtypes import name_of, returned
 from aihwjax.nn.grid import TileGrid
@@ -26,9 +26,11 @@ from aihwjax.nn.product import TileInput
 from aihwjax.nn.text import Readable
 from aihwjax.nn.tile import AnalogTile, device_name
 from aihwjax.random import Noise
-from aihwjax.tile.checks import as_numbers, require_finite
+from aihwjax.tile.checks import as_numbers, checked_count, require_finite
 from aihwjax.tile.config import SingleRPUConfig, TileConfig
 from aihwjax.tile.hidden_checks import checked, device_text
+from aihwjax.tile.lifecycle import required_key
+from aihwjax.tile.verified_writing import WriteResult, write_arguments
 from aihwjax.typing import Hidden, Key, Number, Weights
 
 Start: TypeAlias = tuple[Float[Array | np.ndarray, "out in"], Float[Array | np.ndarray, " out"] | None]
@@ -282,17 +284,93 @@ class AnalogLayer(Readable):
                 omega=weight_scaling_omega,
             )
 
-    def get_weights(self, *, apply_weight_scaling: bool = True) -> tuple[Weights, Float[Array, " out"] | None]:
-        """Return exact copies of the weights ``(out, in)`` and the bias ``(out,)``, if there is one.
+    def get_weights(
+        self,
+        *,
+        apply_weight_scaling: bool = True,
+        realistic: bool = False,
+        key: Noise | None = None,
+        over_sampling: int = 10,
+    ) -> tuple[Weights, Float[Array, " out"] | None]:
+        """Return copies of the weights ``(out, in)`` and the bias ``(out,)``, if there is one; exact, or as read.
+
+        A realistic read multiplies Gaussian vectors on each tile, as evaluation does, and solves for the weights by
+        least squares; of a model that is programmed with the factor of the compensation. A digital bias is exact.
 
         Args:
             apply_weight_scaling: Logical weights; ``False``: as they are on the tiles.
+            realistic: Whether to read through the converters.
+            key: Source of the noise of a realistic read.
+            over_sampling: Vectors of a realistic read for each input of a tile.
+
+        Raises:
+            ConfigError: If there is no key for a realistic read, or ``over_sampling`` is no whole number of at least 1.
         """
-        read = [tile.get_weights(apply_weight_scaling=apply_weight_scaling) for tile in self.tiles]
+        options: dict[str, Any] = {"apply_weight_scaling": apply_weight_scaling}
+        source = required_key(key) if realistic else None
+        read = []
+        for index, tile in enumerate(self.tiles):
+            if source is not None:
+                own = random.derive(source, index)
+                options |= {"realistic": True, "key": own, "over_sampling": over_sampling}
+            read.append(tile.get_weights(**options))
         matrix = self.grid.assembled(read)
         if self.analog_bias:
             return matrix[:, :-1], matrix[:, -1]
         return matrix, None if self.bias is None else self.bias.get_value()
+
+    def program_weights(
+        self,
+        weights: Float[Array | np.ndarray, "out in"] | None = None,
+        bias: Float[Array | np.ndarray, " out"] | None = None,
+        *,
+        key: Noise,
+        tolerance: Number = 0.01,
+        max_iterations: int = 10000,
+        learning_rate: Number = 0.1,
+        w_init: Number = 0.01,
+        reads: int = 1,
+    ) -> WriteResult:
+        """Write weights as a chip can: by pulses that correct what reads through the converters show.
+
+        The target is what each device can hold of the weights, and the scales are those of :meth:`set_weights`. See
+        :func:`aihwjax.tile.program_weights` for the loop, and for what noise does to its end.
+
+        Args:
+            weights: Logical matrix ``(out, in)``; ``None``: the present one.
+            bias: Vector ``(out,)``, with ``weights``; a digital one is set exactly.
+            key: Source of all noise.
+            tolerance: Error of a read, relative to the largest output, at which a tile is done; 0: never.
+            max_iterations: Most corrections.
+            learning_rate: Learning rate of the corrections, of analog weights.
+            w_init: Analog weights start uniform between this and its negative.
+            reads: Number of reads that are averaged before a correction.
+
+        Returns:
+            How it went, with one number for each tile; pulses ``(out, in)`` as :meth:`pulse_counts` has them.
+
+        Raises:
+            ConfigError: If an argument is not allowed.
+            DataError: If weights or bias are no arrays of real numbers.
+            ShapeError: If a shape does not fit the layer.
+            NonFiniteError: If a value is NaN or infinite.
+            ModuleError: If a bias is given without weights or to a layer without one, or the layer is programmed as a
+                chip.
+        """
+        key = random.as_noise(key)
+        settings: dict[str, Any] = {"tolerance": tolerance, "max_iterations": max_iterations, "w_init": w_init}
+        settings |= {"learning_rate": learning_rate}
+        write_arguments(**settings)
+        checked_count("reads", reads)
+        for tile in self.tiles:
+            verified.refuse_chip(self._name(), tile.chip)
+        if weights is None and bias is not None:
+            raise ModuleError(f"{self._name()}: bias without weights is not allowed: give both, or none of them")
+        if weights is not None:
+            self.set_weights(weights, bias, key=random.derive(key, "target"))
+        each = enumerate(self.tiles)
+        results = [tile.program_weights(key=random.derive(key, n), reads=reads, **settings) for n, tile in each]
+        return verified.of_layer(self.grid, results)
 
     def remap_weights(self, weight_scaling_omega: Number | None = 1.0, *, key: Noise) -> None:
         """Write the logical weights again with another omega, so that they use the devices' range.

@@ -6,7 +6,6 @@ import dataclasses
 from functools import partial
 
 import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from aihwjax import random, tile
@@ -202,22 +201,3 @@ def observed(
 def after_batch(config: TileConfig, state: TileState, key: Noise) -> TileState:
     """Return a tile after what follows every mini-batch."""
     return tile.end_of_batch(config, state, key)
-
-
-def adapted(
-    config: TileConfig, old: Float[Array, ""], count: Int[Array, ""], x: Float[Array, "*batch in"]
-) -> tuple[Float[Array, ""], Int[Array, ""]]:
-    """Return the input range moved towards a multiple of the spread of x, and the number of moves so far.
-
-    Args:
-        config: The configuration.
-        old: The input range.
-        count: Number of moves before.
-        x: Inputs ``(..., in)``.
-    """
-    parameter = config.pre_post.input_range
-    spread = jnp.std(x, ddof=1)
-    early = count < parameter.init_from_data
-    moves = early & (spread > 0)
-    new = jnp.where(moves, (count * old + parameter.init_std_alpha * spread) / (count + 1), old)
-    return jnp.where(early, jnp.abs(new), new), count + moves

@@ -26,6 +26,7 @@ from aihwjax.random import Noise
 from aihwjax.tile.config import TileConfig
 from aihwjax.tile.matching import averages
 from aihwjax.tile.passes import own_backward
+from aihwjax.tile.product.input_range import RangeSums, clipped_to, range_gradient, range_sums
 from aihwjax.tile.state import TileState
 
 # compiled once for each kind of tile and shape: fast outside of jit, and the two traces of a gradient share them
@@ -65,7 +66,7 @@ def tile_inputs(
     """
     one: jax.Array | float = 1.0
     if input_range is not None:
-        x = jnp.clip(x, -input_range, input_range) / input_range
+        x = clipped_to(x, input_range)
         one = one if quirks else 1 / input_range
     if analog_bias:
         x = jnp.concatenate([x, jnp.full((*x.shape[:-1], 1), one, x.dtype)], axis=-1)
@@ -182,7 +183,8 @@ def _backward(
     slope = None
     if input_range is not None:
         size = x.length * x.width if isinstance(x, Patches) else x.size // (count or 1)
-        slope = range_gradient(config, input_range, sums, size, d.size // (count or 1))
+        parameter, outputs = config.pre_post.input_range, d.size // (count or 1)
+        slope = range_gradient(parameter, input_range, sums, size, outputs, config.reference_quirks)
     if slot is not None:  # the update gets d before the mask (spec: tile_ops, section 5)
         slot = Slot(x, d, None if slot.read is None else read, weights_slope)
     return None, None, slope, delta, slot, None
@@ -284,60 +286,3 @@ def with_own_derivative(
 
     return with_further_derivative(y, of, (config, state), (input_range, x, key))
 
-
-class RangeSums(NamedTuple):
-    """What the gradient of an input range needs of a batch; of several batches the sum."""
-
-    pull: Float[Array, "*stack"]
-    """Gradients of clipped inputs that want to grow: below 0, the range shall be larger."""
-    clipped: Int[Array, "*stack"] | None
-    """Number of clipped outputs, if outputs can be clipped."""
-    inside: Int[Array, "*stack"]
-    """Number of inputs that are not clipped."""
-
-
-def range_sums(
-    input_range: Float[Array, ""],
-    x: Float[Array, "*batch in"],
-    delta: Float[Array, "*batch in"],
-    clipped: Bool[Array, "*batch out"] | None,
-) -> RangeSums:
-    """Return what :func:`range_gradient` needs of a batch.
-
-    Args:
-        input_range: The range r, one number.
-        x: Inputs ``(..., in)``.
-        delta: Gradient with respect to the inputs ``(..., in)``.
-        clipped: Which outputs were clipped ``(..., out)``, or ``None``.
-    """
-    above, below = x >= input_range, x <= -input_range
-    pull = jnp.where(above, jnp.minimum(delta, 0.0), 0.0).sum() - jnp.where(below, jnp.maximum(delta, 0.0), 0.0).sum()
-    inside = (jnp.abs(x) < input_range).sum(dtype=jnp.int32)
-    return RangeSums(pull, None if clipped is None else clipped.sum(dtype=jnp.int32), inside)
-
-
-def range_gradient(
-    config: TileConfig, input_range: Float[Array, "*stack"], sums: RangeSums, inputs: int, outputs: int
-) -> Float[Array, "*stack"]:
-    """Return the gradient of the input range (spec: tile_ops, section 7).
-
-    Clipped inputs that want to grow enlarge the range, clipped outputs and the decay shrink it.
-
-    Args:
-        config: The tile's configuration.
-        input_range: The range r, one number; of each tile of a stack.
-        sums: What is known of the batch.
-        inputs: Number of inputs of the tile in the batch, vectors times lines.
-        outputs: Number of its outputs.
-    """
-    parameter = config.pre_post.input_range
-    slope = sums.pull
-    if parameter.gradient_relative:
-        slope = slope * input_range * parameter.gradient_scale
-    if parameter.manage_output_clipping and sums.clipped is not None:
-        # spec: tile_ops, bug 4: the reference divides by the number of inputs
-        total = inputs if config.reference_quirks else outputs
-        free = 1 - sums.clipped / total
-        slope = slope - jnp.where(free < parameter.output_min_percentage, (1 - free) * input_range, 0.0)
-    idle = sums.inside / inputs > parameter.input_min_percentage
-    return slope + jnp.where(idle, parameter.decay * input_range, 0.0)

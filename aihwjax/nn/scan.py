@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from aihwjax.nn import slots
+from aihwjax.nn import slots, watching
 from aihwjax.nn.call_keys import numbered, running
 from aihwjax.nn.slots import Recorder, Slots
 
@@ -51,7 +51,7 @@ def _scan(
 ) -> tuple[_Carry, _Y]:
     outer = slots.current()
     if outer is None:
-        return lax.scan(body, init, xs, length)
+        return watching.scan(body, init, xs, length)
 
     first = jax.tree.map(lambda x: x[0], xs)
 

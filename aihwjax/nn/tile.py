@@ -8,15 +8,16 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from aihwjax import random, showing, tile
 from aihwjax.derivatives import only_in_reverse
 from aihwjax.devices.counts import PulseCounts
-from aihwjax.errors import ModuleError
-from aihwjax.nn import one_tile, programmed_tile, slots
-from aihwjax.nn.changes import changed, check_input_range, refuse_new_layout
+from aihwjax.errors import ConfigError, ModuleError
+from aihwjax.nn import one_tile, programmed_tile, slots, verified, watching
+from aihwjax.nn.changes import changed, refuse_new_layout
 from aihwjax.nn.mapping import along, is_scaled
 from aihwjax.nn.patches import Patches, all_rows, in_parts
 from aihwjax.nn.product import TileInput, refuse_forward_mode, tile_product, with_own_derivative
@@ -28,15 +29,20 @@ from aihwjax.nn.variables import (
     FixedInputRange,
     InputRange,
     InputRangeCount,
+    RangeWatch,
     TileConfigVariable,
     TileVariable,
 )
 from aihwjax.random import Noise
-from aihwjax.tile.checks import as_numbers, check_learning_rate, require_finite
+from aihwjax.tile.calibration import seen
+from aihwjax.tile.checks import as_numbers, check_learning_rate, checked_count, require_finite
 from aihwjax.tile.config import TileConfig
 from aihwjax.tile.hidden_checks import checked, device_text
+from aihwjax.tile.lifecycle import required_key
 from aihwjax.tile.matching import averages, check, working_device
+from aihwjax.tile.product.input_range import adapted, check_input_range
 from aihwjax.tile.state import TileState
+from aihwjax.tile.verified_writing import WriteResult
 from aihwjax.typing import EachHidden, EachWeights, Key, Number
 
 
@@ -106,6 +112,8 @@ class AnalogTile(Readable):
         """Batches that have initialised it, if it is initialised from data."""
         self.chip: ChipVariable | None = None
         """What is kept of the chip, once the tile is programmed; see :func:`aihwjax.program`."""
+        self.watch: RangeWatch | None = None
+        """What is known of its inputs, while :func:`aihwjax.calibrate` runs."""
         self._tag: Tag | None = None
 
     @property
@@ -136,7 +144,8 @@ class AnalogTile(Readable):
         slot = slots.take(self._tag, x, (*rows, self.out_features), self.averages_backward, seen)
         if slot is not None and self.input_range_count is not None:
             self._adapt_input_range(all_rows(x))
-        config, state, limit = self.config.get_value(), self.state.get_value(), self._range()
+        config, state = self.config.get_value(), self.state.get_value()
+        limit = self._range() if self.watch is None else self._watched_range(self.watch, all_rows(x), key)
         operands = config, state, limit, x
         if slot is None:
             operands = only_in_reverse(operands, refuse_forward_mode)
@@ -169,6 +178,43 @@ class AnalogTile(Readable):
     def _range(self) -> Float[Array, "*stack"] | None:
         return None if self.input_range is None else self.input_range.get_value()
 
+    def _watched_range(
+        self, watch: RangeWatch, x: Float[Array, "*batch in"], key: Noise
+    ) -> Float[Array, "*stack"] | None:
+        """Note inputs of a calibration and return the range of the product, which may be the one of the search."""
+        how, statistics = watching.read(watch, str(self))
+        own = statistics, x, keys(random.derive(key, "calibration"), self.count)
+        statistics = each(self.count, seen, (), (how,), own)
+        watching.write(watch, (how, statistics), str(self))
+        return statistics.value if how.method.moving else self._range()
+
+    def set_input_range(self, value: Number | Float[Array, " tiles"]) -> None:
+        """Set the input range; its magnitude counts.
+
+        Args:
+            value: One number, in units of the input; of a stack also one number for each tile.
+
+        Raises:
+            ModuleError: If the tile has no input range.
+            ConfigError: If a number is 0 or not finite (a traced one is not checked), or there are more or fewer than
+                tiles.
+        """
+        if self.input_range is None:
+            raise ModuleError(
+                f"{self} has no input range: build its layer with pre_post.input_range.enable=True, or take "
+                "aihwjax.calibrate"
+            )
+        present = self.input_range.get_value()
+        limits = jnp.abs(jnp.asarray(as_numbers("value", value), jnp.float32))
+        if limits.size != 1 and limits.shape != present.shape:
+            raise ConfigError(f"value of shape {limits.shape} is not allowed: give one number, or {present.shape}")
+        known = None if isinstance(limits, jax.core.Tracer) else np.asarray(limits)
+        if known is not None and not (np.isfinite(known) & (known > 0)).all():
+            raise ConfigError(f"value={value} is not allowed as an input range: give finite numbers other than 0")
+        self.input_range.set_value(
+            jnp.broadcast_to(limits.reshape(-1)[0] if limits.size == 1 else limits, present.shape)
+        )
+
     def _adapt_input_range(self, x: Float[Array, "*batch in"]) -> None:
         """Move the range towards a multiple of the spread of x, for the first batches of training."""
         assert self.input_range is not None and self.input_range_count is not None
@@ -179,7 +225,7 @@ class AnalogTile(Readable):
             )
         old = self.input_range.get_value()
         own = old, self.input_range_count.get_value(), x
-        value, moved = each(self.count, one_tile.adapted, (), (self.config.get_value(),), own)
+        value, moved = each(self.count, adapted, (), (self.config.get_value().pre_post.input_range,), own)
         # the value changes, its gradient is that of the parameter
         self.input_range.set_value(jax.lax.stop_gradient(value - old) + old)
         self.input_range_count.set_value(moved)
@@ -336,20 +382,69 @@ class AnalogTile(Readable):
         self.state.set_value(each(self.count, one_tile.redrawn, (), (new,), own))
         self.config.exchange(new)
 
-    def get_weights(self, *, apply_weight_scaling: bool = True) -> EachWeights:
+    def get_weights(
+        self,
+        *,
+        apply_weight_scaling: bool = True,
+        realistic: bool = False,
+        key: Noise | None = None,
+        over_sampling: int = 10,
+    ) -> EachWeights:
         """Return the weights ``(out, in)``, with the bias as last column if it is analog.
 
         Args:
             apply_weight_scaling: Logical weights; ``False``: as they are on the tile.
+            realistic: Whether to read them through the converters, by products of evaluation; see
+                :func:`aihwjax.tile.get_weights`.
+            key: Source of the noise of a realistic read.
+            over_sampling: Vectors of a realistic read for each input.
+
+        Raises:
+            ConfigError: If there is no key for a realistic read, or ``over_sampling`` is no whole number of at least 1.
         """
         state = self.state.get_value()
+        if realistic:
+            options = self.analog_bias, checked_count("over_sampling", over_sampling), self.in_features
+            chip = None if self.chip is None else self.chip.get_value()
+            config, source = self.config.get_value(), required_key(key)
+            weights = verified.read_tiles(options, self.count, config, state, self._range(), chip, source)
+            weights = weights if self.out_scaling is None else weights * self.out_scaling.get_value()[..., None]
+            return weights if apply_weight_scaling else weights / self._scales()[..., None]
         weights = slots.watched(self._tag, state.weights)
-        if apply_weight_scaling:
-            if state.mapping_scales is not None:
-                weights = weights * state.mapping_scales[..., None]
-            if self.out_scaling is not None:
-                weights = weights * self.out_scaling.get_value()[..., None]
-        return weights
+        return weights * self._scales()[..., None] if apply_weight_scaling else weights
+
+    def _scales(self) -> Float[Array, "*stack scales"]:
+        """Return the product of mapping scale and learned output scale; 1 without."""
+        scales = jnp.ones((1,), jnp.float32)
+        mapping = self.state.get_value().mapping_scales
+        scales = scales if mapping is None else scales * mapping
+        return scales if self.out_scaling is None else scales * self.out_scaling.get_value()
+
+    def program_weights(
+        self, target: EachWeights | None = None, *, key: Noise, reads: int = 1, **settings: Any
+    ) -> WriteResult:
+        """Write analog weights by pulses, in place; see :func:`aihwjax.tile.program_weights`.
+
+        Args:
+            target: Analog weights ``(out, in)``, with the column of an analog bias; of a stack ``(tiles, out, in)``;
+                ``None``: those that the tile has.
+            key: Source of all noise.
+            reads: Number of reads that are averaged before a correction.
+            **settings: ``tolerance``, ``max_iterations``, ``learning_rate`` and ``w_init``, as there.
+
+        Returns:
+            How it went; of a stack one number for each tile.
+
+        Raises:
+            ConfigError: If an argument is not allowed, or the tile was drawn with another configuration.
+            ShapeError: If the target does not fit the tile.
+            ModuleError: If the tile is programmed as a chip.
+        """
+        verified.refuse_chip(str(self), self.chip)
+        config, state = self.config.get_value(), self.checked_state()
+        state, result = verified.write_tiles(str(self), self.count, config, state, target, key, reads, settings)
+        self.state.set_value(state)
+        return result
 
     def hidden_parameters(self) -> dict[str, EachHidden]:
         """Return the parameters of each crosspoint by the reference's names."""

@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Int
 from aihwjax.nn.changes import refuse_new_draws, refuse_new_layout
 from aihwjax.nn.programmed_tile import TileChip
 from aihwjax.nn.storable import make_storable
+from aihwjax.tile.calibration import RangeSearch, RangeStatistics
 from aihwjax.tile.config import TileConfig
 from aihwjax.tile.state import TileState
 from aihwjax.typing import EachWeights
@@ -87,3 +88,7 @@ class FixedInputRange(nnx.Variable[Float[Array, ""]]):
 
 class InputRangeCount(nnx.Variable[Int[Array, ""]]):
     """Number of batches that have initialised an input range."""
+
+
+class RangeWatch(nnx.Variable[tuple[RangeSearch, RangeStatistics]]):
+    """What a tile has seen of its inputs, while :func:`aihwjax.calibrate` runs."""

@@ -121,6 +121,21 @@ def check_learning_rate(value: object, where: str = "") -> Number:
     return number
 
 
+def checked_count(name: str, value: object) -> int:
+    """Return a whole number of at least 1.
+
+    Args:
+        name: What the message calls it.
+        value: The number.
+
+    Raises:
+        ConfigError: If it is anything else.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+        raise ConfigError(f"{name}={value!r} is not allowed: give a whole number of at least 1")
+    return int(value)
+
+
 def _short(value: object) -> str:
     if isinstance(value, np.generic | np.ndarray | jax.Array) and not isinstance(value, jax.core.Tracer):
         value = showing.plain(value) if np.ndim(value) == 0 else value

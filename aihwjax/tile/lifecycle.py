@@ -14,11 +14,13 @@ from aihwjax import random
 from aihwjax.errors import ConfigError, ShapeError
 from aihwjax.precision import in_single
 from aihwjax.random import Noise
-from aihwjax.tile.checks import as_numbers, require_finite
+from aihwjax.tile.checks import as_numbers, checked_count, require_finite
 from aihwjax.tile.config import TileConfig
 from aihwjax.tile.matching import averages, drawn, fitting_device, spoiled, working_device
 from aihwjax.tile.modified_copy import follow
+from aihwjax.tile.passes import forward
 from aihwjax.tile.product import mvm
+from aihwjax.tile.reading import read_weights
 from aihwjax.tile.state import TileState
 from aihwjax.typing import Number, Weights
 
@@ -83,7 +85,7 @@ def redraw(config: TileConfig, state: TileState, key: Noise) -> TileState:
     """Draw the devices and all frozen values of a tile anew, as ``config`` says, and write its weights to them.
 
     What a new device cannot hold is clipped, and hidden weights start anew, as after :func:`set_weights`; so do pulse
-    counts. Mapping scales and running averages stay.
+    counts. Mapping scales, running averages and the input range stay.
 
     Example:
         >>> import jax
@@ -106,7 +108,11 @@ def redraw(config: TileConfig, state: TileState, key: Noise) -> TileState:
         scales = room if scales is None or room is None else jnp.broadcast_to(scales, room.shape)
     running = state.running_abs_max if fresh.running_abs_max is not None else None
     fresh = dataclasses.replace(
-        fresh, mapping_scales=scales, running_abs_max=fresh.running_abs_max if running is None else running
+        fresh,
+        mapping_scales=scales,
+        running_abs_max=fresh.running_abs_max if running is None else running,
+        input_range=state.input_range,
+        input_range_count=state.input_range_count,
     )
     return _written(config, fresh, state.weights, random.derive(key, "redraw"))
 
@@ -140,9 +146,65 @@ def _written(
     return follow(config, state, new, key)
 
 
-def get_weights(config: TileConfig, state: TileState) -> Weights:
-    """Return the apparent analog weights ``(out, in)``, exactly."""
-    return state.weights
+@in_single
+def get_weights(
+    config: TileConfig,
+    state: TileState,
+    *,
+    realistic: bool = False,
+    key: Noise | None = None,
+    over_sampling: int = 10,
+) -> Weights:
+    """Return the apparent analog weights ``(out, in)``, exactly, or as they can be read through the converters.
+
+    A realistic read multiplies Gaussian vectors, as evaluation does, and solves for the weights by least squares; it
+    has the noise and the errors of the converters (spec: tile_ops, section 11).
+
+    Example:
+        >>> import jax
+        >>> import aihwjax as aj
+        >>> config = aj.SingleRPUConfig()
+        >>> state = aj.tile.init(config, jax.random.key(0), (3, 4))
+        >>> read = aj.tile.get_weights(config, state, realistic=True, key=1)
+        >>> error = abs(read - aj.tile.get_weights(config, state))
+        >>> bool(0 < error.max() < 0.2)
+        True
+
+    Args:
+        config: The tile's configuration.
+        state: The tile.
+        realistic: Whether to read through the converters.
+        key: Source of the noise of a realistic read.
+        over_sampling: Vectors of a realistic read for each input.
+
+    Raises:
+        ConfigError: If there is no key for a realistic read, or ``over_sampling`` is no whole number of at least 1.
+    """
+    if not realistic:
+        return state.weights
+    return _read(config, state, required_key(key), over_sampling=checked_count("over_sampling", over_sampling))
+
+
+def required_key(key: Noise | None) -> Noise:
+    """Return the key of a realistic read.
+
+    Raises:
+        ConfigError: If there is none.
+    """
+    if key is None:
+        raise ConfigError("key=None is not allowed with realistic=True: give one JAX key, such as jax.random.key(0)")
+    return random.as_noise(key)
+
+
+@partial(jax.jit, static_argnames="over_sampling")
+def _read(config: TileConfig, state: TileState, key: Noise, *, over_sampling: int) -> Weights:
+    return read_weights(
+        lambda x, own: forward(config, state, x, own),
+        state.shape[1],
+        key,
+        over_sampling=over_sampling,
+        input_range=None if config.reference_quirks else state.input_range,
+    )
 
 
 @in_single

@@ -19,6 +19,7 @@ from aihwjax.tile.columns import columns
 from aihwjax.tile.config import TileConfig
 from aihwjax.tile.matching import check_average
 from aihwjax.tile.product import mvm
+from aihwjax.tile.product.input_range import clipped_to
 from aihwjax.tile.product.io import NoiseManagementType
 from aihwjax.tile.product.straight_through import passed_through
 from aihwjax.tile.state import TileState
@@ -60,6 +61,14 @@ def _read_weights(config: TileConfig, state: TileState, training: bool, key: Noi
     return state.weights
 
 
+def _within_range(config: TileConfig, state: TileState, x: Float[Array, "*batch in"]) -> Float[Array, "*batch in"]:
+    """Return inputs as they reach the converters: clipped to the input range and divided by it, if the tile has one."""
+    if state.input_range is None:
+        return x
+    # the derivative passes a clip, but not on the reference's torch tile (spec: tile_ops, section 5)
+    return clipped_to(x, state.input_range, straight_through=not config.torch_tile)
+
+
 @in_single
 def forward_with_mask(
     config: TileConfig, state: TileState, x: Float[Array, "*batch in"], key: Noise, *, training: bool = False
@@ -69,9 +78,10 @@ def forward_with_mask(
     The gradient of a clipped output does not pass backward. ``None`` if no output can be clipped.
     """
     out_size, in_size = state.shape
-    rows = _rows(x, in_size, "x", "inputs")
+    rows = _within_range(config, state, _rows(x, in_size, "x", "inputs"))
     if config.own_product is not None:
         y = own.product(config, _read_weights(config, state, training), rows, key)
+        y = y if state.input_range is None else y * state.input_range
         return y.reshape((*np.shape(x)[:-1], out_size)), None
     y, clipped = mvm.analog_product(
         config.forward,
@@ -87,6 +97,7 @@ def forward_with_mask(
         columns=columns(config, training),
     )
     shape = (*np.shape(x)[:-1], out_size)
+    y = y if state.input_range is None else y * state.input_range
     return y.reshape(shape), None if clipped is None else clipped.reshape(shape)
 
 
@@ -97,7 +108,8 @@ def forward(
     """Multiply inputs by the weights as the analog tile does.
 
     Derivatives pass straight through converters and bound management and are 0 where an output is clipped
-    (docs: gradients and tools).
+    (docs: gradients and tools). With an input range r in the state, inputs are clipped to it and divided by it, and
+    outputs are multiplied by it.
 
     Args:
         config: The tile's configuration.
@@ -217,5 +229,6 @@ def observe(config: TileConfig, state: TileState, x: Float[Array, "*batch size"]
         return state
     slot = _slot(config, backward)
     rows = jnp.reshape(x, (-1, jnp.shape(x)[-1]))
+    rows = rows if backward else _within_range(config, state, rows)
     value = mvm.advance_running(state.running_abs_max[slot], rows)
     return dataclasses.replace(state, running_abs_max=state.running_abs_max.at[slot].set(value))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import jax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from aihwjax import showing
 from aihwjax.config.fixed import Drawn
@@ -35,6 +35,9 @@ class FrozenIO(showing.Record):
     """Numbers of the configuration that all this was drawn with."""
 
 
+_SHOWN = ("weights", "mapping_scales", "modified", "running_abs_max", "input_range")
+
+
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class TileState(showing.Shown):
@@ -56,6 +59,11 @@ class TileState(showing.Shown):
     """Weights that products of training read; ``None`` without a weight modifier: then they read ``weights``."""
     drawn: Drawn | None = None
     """Numbers and choices of the configuration that the devices were drawn with."""
+    input_range: Float[Array, ""] | None = None
+    """Input range that products and updates apply; ``None``: inputs reach the converters as they are given. Set by
+    :func:`set_input_range`, :func:`input_range_step` and :func:`calibrate`; the tiles of a layer have theirs beside."""
+    input_range_count: Int[Array, ""] | None = None
+    """Number of batches that have initialised the input range from data; ``None`` without an input range."""
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -63,7 +71,7 @@ class TileState(showing.Shown):
         return self.weights.shape  # type: ignore[return-value]
 
     def __treescope_repr__(self, path: str | None, subtree_renderer: showing.Renderer) -> showing.Rendering:
-        values = {name: getattr(self, name) for name in ("weights", "mapping_scales", "modified", "running_abs_max")}
+        values = {name: getattr(self, name) for name in _SHOWN}
         return showing.tree(
             type(self),
             {name: value for name, value in values.items() if value is not None},

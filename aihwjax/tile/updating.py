@@ -17,6 +17,7 @@ from aihwjax.tile.checks import as_numbers, check_learning_rate, require_finite
 from aihwjax.tile.config import TileConfig
 from aihwjax.tile.matching import fitting_device, spoiled
 from aihwjax.tile.modified_copy import follow
+from aihwjax.tile.product.input_range import clipped_to
 from aihwjax.tile.pulsed_update import pulsing
 from aihwjax.tile.state import TileState
 from aihwjax.typing import Number
@@ -65,6 +66,10 @@ def update(
     d = jnp.reshape(jnp.asarray(d, jnp.float32), (-1, out_size))
     if x.shape[0] == 0:
         return state
+    if state.input_range is not None:
+        x = clipped_to(x, state.input_range)
+        # spec: update, bug 4: the reference leaves the range out
+        d = d if config.reference_quirks else d * state.input_range
     if not config.exact:
         moving = (state, x, d, learning_rate)
         state, x, d, learning_rate = on_derivative(moving, (config, *moving), _refuse)

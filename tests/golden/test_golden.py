@@ -32,6 +32,7 @@ FAMILIES = (
     "compounds",
     "noise_model",
     "drift_compensation",
+    "input_range",
     "training",
     "directed",
 )
@@ -64,6 +65,8 @@ QUICK = {
     "noise_model/PCM",
     "noise_model/Wan-noise_scale",
     "drift_compensation/PerColumn-perfect",
+    "input_range/no-init",
+    "input_range/calibrate-MAX",
     "directed/one_pulse/ConstantStep",
     "directed/outside/soft-additive-once",
 }
@@ -232,6 +235,16 @@ class TestDriftCompensation(Agreement):
     """Outputs and factor of the compensation after programming and drift."""
 
 
+@golden("input_range", "input_range/[!c]*", modes=[None])
+class TestInputRange(Agreement):
+    """The input range after each step of training."""
+
+
+@golden("input_range", "calibrate-*", modes=[None])
+class TestCalibration(Agreement):
+    """Input ranges of two layers after a calibration."""
+
+
 @pytest.mark.runs_long
 @golden("training", "*-b64")
 class TestTraining(Agreement):
@@ -264,7 +277,7 @@ def test_a_case_that_differs_in_numbers_only_compiles_nothing() -> None:
 def test_the_copy_in_the_repository_is_complete() -> None:
     counts = {family: len(load(data.FOLDER, [family])) for family in FAMILIES}
     expected = {"device_parameters": 57, "pulse_response": 57, "update": 38, "joint": 12, "mvm": 41, "tile_ops": 14}
-    chips = {"noise_model": 97, "drift_compensation": 20}
+    chips = {"noise_model": 97, "drift_compensation": 20, "input_range": 44}
     assert counts == {**expected, "modifier": 25, "compounds": 66, **chips, "training": 27, "directed": 138}
 
 

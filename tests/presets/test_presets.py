@@ -262,3 +262,10 @@ def test_names_of_the_flat_dictionaries_are_presets() -> None:
     for name in TRAINING:
         flat = {"__class__": name, "device.__class__": "ConstantStepDevice"}
         assert from_reference(flat).reference_quirks
+
+
+@pytest.mark.parametrize("name", [*INFERENCE, "WebComposerInferenceRPUConfig"])
+def test_presets_of_inference_tiles_come_with_the_chip_of_the_reference(name: str) -> None:
+    config = presets.by_name(name)()
+    assert config.noise_model == aj.PCMLikeNoiseModel(g_max=25.0, t_0=20.0, t_read=250e-9)
+    assert config.drift_compensation == aj.GlobalDriftCompensation()

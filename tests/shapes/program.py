@@ -50,6 +50,10 @@ def live(config: aj.TileConfig, key: jax.Array) -> None:
         state = tile.reset(config, state, 1, 2, 0.5, key)
     state = tile.redraw(config, tile.set_hidden_update_index(config, state, 0), key)
     tile.get_weights(config, state)
+    if config.own_product is None:
+        tile.get_weights(config, state, realistic=True, key=key)
+    state, result = tile.program_weights(config, state, None, key, max_iterations=2)
+    fits(result)
     hidden = tile.hidden_parameters(config, state)
     state = tile.set_hidden_parameters(config, state, hidden)
     if "up_pulses_0" in hidden:
@@ -214,6 +218,25 @@ def chips(key: jax.Array) -> None:
                 fits(kept if tile.count is None else jax.tree.map(lambda array: array[0], kept))
 
 
+def ranges(key: jax.Array) -> None:
+    """Set, train and calibrate the input range of a tile and those of models."""
+    x, d = jnp.ones((2, N, IN)), jnp.ones((N, OUT))
+    config = ranged(init_from_data=3, out_bound=1.0, manage_output_clipping=True)
+    state = aj.tile.set_input_range(config, aj.tile.init(config, key, (OUT, IN)), 2.0)
+    fits(aj.tile.input_range_step(config, state, x[0], d, 0.1, key))
+    for method in aj.InputRangeCalibrationType:
+        fits(aj.tile.calibrate(config, state, x, method, key=key))
+        model = network(exact(max_input_size=2, max_output_size=2))
+        for batches in (x, list(x), [((x[0],), {})]):
+            aj.calibrate(model, batches, method, key=key)
+        layer = nn.AnalogRNN("AnalogLSTMCell", IN, OUT, config=exact(), rngs=nnx.Rngs(0))
+        aj.calibrate(layer, [x], method, key=key)
+    nn.analog_tiles(model)["layers/0/tiles/0"].set_input_range(1.0)
+    for layer in nn.analog_layers(model).values():
+        layer.get_weights(realistic=True, key=key)
+        layer.program_weights(key=key, max_iterations=2)
+
+
 def over_time(key: jax.Array) -> None:
     """Evaluate two chips at two times; computed, since values are handed over as NumPy arrays."""
     with jax.ensure_compile_time_eval():
@@ -287,6 +310,7 @@ CALLS: dict[str, Callable[[jax.Array], None]] = {
     "summaries": summaries,
     "files": files,
     "chips": chips,
+    "ranges": ranges,
     "over time": over_time,
     "searches": searches,
     "wrong": wrong,
