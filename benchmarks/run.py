@@ -10,10 +10,8 @@ from benchmarks import record
 from benchmarks.rates import Options
 
 NAMES = (
-    "train", "modifier", "chips", "compounds", "models", "forward", "memory", "conversion", "compile", "update_pass",
-    "sweep",
-    "train", "modifier", "compounds", "models", "forward", "memory", "conversion", "compile", "update_pass", "sweep",
-    "ir_drop",
+    "train", "modifier", "chips", "ir_drop", "compounds", "models", "forward", "memory", "conversion", "compile",
+    "update_pass", "sweep",
 )  # fmt: skip
 """The benchmarks; each is a module with a function ``records(options)``."""
 

@@ -238,11 +238,9 @@ def _program(config: TileConfig, exact: Weights, key: Noise) -> Chip:
     out_size, in_size = exact.shape
     source = random.stream(key, random.NoiseEngine.COUNTER)
     running = jnp.full((2,), -1.0, jnp.float32) if averages(config.forward) else None
-    frozen = mvm.freeze(config.forward, source.child("forward"), out_size, in_size, config.reference_quirks)
-    made = programming.programmed(config, model_of(config), exact, source.child("weights"))
     quirks = config.reference_quirks
     frozen = mvm.freeze(config.forward, source.child("forward"), out_size, in_size, quirks, config.torch_tile)
-    weights, parameters = programming.programmed(model_of(config), exact, source.child("weights"), config.noise_engine)
+    made = programming.programmed(config, model_of(config), exact, source.child("weights"))
     start = None if running is None else running[0]
     baseline = programming.baseline(config, frozen, exact, made.weights, start, source.child("baseline"))
     one = jnp.ones((), jnp.float32)
