@@ -16,7 +16,7 @@ from aihwjax.random import Noise
 from aihwjax.tile.checks import as_numbers, check_learning_rate, one_number, require_finite
 from aihwjax.tile.config import TileConfig
 from aihwjax.tile.passes import backward, forward_with_mask, own_backward
-from aihwjax.tile.product.input_range import adapted, check_input_range, range_gradient, range_sums
+from aihwjax.tile.product.input_range import adapted, check_input_range, clipped_to, range_gradient, range_sums
 from aihwjax.tile.state import TileState
 from aihwjax.typing import Number
 
@@ -128,8 +128,10 @@ def input_range_step(
     forward_key = random.derive(key, "forward")
     _, clipped = forward_with_mask(config, state, x, forward_key, training=True)
     read = d if clipped is None else jnp.where(clipped, 0.0, d)
-    if config.own_product is not None:
-        delta = own_backward(config, state, x, read, forward_key, training=True)
+    if config.own_product is not None or config.differentiated:
+        # that of the inputs behind the clip: whether one lies outside is counted apart
+        inside, bare = clipped_to(x, value, straight_through=True), dataclasses.replace(state, input_range=None)
+        delta, _ = own_backward(config, bare, inside, read, forward_key, training=True)
     else:
         delta = backward(config, state, read, random.derive(key, "backward"), training=True)
     sums = range_sums(value, x, delta, clipped)
