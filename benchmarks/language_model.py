@@ -1,8 +1,9 @@
 """Does a language model keep on chips what it knows, if it is trained for them, and what does a step of that cost?
 
-``python -m benchmarks.language_model [--quick | --full]``: a transformer learns the language reference of Python, character by
-character, in digital. Its copy on inference tiles is fine-tuned to give the same answers (distillation), once by the
-recipe for chips and once without noise and clip. Both are programmed onto chips of phase-change memory and read later.
+``python -m benchmarks.language_model [--quick | --full]``: a transformer learns the language reference of Python,
+character by character, in digital. Its copy on inference tiles is fine-tuned to give the same answers (distillation),
+once by the recipe for chips and once without noise and clip. Both are programmed onto chips of phase-change memory and
+read later.
 
 The recipe: noise of 0.03 of the largest weight of each output, weights clipped at 2.5 standard deviations, converters
 of 8 bits, an input range for each tile that begins at 18 standard deviations of its inputs and is learned, and AdamW.
