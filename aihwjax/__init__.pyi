@@ -61,11 +61,14 @@ from .errors import ModuleError as ModuleError
 from .errors import NonFiniteError as NonFiniteError
 from .errors import ResponseError as ResponseError
 from .errors import ShapeError as ShapeError
+from .experiments import BasicInferencing as BasicInferencing
 from .experiments import BasicTraining as BasicTraining
+from .experiments import InferenceLocalRunner as InferenceLocalRunner
 from .experiments import LocalRunner as LocalRunner
 from .experiments import data as data
 from .experiments import fit as fit
 from .experiments import run_local as run_local
+from .experiments import run_local_inference as run_local_inference
 from .experiments import save as save
 from .experiments.data import MNIST as MNIST
 from .experiments.data import MNIST10K as MNIST10K
@@ -78,17 +81,20 @@ from .inference.compensation import (
     GlobalDriftCompensationWithExactReference as GlobalDriftCompensationWithExactReference,
 )
 from .inference.compensation import PerColumnDriftCompensation as PerColumnDriftCompensation
+from .inference.conductance import BitSlicedConductanceConverter as BitSlicedConductanceConverter
 from .inference.conductance import CustomPairConductanceConverter as CustomPairConductanceConverter
 from .inference.conductance import DualPairConductanceConverter as DualPairConductanceConverter
 from .inference.conductance import FusionConductanceConverter as FusionConductanceConverter
 from .inference.conductance import NPairConductanceConverter as NPairConductanceConverter
 from .inference.conductance import SingleDeviceConductanceConverter as SingleDeviceConductanceConverter
 from .inference.conductance import SinglePairConductanceConverter as SinglePairConductanceConverter
+from .inference.defects import DefectParameter as DefectParameter
 from .inference.noise import BranchedCurve as BranchedCurve
 from .inference.noise import ClippedLog as ClippedLog
 from .inference.noise import CustomDriftPCMLikeNoiseModel as CustomDriftPCMLikeNoiseModel
 from .inference.noise import DriftTable as DriftTable
 from .inference.noise import HermesNoiseModel as HermesNoiseModel
+from .inference.noise import MeasuredNoiseModel as MeasuredNoiseModel
 from .inference.noise import NoisePolynomial as NoisePolynomial
 from .inference.noise import PCMLikeNoiseModel as PCMLikeNoiseModel
 from .inference.noise import PowerLawRead as PowerLawRead

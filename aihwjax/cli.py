@@ -15,6 +15,7 @@ from cyclopts import App, CycloptsError, Parameter
 
 from aihwjax.commands.cloud import app as cloud
 from aihwjax.commands.composer import app as composer
+from aihwjax.commands.infer import infer
 from aihwjax.commands.models import export, summary
 from aihwjax.commands.plot import app as plot
 from aihwjax.commands.tables import print_metrics
@@ -29,6 +30,7 @@ app = App(
     help="Simulate and train neural networks on analog in-memory computing hardware.",
     suppress_keyboard_interrupt=False,  # what was interrupted is said below
 )
+app.command(infer)
 app.command(summary)
 app.command(export)
 app.command(plot)

@@ -1,4 +1,4 @@
-"""A bar of epochs on a terminal, a line of them in a notebook; elsewhere nothing."""
+"""A bar of epochs, or of chips, on a terminal, a line of them in a notebook; elsewhere nothing."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from typing import Any, Self
 class Bar:
     """Shows how far a training is; where nobody looks, nothing."""
 
-    def __init__(self, shown: bool, total: int | None = None, text: str = "", name: str = "") -> None:
+    def __init__(
+        self, shown: bool, total: int | None = None, text: str = "", name: str = "", unit: str = "epochs"
+    ) -> None:
         """Prepare.
 
         Args:
@@ -18,8 +20,9 @@ class Bar:
             total: Epochs, if they are known.
             text: What is said before the first epoch is done.
             name: Of the training, in front of the bar.
+            unit: What is counted.
         """
-        self._total, self._text, self._name = total, text, name
+        self._total, self._text, self._name, self._unit = total, text, name, unit
         self._line: Any = None
         self._bar: Any = None
         if not shown:
@@ -65,7 +68,7 @@ class Bar:
             self._bar.update(self._task, completed=done, description=text, total=total)
 
     def _described(self, done: int) -> str:
-        count = f"{done} epochs" if self._total is None else f"{done} of {self._total} epochs"
+        count = f"{done} {self._unit}" if self._total is None else f"{done} of {self._total} {self._unit}"
         return "  ".join(part for part in (self._name, count, self._text) if part)
 
 

@@ -9,6 +9,9 @@ STANDARD = ("epoch", "accuracy", "train_loss", "valid_loss", "time_epoch")
 """Entries of an epoch; any other one is a metric of the user's own. Only those of the validation set may be
 missing: ``accuracy`` and ``valid_loss``."""
 
+OVER_TIME = "over_time"
+"""Entry of a chip of an inference experiment: a row of its scores for each time."""
+
 
 def own_names(entries: Iterable[Mapping[str, Any]]) -> list[str]:
     """Return the names of the user's own metrics in epochs, in the order of their first occurrence.
@@ -16,7 +19,7 @@ def own_names(entries: Iterable[Mapping[str, Any]]) -> list[str]:
     Args:
         entries: Metrics of each epoch.
     """
-    return [*dict.fromkeys(name for entry in entries for name in entry if name not in STANDARD)]
+    return [*dict.fromkeys(name for entry in entries for name in entry if name not in (*STANDARD, OVER_TIME))]
 
 
 def accuracy_text(entry: Mapping[str, Any], digits: int = 2) -> str:

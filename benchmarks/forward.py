@@ -9,5 +9,6 @@ from benchmarks.record import Record
 
 
 def records(options: Options) -> list[Record]:
-    """Measure the outputs of the seed network at batch 64; the device has no part in them."""
-    return rates.measure([Problem(task=Task.FORWARD, batch=64)], options)
+    """Measure the outputs of the seed network and of one layer of 512 x 512; the device has no part in them."""
+    problems = [Problem(task=Task.FORWARD, batch=64), Problem(task=Task.FORWARD, batch=64, layers=(512, 512))]
+    return rates.measure(problems, options)

@@ -100,7 +100,7 @@ def spread(values: list[float]) -> float:
 
 
 def interleave(
-    runners: Mapping[_Name, Runner], epochs: int, rounds: int, rivals: Collection[_Name] = ()
+    runners: Mapping[_Name, Runner], epochs: int, rounds: int, rivals: Iterable[Collection[_Name]] = ()
 ) -> dict[_Name, Figure]:
     """Measure all runners in turn, round by round, so that a busy machine hits them alike.
 
@@ -111,15 +111,17 @@ def interleave(
         runners: What to measure, by name.
         epochs: Passes over the data of each runner in each round.
         rounds: Number of counted rounds.
-        rivals: Runners of which only the best will count: one that is less than half as fast as the
-            best of them in the first round is left out, and that round is its figure.
+        rivals: Groups of runners of which only the best will count: one that is less than half as fast as the
+            best of its group in the first round is left out, and that round is its figure.
 
     Returns:
         The figure of each runner.
     """
     warm = {name: runner.measure(epochs) for name, runner in runners.items()}
-    lead = max((warm[name].rate for name in rivals), default=0.0)
-    lost = {name for name in rivals if warm[name].rate < lead / 2}
+    lost = set[_Name]()
+    for group in rivals:
+        lead = max((warm[name].rate for name in group), default=0.0)
+        lost |= {name for name in group if warm[name].rate < lead / 2}
     samples: dict[_Name, list[Sample]] = {name: [warm[name]] if name in lost else [] for name in runners}
     for _ in range(rounds):
         for name, runner in runners.items():

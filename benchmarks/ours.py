@@ -21,15 +21,33 @@ from aihwjax.devices.soft_bounds import SoftBoundsDevice
 from aihwjax.experiments import BasicTraining, EpochMetrics, fit, loop
 from aihwjax.random import NoiseEngine, derive, stream
 from aihwjax.tile.config import InferenceRPUConfig, SingleRPUConfig, TileConfig
-from aihwjax.tile.product.periphery import MappingParameter
+from aihwjax.tile.product.io import BoundManagementType, IOParameters, NoiseManagementType
+from aihwjax.tile.product.periphery import InputRangeParameter, MappingParameter, PrePostProcessingParameter
 from aihwjax.tile.upkeep.modifier import WeightModifierParameter, WeightModifierType
 from aihwjax.typing import Key
 from benchmarks import compilations
 from benchmarks.digital import permutation
 from benchmarks.measure import Sample, timed
-from benchmarks.problem import HARDWARE_AWARE, MODIFIER_STD, PIXELS, STEPS, UNITS, Digits, Network, Problem, Task
+from benchmarks.problem import (
+    HARDWARE_AWARE,
+    INFERENCE,
+    MODIFIER_STD,
+    PIXELS,
+    STEPS,
+    UNITS,
+    Digits,
+    Network,
+    Problem,
+    Task,
+)
 
 _DEVICES = {"ConstantStep": ConstantStepDevice, "SoftBounds": SoftBoundsDevice}
+_EIGHT_BITS = IOParameters(
+    inp_res=1 / 254,
+    out_res=1 / 254,
+    noise_management=NoiseManagementType.NONE,
+    bound_management=BoundManagementType.NONE,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,9 +72,12 @@ def settings(problem: Problem) -> list[OurSetting]:
 def tile_config(device: str, single_tile: bool = True) -> TileConfig:
     """Return the preset, or the default configuration of a tile with the device or kind, called ``device``."""
     mapping = MappingParameter(max_input_size=0, max_output_size=0) if single_tile else MappingParameter()
-    if device == HARDWARE_AWARE:
+    if device in INFERENCE:
         modifier = WeightModifierParameter(type=WeightModifierType.ADD_NORMAL, std_dev=MODIFIER_STD)
-        return InferenceRPUConfig(mapping=mapping, modifier=modifier)
+        if device == HARDWARE_AWARE:
+            return InferenceRPUConfig(mapping=mapping, modifier=modifier)
+        pre_post = PrePostProcessingParameter(input_range=InputRangeParameter(enable=True))
+        return InferenceRPUConfig(mapping=mapping, modifier=modifier, pre_post=pre_post, forward=_EIGHT_BITS)
     if device.endswith("Preset"):
         return presets.by_name(device)(mapping=mapping)
     return SingleRPUConfig(device=_DEVICES[device](), mapping=mapping)

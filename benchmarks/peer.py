@@ -12,10 +12,13 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.measure import Sample
-from benchmarks.problem import HARDWARE_AWARE, MODIFIER_STD, Network, Problem
+from benchmarks.problem import INFERENCE, LEARNED_RANGES, MODIFIER_STD, Network, Problem, Task
 from benchmarks.worker import Worker, WorkerError
 
 WORKER = Path(__file__).with_name("peer_worker.py")
+REFERENCE = "aihwkit"
+LIGHTNING = "aihwkit-lightning"
+"""A library for hardware-aware training alone, measured where the virtual environment has it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,18 +29,46 @@ class PeerSetting:
     """``OMP_NUM_THREADS`` of its process."""
     single_tile: bool
     """One tile a layer, instead of the reference's default of at most 512 rows and columns."""
+    library: str = REFERENCE
+    """Who runs: :data:`REFERENCE`, its other inference tile, or :data:`LIGHTNING` in two ways."""
 
     @property
     def name(self) -> str:
         """How records name the setting."""
         tiles = "one tile a layer" if self.single_tile else "default mapping"
-        return f"OMP_NUM_THREADS={self.threads}, {tiles}"
+        who = "" if self.library == REFERENCE else f"{self.library}, "
+        return f"{who}OMP_NUM_THREADS={self.threads}, {tiles}"
+
+    @property
+    def rival(self) -> str:
+        """Whose figure it is."""
+        return LIGHTNING if self.library.startswith(LIGHTNING) else REFERENCE
 
 
 def settings() -> list[PeerSetting]:
     """Return all settings that are tried: one thread and all cores, with and without split layers."""
-    threads = sorted({1, len(os.sched_getaffinity(0))})
-    return [PeerSetting(count, single) for count in threads for single in (False, True)]
+    return [PeerSetting(count, single) for count in thread_counts() for single in (False, True)]
+
+
+def ranges_settings(lightning: bool) -> list[PeerSetting]:
+    """Return the settings of inference tiles with learned ranges: the reference's two tiles, and the other library.
+
+    Args:
+        lightning: Whether aihwkit-lightning is installed.
+    """
+    others = (LIGHTNING, f"{LIGHTNING} fast ranges") if lightning else ()
+    ways = [
+        (REFERENCE, False),
+        (REFERENCE, True),
+        (f"{REFERENCE} torch tile", True),
+        *((name, True) for name in others),
+    ]
+    return [PeerSetting(count, single, library) for count in thread_counts() for library, single in ways]
+
+
+def thread_counts() -> list[int]:
+    """Return one thread and all cores."""
+    return sorted({1, len(os.sched_getaffinity(0))})
 
 
 class PeerWorker(Worker):
@@ -62,7 +93,13 @@ class PeerWorker(Worker):
         super().__init__([python, WORKER], env, "the reference")
 
     def prepare(
-        self, name: str, problem: Problem, arrays: Mapping[str, np.ndarray], single_tile: bool, seed: int = 0
+        self,
+        name: str,
+        problem: Problem,
+        arrays: Mapping[str, np.ndarray],
+        single_tile: bool,
+        seed: int = 0,
+        library: str = REFERENCE,
     ) -> float:
         """Build a network in the worker and return the seconds that it took.
 
@@ -72,6 +109,7 @@ class PeerWorker(Worker):
             arrays: ``images`` with ``labels``, or with ``gradients`` for updates alone.
             single_tile: One tile a layer.
             seed: Seed of weights, order and noise.
+            library: As in :class:`PeerSetting`.
 
         Raises:
             WorkerError: The reference refused.
@@ -79,11 +117,13 @@ class PeerWorker(Worker):
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "digits.npz"
             np.savez(path, allow_pickle=False, **arrays)
-            modifier_std = MODIFIER_STD if problem.device == HARDWARE_AWARE else None
+            modifier_std = MODIFIER_STD if problem.device in INFERENCE else None
             request = {
                 **problem.plain(),
                 "single_tile": single_tile,
                 "modifier_std": modifier_std,
+                "learned_ranges": problem.device == LEARNED_RANGES,
+                "library": library,
                 "data": str(path),
                 "seed": seed,
             }
@@ -136,9 +176,12 @@ class Peer(contextlib.ExitStack):
             Runners by the name of their setting.
         """
         split = problem.network is Network.CLASSIFIER and any(width > 512 for width in problem.layers)
+        ways = self.settings
+        if problem.device == LEARNED_RANGES and problem.task is Task.TRAIN:
+            ways = ranges_settings(all(worker.greeting.get("lightning") for worker in self._workers.values()))
         return {
             setting.name: PeerRunner(self._workers[setting.threads], setting, problem, arrays)
-            for setting in self.settings
+            for setting in ways
             if split or setting.single_tile
         }
 
@@ -153,7 +196,7 @@ class PeerRunner:
         self.setting = setting
         self._worker = worker
         self._name = f"{problem.name} {setting.name}"
-        self.prepare_s = worker.prepare(self._name, problem, arrays, setting.single_tile)
+        self.prepare_s = worker.prepare(self._name, problem, arrays, setting.single_tile, library=setting.library)
 
     def measure(self, epochs: int) -> Sample:
         """Go on for some epochs."""

@@ -1,13 +1,16 @@
 """Runs inside the reference's Python: answers one JSON line for each JSON line it reads.
 
-It imports only torch, numpy and aihwkit, so it runs where this library is not installed.
+It imports only torch, numpy, aihwkit and, if there, aihwkit-lightning, so it runs where this library is not installed.
 
 Requests:
     ``{"op": "prepare", "name", "data", "task", "device", "batch", "layers", "learning_rate", "network", "single_tile",
-    "modifier_std", "seed"}``
+    "modifier_std", "learned_ranges", "library", "seed"}``
         builds a network on the arrays of ``data``, an ``.npz`` with ``images`` and ``labels``; for the task
         ``update`` one tile, with ``gradients`` at its outputs for labels. With ``modifier_std`` its tiles are
-        inference tiles with additive weight noise in training, whatever the device. Answers ``{"prepare_s"}``.
+        inference tiles with additive weight noise in training, whatever the device, and with ``learned_ranges`` they
+        have 8-bit converters and learned input ranges. ``library`` is one of :data:`LIBRARIES`; only inference tiles
+        with learned ranges know more than the first. For the task ``chips`` the arrays have ``times`` too, and an epoch
+        of ``measure`` is one chip: programming, and all outputs at each time. Answers ``{"prepare_s"}``.
     ``{"op": "measure", "name", "epochs"}``
         goes on with the network called ``name`` over its data, freshly permuted in each epoch; answers
         ``{"examples", "seconds", "cpu_s", "loss", "peak_rss_mib"}``.
@@ -21,12 +24,13 @@ An error is answered as ``{"error"}``.
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import resource
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 
 import numpy as np
@@ -35,9 +39,49 @@ from aihwkit.nn import AnalogConv2d, AnalogLinear, AnalogLSTMCell, AnalogRNN, An
 from aihwkit.optim import AnalogSGD
 from aihwkit.simulator import configs, presets
 
+LIBRARIES = ("aihwkit", "aihwkit torch tile", "aihwkit-lightning", "aihwkit-lightning fast ranges")
+"""Ways to train inference tiles with learned ranges."""
 
-def tile_config(request: dict) -> configs.SingleRPUConfig | configs.InferenceRPUConfig:
+
+def lightning(request: dict) -> torch.nn.Module:
+    """Return the network of ``prepare`` in aihwkit-lightning, with a method ``trained_by(rate)`` for its optimizer."""
+    from aihwkit_lightning import nn
+    from aihwkit_lightning.optim import AnalogOptimizer
+    from aihwkit_lightning.simulator.configs import TorchInferenceRPUConfig
+    from aihwkit_lightning.simulator.parameters.enums import WeightNoiseInjectionType
+
+    rpu_config = TorchInferenceRPUConfig()
+    rpu_config.forward.inp_res = rpu_config.forward.out_res = 254
+    rpu_config.forward.out_bound, rpu_config.forward.out_noise = 12.0, 0.06
+    rpu_config.modifier.noise_type = WeightNoiseInjectionType.ADD_NORMAL
+    rpu_config.modifier.std_dev = request["modifier_std"]
+    rpu_config.pre_post.input_range.enable = True
+    rpu_config.pre_post.input_range.fast_mode = request["library"].endswith("fast ranges")
+    kinds = nn.AnalogSequential, nn.AnalogLinear, nn.AnalogConv2d
+    model = layers_of(request, rpu_config, *kinds)
+    model.trained_by = lambda rate: AnalogOptimizer(torch.optim.SGD, model.analog_layers, model.parameters(), lr=rate)
+    return model
+
+
+def learned_ranges(request: dict) -> configs.InferenceRPUConfig | configs.TorchInferenceRPUConfig:
+    """Return inference tiles with 8-bit converters and learned input ranges."""
+    kind = configs.TorchInferenceRPUConfig if request["library"] == LIBRARIES[1] else configs.InferenceRPUConfig
+    rpu_config = kind(
+        modifier=configs.WeightModifierParameter(
+            type=configs.WeightModifierType.ADD_NORMAL, std_dev=request["modifier_std"]
+        )
+    )
+    rpu_config.forward.inp_res = rpu_config.forward.out_res = 1 / 254
+    rpu_config.forward.noise_management = configs.NoiseManagementType.NONE
+    rpu_config.forward.bound_management = configs.BoundManagementType.NONE
+    rpu_config.pre_post.input_range.enable = True
+    return rpu_config
+
+
+def tile_config(request: dict) -> configs.RPUConfigBase:
     """Return the default configuration of a tile with the device or preset that ``prepare`` asks for."""
+    if request.get("learned_ranges"):
+        return learned_ranges(request)
     if request["device"].endswith("Preset"):
         return getattr(presets, request["device"])()
     if request.get("modifier_std") is None:
@@ -50,30 +94,37 @@ def tile_config(request: dict) -> configs.SingleRPUConfig | configs.InferenceRPU
 
 def network(request: dict, rpu_config: configs.RPUConfigBase) -> AnalogSequential:
     """Return the network that ``prepare`` asks for, on rows of pixels."""
-    if request["network"] == "lenet":
-        return AnalogSequential(
-            torch.nn.Unflatten(1, (1, 28, 28)),
-            AnalogConv2d(1, 16, 5, rpu_config=rpu_config),
-            torch.nn.Tanh(),
-            torch.nn.MaxPool2d(2),
-            AnalogConv2d(16, 32, 5, rpu_config=rpu_config),
-            torch.nn.Tanh(),
-            torch.nn.MaxPool2d(2),
-            torch.nn.Flatten(),
-            AnalogLinear(512, 128, rpu_config=rpu_config),
-            torch.nn.Tanh(),
-            AnalogLinear(128, 10, rpu_config=rpu_config),
-            torch.nn.LogSoftmax(dim=1),
-        )
     if request["network"] == "lstm":
         return AnalogSequential(
             Recurrent(rpu_config), AnalogLinear(64, 10, rpu_config=rpu_config), torch.nn.LogSoftmax(dim=1)
         )
+    return layers_of(request, rpu_config, AnalogSequential, AnalogLinear, AnalogConv2d)
+
+
+def layers_of(
+    request: dict, rpu_config: object, sequential: Callable, linear: Callable, conv: Callable
+) -> torch.nn.Module:
+    """Return LeNet-5 or a classifier of the layers of either library."""
+    if request["network"] == "lenet":
+        return sequential(
+            torch.nn.Unflatten(1, (1, 28, 28)),
+            conv(1, 16, 5, rpu_config=rpu_config),
+            torch.nn.Tanh(),
+            torch.nn.MaxPool2d(2),
+            conv(16, 32, 5, rpu_config=rpu_config),
+            torch.nn.Tanh(),
+            torch.nn.MaxPool2d(2),
+            torch.nn.Flatten(),
+            linear(512, 128, rpu_config=rpu_config),
+            torch.nn.Tanh(),
+            linear(128, 10, rpu_config=rpu_config),
+            torch.nn.LogSoftmax(dim=1),
+        )
     modules: list[torch.nn.Module] = []
     for fan_in, fan_out in pairwise(request["layers"]):
-        modules += [AnalogLinear(fan_in, fan_out, rpu_config=rpu_config), torch.nn.Sigmoid()]
+        modules += [linear(fan_in, fan_out, rpu_config=rpu_config), torch.nn.Sigmoid()]
     modules[-1] = torch.nn.LogSoftmax(dim=1)
-    return AnalogSequential(*modules)
+    return sequential(*modules)
 
 
 class Recurrent(torch.nn.Module):
@@ -98,8 +149,16 @@ class Run:
         arrays = np.load(request["data"])
         self.images = torch.from_numpy(arrays["images"])
         self.batch = request["batch"]
+        self.times = arrays["times"].tolist() if "times" in arrays else []
         self.task = request["task"]
         torch.manual_seed(request.get("seed", 0))
+        self.loss = torch.nn.NLLLoss()
+        if request["library"].startswith("aihwkit-lightning"):
+            self.targets = torch.from_numpy(arrays["labels"].astype(np.int64))
+            self.model = lightning(request)
+            self.optimizer = self.model.trained_by(request["learning_rate"])
+            self.model.train(self.task == "train")
+            return
         rpu_config = tile_config(request)
         if request["single_tile"]:
             rpu_config.mapping.max_input_size = 0
@@ -115,7 +174,6 @@ class Run:
         self.model = network(request, rpu_config)
         self.optimizer = AnalogSGD(self.model.parameters(), lr=request["learning_rate"])
         self.optimizer.regroup_param_groups(self.model)
-        self.loss = torch.nn.NLLLoss()
         self.model.train(self.task == "train")
 
     def batches(self, epochs: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
@@ -142,6 +200,18 @@ class Run:
                 outputs = self.model(images)
         return outputs.mean().item()
 
+    def chips(self, epochs: int) -> float:
+        """Program some chips, evaluate each at all times and return the last accuracy."""
+        right = 0
+        with torch.no_grad():
+            for _ in range(epochs):
+                self.model.program_analog_weights()
+                for t in self.times:
+                    self.model.drift_analog_weights(t)
+                    pairs = zip(self.images.split(self.batch), self.targets.split(self.batch), strict=True)
+                    right = sum(int((self.model(x).argmax(1) == y).sum()) for x, y in pairs)
+        return right / len(self.targets)
+
     def update(self, epochs: int) -> float:
         """Update the tile and return its mean weight."""
         for images, gradients in self.batches(epochs):
@@ -159,11 +229,11 @@ class Run:
 
     def measure(self, epochs: int) -> dict:
         """Go on for some epochs and return what it took."""
-        work = {"train": self.train, "forward": self.forward, "update": self.update}[self.task]
+        work = {"train": self.train, "forward": self.forward, "update": self.update, "chips": self.chips}[self.task]
         start, cpu = time.perf_counter(), time.process_time()
         loss = work(epochs)
         return {
-            "examples": epochs * len(self.targets),
+            "examples": epochs * (len(self.times) or len(self.targets)),
             "seconds": time.perf_counter() - start,
             "cpu_s": time.process_time() - cpu,
             "loss": loss,
@@ -188,7 +258,8 @@ def main() -> None:
     os.dup2(2, 1)  # what the reference prints must not mix with the answers
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     runs: dict[str, Run] = {}
-    replies.write(json.dumps({"ready": True, "threads": torch.get_num_threads()}) + "\n")
+    found = importlib.util.find_spec("aihwkit_lightning") is not None
+    replies.write(json.dumps({"ready": True, "threads": torch.get_num_threads(), "lightning": found}) + "\n")
     for line in sys.stdin:
         request = json.loads(line)
         if request["op"] == "stop":

@@ -28,6 +28,12 @@ SLOW_PRESETS = {"TTv2ReRamSBPreset": 30, "ChoppedTTv2EcRamPreset": 30, "AGADEcRa
 HARDWARE_AWARE = "Inference"
 """In place of a device: an inference tile with default converters, whose training reads noisy weights."""
 
+LEARNED_RANGES = "InferenceLearnedRanges"
+"""The same with 8-bit converters and learned input ranges in place of noise and bound management."""
+
+INFERENCE = (HARDWARE_AWARE, LEARNED_RANGES)
+"""Kinds of inference tiles."""
+
 MODIFIER_STD = 0.1
 """Standard deviation of that noise, relative to the largest weight of a tile."""
 
@@ -44,6 +50,8 @@ class Task(enum.Enum):
     """Outputs only, no gradient."""
     UPDATE = "update"
     """Updates of one tile with given inputs and gradients."""
+    CHIPS = "chips"
+    """Programming chips and evaluating each at several times; ``batch`` digits go at once."""
 
 
 class Network(enum.Enum):
@@ -61,6 +69,10 @@ STEPS, PIXELS, UNITS = 50, 15, 64
 """Steps of a sequence, pixels of a step, units of the LSTM."""
 
 
+SEED_LAYERS = (784, 256, 128, 10)
+"""Widths of the network that most figures are about, from input to output."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Problem:
     """One setting of the benchmark: what runs, on which network, at which batch size."""
@@ -68,10 +80,10 @@ class Problem:
     task: Task = Task.TRAIN
     """What is measured."""
     device: str = "ConstantStep"
-    """Device of every crosspoint, a member of :data:`DEVICES` or :data:`PRESETS`, or :data:`HARDWARE_AWARE`."""
+    """Device of every crosspoint, a member of :data:`DEVICES`, :data:`PRESETS` or :data:`INFERENCE`."""
     batch: int = 64
     """Examples in a step."""
-    layers: tuple[int, ...] = (784, 256, 128, 10)
+    layers: tuple[int, ...] = SEED_LAYERS
     """Widths from input to output; sigmoid between, log-softmax at the end."""
     learning_rate: float = 0.05
     """Step size of gradient descent."""
@@ -82,7 +94,8 @@ class Problem:
     def name(self) -> str:
         """Short name, as records carry it."""
         what = self.task if self.network is Network.CLASSIFIER else self.network
-        return f"{what.value}/{self.device}/batch{self.batch}"
+        layers = "" if self.layers == SEED_LAYERS else "x".join(map(str, self.layers)) + "/"
+        return f"{what.value}/{layers}{self.device}/batch{self.batch}"
 
     def plain(self) -> dict[str, Any]:
         """Return the fields as JSON has them, for another process."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 from collections.abc import Mapping
@@ -12,8 +13,18 @@ import jax
 from benchmarks import digital, ours
 from benchmarks.measure import Figure, Runner, interleave
 from benchmarks.one_thread import OneThreadRunner
-from benchmarks.peer import Peer
-from benchmarks.problem import PRESETS, SLOW_PRESETS, Digits, Network, Problem, Task, digits
+from benchmarks.peer import REFERENCE, Peer, PeerRunner
+from benchmarks.problem import (
+    PRESETS,
+    SEED_LAYERS,
+    SLOW_PRESETS,
+    Digits,
+    Network,
+    Problem,
+    Task,
+    digits,
+    random_digits,
+)
 from benchmarks.record import Record
 
 
@@ -74,13 +85,17 @@ def measure(problems: list[Problem], options: Options) -> list[Record]:
         options: With or without the reference, rounds, sizes.
 
     Returns:
-        One record a problem.
+        One record for each problem and rival.
     """
-    data = digits()
-    if options.peer is None:
-        return [compare(problem, data, None, options) for problem in problems]
-    with Peer(options.peer) as peer:
-        return [compare(problem, data, peer, options) for problem in problems]
+    with contextlib.nullcontext() if options.peer is None else Peer(options.peer) as peer:
+        return [record for problem in problems for record in compare(problem, examples_of(problem), peer, options)]
+
+
+def examples_of(problem: Problem) -> Digits:
+    """Return the embedded digits, or made-up examples for a network of other widths."""
+    if problem.layers == SEED_LAYERS:
+        return digits()
+    return random_digits(problem.layers[0], problem.layers[-1], 8000)
 
 
 def one_thread_helps(problem: Problem, options: Options) -> bool:
@@ -89,8 +104,8 @@ def one_thread_helps(problem: Problem, options: Options) -> bool:
     return several and problem.task is Task.TRAIN and problem.device in PRESETS and not options.quick
 
 
-def compare(problem: Problem, data: Digits, peer: Peer | None, options: Options) -> Record:
-    """Measure one problem.
+def compare(problem: Problem, data: Digits, peer: Peer | None, options: Options) -> list[Record]:
+    """Measure one problem, and return a record for each rival, all of the same rounds.
 
     Args:
         problem: What to run.
@@ -108,31 +123,37 @@ def compare(problem: Problem, data: Digits, peer: Peer | None, options: Options)
     runners: dict[tuple[str, str], Runner] = {("digital", plain.setting.name): plain}
     runners |= {("ours", name): runner for name, runner in analog.items()}
     runners |= {("peer", name): runner for name, runner in reference.items()}
-    rivals = [name for name in runners if name[0] == "peer"]
+    groups = {REFERENCE: dict[str, PeerRunner]()}
+    for name, rival in reference.items():
+        groups.setdefault(rival.setting.rival, {})[name] = rival
+    rivals = [[("peer", name) for name in group] for group in groups.values()]
     taken = interleave(runners, size.epochs, options.rounds, rivals)
     for runner in analog.values():
         runner.close()
     ours_figures = {name: figure for (side, name), figure in taken.items() if side == "ours"}
-    peer_figures = {name: figure for (side, name), figure in taken.items() if side == "peer"}
-    digital_figure = taken["digital", plain.setting.name]
-    our_best = best(ours_figures)
-    peer_best = best(peer_figures) if peer_figures else ""
-    return Record(
-        name=problem.name,
-        unit="examples/s",
-        higher_is_better=True,
-        ours=ours_figures[our_best].rate,
-        peer=peer_figures[peer_best].rate if peer_figures else None,
-        digital=digital_figure.rate,
-        rounds=options.rounds,
-        our_setting=our_best,
-        peer_setting=peer_best,
-        digital_setting=plain.setting.name,
-        details={
-            "examples_a_round": size.examples * size.epochs,
-            "compile_s": {"ours": analog[our_best].compile_s, "digital": plain.compile_s},
-            "ours": {name: dataclasses.asdict(figure) for name, figure in ours_figures.items()},
-            "peer": {name: dataclasses.asdict(figure) for name, figure in peer_figures.items()},
-            "digital": dataclasses.asdict(digital_figure),
-        },
-    )
+    our_best, digital_figure = best(ours_figures), taken["digital", plain.setting.name]
+    records = []
+    for who, group in groups.items():
+        figures = {name: taken["peer", name] for name in group}
+        peer_best = best(figures) if figures else ""
+        record = Record(
+            name=problem.name if who == REFERENCE else f"{problem.name}/beside {who}",
+            unit="examples/s",
+            higher_is_better=True,
+            ours=ours_figures[our_best].rate,
+            peer=figures[peer_best].rate if figures else None,
+            digital=digital_figure.rate,
+            rounds=options.rounds,
+            our_setting=our_best,
+            peer_setting=peer_best,
+            digital_setting=plain.setting.name,
+            details={
+                "examples_a_round": size.examples * size.epochs,
+                "compile_s": {"ours": analog[our_best].compile_s, "digital": plain.compile_s},
+                "ours": {name: dataclasses.asdict(figure) for name, figure in ours_figures.items()},
+                "peer": {name: dataclasses.asdict(figure) for name, figure in figures.items()},
+                "digital": dataclasses.asdict(digital_figure),
+            },
+        )
+        records.append(record)
+    return records

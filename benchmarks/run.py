@@ -10,7 +10,8 @@ from benchmarks import record
 from benchmarks.rates import Options
 
 NAMES = (
-    "train", "modifier", "compounds", "models", "forward", "memory", "conversion", "compile", "update_pass", "sweep",
+    "train", "modifier", "chips", "compounds", "models", "forward", "memory", "conversion", "compile", "update_pass",
+    "sweep",
 )  # fmt: skip
 """The benchmarks; each is a module with a function ``records(options)``."""
 

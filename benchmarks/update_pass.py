@@ -185,7 +185,7 @@ def record(device: str, batch: int, peer: Peer | None, options: Options) -> Reco
         if peer is None
         else {name: runner for name, runner in peer.prepare(problem, arrays).items() if runner.setting.single_tile}
     )
-    figures = interleave({**runners, **reference}, 1, options.rounds, list(reference))
+    figures = interleave({**runners, **reference}, 1, options.rounds, [list(reference)])
     micros = {name: 1e6 * batch / figure.rate for name, figure in figures.items()}
     best = rates.best({name: figures[name] for name in reference}) if reference else ""
     parts = {

@@ -34,7 +34,8 @@ class Worker:
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1, env=dict(env)
         )
-        self._receive()
+        self.greeting = self._receive()
+        """What the process said when it was ready."""
 
     def __enter__(self) -> Self:
         """Return the running worker."""

@@ -35,6 +35,12 @@ def learning_curves() -> Figure:
     return plot.plot_learning_curves(runs)
 
 
+def accuracy_over_time() -> Figure:
+    """Train a small network, and put it onto chips of two kinds of phase-change memory."""
+    kinds = {"single-pair array": "PCMLikeNoiseModel", "Hermes": "HermesNoiseModel"}
+    return plot.plot_accuracy_over_time({name: plot.compute_accuracy_over_time(kind) for name, kind in kinds.items()})
+
+
 FIGURES: dict[str, Callable[[], Figure]] = {
     "pulse_response": lambda: plot.plot_pulse_response(plot.compute_pulse_response(SOFT, pulses=300, cycles=1, key=7)),
     "device": lambda: plot.plot_device("ReRamESPresetDevice"),
@@ -43,6 +49,10 @@ FIGURES: dict[str, Callable[[], Figure]] = {
     "weights": lambda: plot.plot_weights(plot.compute_weight_traces("TikiTakaEcRamPreset", updates=1000)),
     "mvm_error": lambda: plot.plot_mvm_error("PresetIOParameters"),
     "learning_curves": learning_curves,
+    "programming_error": lambda: plot.plot_programming_error("PCMLikeNoiseModel"),
+    "conductance_error": lambda: plot.plot_conductance_error("HermesNoiseModel"),
+    "weight_drift": lambda: plot.plot_weight_drift("PCMLikeNoiseModel"),
+    "accuracy_over_time": accuracy_over_time,
 }
 
 

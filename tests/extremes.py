@@ -81,9 +81,10 @@ _TABLES = ((1.0, 3.0, 5.0), (5.0, 3.0, 1.0))
 FACTORS: dict[str, Fields] = {
     "NPairConductanceConverter": {"f_lst": (1.0, 3.0)},
     "DualPairConductanceConverter": {"f_lst": (1.0, 3.0)},
+    "MeasuredNoiseModel": {"conductance": (0.0, 25.0), "spread": (0.3, 1.0)},
     "CustomPairConductanceConverter": {"f_lst": (1.0,), "g_lst": _TABLES, "invertibility_test": False},
 }
-"""Without which a converter cannot be built."""
+"""Without which a converter or noise model cannot be built."""
 
 
 def hosts(cls: type[Config]) -> list[tuple[Build, Fields]] | None:
@@ -142,7 +143,10 @@ def _chips(cls: type[Config]) -> list[tuple[Build, Fields]] | None:
     if issubclass(cls, ConductanceConverter):
         return [(lambda part: _chip(aj.StateIndependentNoiseModel(g_converter=part)), FACTORS.get(name, {}))]
     if issubclass(cls, NoiseModel):
-        return [(_chip, {})]
+        return [(_chip, FACTORS.get(name, {}))]
+    if name == "DefectParameter":
+        fields = {"stuck_high_prob": 0.1, "stuck_low_prob": 0.2, "open_prob": 0.1}
+        return [(lambda part: aj.InferenceRPUConfig(defects=part), fields)]
     models: dict[str, Callable[[Any], NoiseModel]] = {
         "ClippedLog": lambda part: aj.PCMLikeNoiseModel(nu_mean=part, nu_std=part),
         "PowerLawRead": lambda part: aj.PCMLikeNoiseModel(read=part),

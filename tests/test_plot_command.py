@@ -30,10 +30,30 @@ COMMANDS = [
 ]
 
 
+CHIP = """
+[tile]
+class = "InferenceRPUConfig"
+
+[tile.forward]
+is_perfect = true
+
+[tile.noise_model]
+class = "HermesNoiseModel"
+"""
+
+CHIPS = [
+    ["programming-error"],
+    ["conductance-error", "--set", "noise_model.num_devices=1"],
+    ["weight-drift", "--crosspoints", "4", "--time", "0", "--time", "1e6"],
+    ["accuracy-over-time", "--chips", "1", "--hidden", "4", "--epochs", "1", "--time", "1"],
+]
+
+
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "tile.toml").write_text(TILE)
+    (tmp_path / "chip.toml").write_text(CHIP)
     line = {"epoch": 0, "accuracy": 0.5, "train_loss": 1.0, "valid_loss": 1.0}
     (tmp_path / "metrics.jsonl").write_text(json.dumps(line))
     return tmp_path
@@ -46,6 +66,21 @@ def test_every_figure_is_written(command: list[str], folder: Path) -> None:
     text = (folder / "deep" / "figure.svg").read_text()
     assert ElementTree.fromstring(text).tag.endswith("svg")
     assert "tile" in text
+
+
+@pytest.mark.parametrize("command", some(CHIPS, CHIPS[1:2]), ids=lambda command: command[0])
+def test_every_figure_of_chips_is_written(command: list[str], folder: Path) -> None:
+    name, *options = command
+    assert cli.main(["plot", name, "chip.toml", "-o", "figure.svg", *options]) == 0
+    assert "chip" in (folder / "figure.svg").read_text()
+
+
+def test_a_noise_model_by_its_name(folder: Path) -> None:
+    changed = ["--set", "noise_model.prog_noise_scale=0.0"]
+    for name, more in (("a", []), ("b", changed)):
+        assert cli.main(["plot", "conductance-error", "PCMLikeNoiseModel", "-o", f"{name}.svg", *more]) == 0
+    assert "PCMLikeNoiseModel" in (folder / "a.svg").read_text()
+    assert (folder / "a.svg").read_bytes() != (folder / "b.svg").read_bytes()
 
 
 @pytest.mark.parametrize(("suffix", "start"), [("png", b"\x89PNG"), ("pdf", b"%PDF"), ("svg", b"<?xml")])
@@ -102,6 +137,11 @@ BAD = [
     (["weights", "tile.toml", "-o", "a.png", "--learning-rate", "nan"], ["learning_rate=nan"]),
     (["pulse-response", "tile.toml", "-o", "a.png", "--pulses", f"{10**15}"], ["there is not enough memory"]),
     (["learning-curve", "-o", "a.png"], ["there is no run"]),
+    (["weight-drift", "tile.toml", "-o", "a.png"], ["noise_model=None is not allowed for a chip"]),
+    (["weight-drift", "chip.toml", "-o", "a.png", "--time", "5", "--time", "1"], ["times with 1 after 5"]),
+    (["weight-drift", "EcRamPresetDevice", "-o", "a.png"], ["EcRamPresetDevice", "give a noise model"]),
+    (["programming-error", "HermesNoisModel", "-o", "a.png"], ["did you mean 'HermesNoiseModel'?"]),
+    (["conductance-error", "tile.toml", "-o", "a.gif"], ["a.gif", ".png, .svg, .pdf"]),
     (["learning-curve", "nowhere", "-o", "a.png"], ["nowhere", "No such file"]),
 ]
 

@@ -16,6 +16,7 @@ from typing import IO, Any
 import numpy as np
 from flax import nnx
 
+from aihwjax.chip_results import finite
 from aihwjax.cloud import document as documents
 from aihwjax.cloud import parameters, tars
 from aihwjax.cloud.document import Described, Facts
@@ -68,7 +69,7 @@ def write_result(
     path: str | Path | IO[bytes],
     document: Mapping[str, Any],
     model: nnx.Module,
-    metrics: Sequence[EpochMetrics],
+    metrics: Sequence[Mapping[str, Any]],
     best: tuple[nnx.Module, EpochMetrics] | None = None,
 ) -> None:
     """Write the archive of a finished experiment.
@@ -77,14 +78,13 @@ def write_result(
         path: A file by name, which appears once it is complete, or an open one.
         document: Of the experiment.
         model: The trained model.
-        metrics: Of each epoch; what is not finite is written as null.
+        metrics: Of each epoch, or of each chip; what is not finite is written as null.
         best: The model of the best epoch and the metrics of this epoch, if one was kept.
 
     Raises:
         CloudError: If it cannot be written.
     """
-    entries = [{name: _number(value) for name, value in entry.items()} for entry in metrics]
-    pack(path, {**document, "metrics": entries}, model, best)
+    pack(path, {**document, "metrics": finite([dict(entry) for entry in metrics])}, model, best)
 
 
 def unpack(path: str | Path, folder: str | Path, limits: Limits = _LIMITS) -> dict[str, Any]:
@@ -175,10 +175,6 @@ def _write_file(path: Path, folder: Path) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def _number(value: Any) -> Any:
-    return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
 @contextlib.contextmanager

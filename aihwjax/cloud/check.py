@@ -24,7 +24,7 @@ def check(path: str, max_parameters: int) -> dict[str, Any]:
         max_parameters: Most bytes of the model's numbers.
 
     Returns:
-        ``{"ok": True, "epochs", "parameters" (bytes), "dataset", "kind", "layers" (texts)}``, or
+        ``{"ok": True, "epochs" (or chips), "parameters" (bytes), "dataset", "kind", "layers" (texts)}``, or
         ``{"ok": False, "field" (dotted path or None), "message"}``.
     """
     from aihwjax.cloud import archive
@@ -38,7 +38,7 @@ def check(path: str, max_parameters: int) -> dict[str, Any]:
         return {"ok": False, "field": None, "message": str(error)}
     return {
         "ok": True,
-        "epochs": facts.settings["epochs"],
+        "epochs": facts.settings["epochs" if "epochs" in facts.settings else "inference_repeats"],
         "parameters": facts.size,
         "dataset": data.by_name(facts.settings["dataset"]).name,
         "kind": document["kind"],

@@ -1,4 +1,4 @@
-"""The experiment document: a training experiment as JSON, and back.
+"""The experiment document: an experiment as JSON, and back.
 
 .. code-block:: json
 
@@ -24,11 +24,11 @@ import jax
 import numpy as np
 from flax import nnx
 
-from aihwjax.cloud import abstract
+from aihwjax.cloud import abstract, inference
 from aihwjax.cloud.keys import key_entry, run_key
 from aihwjax.cloud.plain import at, check_finite, dumps, loads, short
 from aihwjax.cloud.results import check_results, metrics
-from aihwjax.cloud.section import check_fit, settings
+from aihwjax.cloud.section import check_fit, check_model, settings
 from aihwjax.cloud.sendable import check_sendable, dataset_name, learning_rate, loss_entry, metric_names, weights_entry
 from aihwjax.errors import ArchiveError, ConfigError
 from aihwjax.experiments.architecture import from_document as model_from_document
@@ -36,6 +36,7 @@ from aihwjax.experiments.architecture import to_document as model_to_document
 from aihwjax.experiments.arrays import ArraySpec
 from aihwjax.experiments.best import Extreme, wanted_goal
 from aihwjax.experiments.entries import check_names
+from aihwjax.experiments.inferencing import BasicInferencing
 from aihwjax.experiments.shapes import prediction
 from aihwjax.experiments.training import BasicTraining
 from aihwjax.typing import Key
@@ -66,10 +67,10 @@ _NOT_TRAINING = ("key", "max_elements_train", "keep_best", "best")
 class Described(NamedTuple):
     """What a document describes."""
 
-    experiment: BasicTraining
+    experiment: BasicTraining | BasicInferencing
     """The experiment."""
     key: Key | int
-    """Key of the run, as for :func:`aihwjax.fit`."""
+    """Key of the run, as for :func:`aihwjax.fit` or :func:`aihwjax.run_local_inference`."""
     max_elements_train: int
     """If above 0, only so many examples of each split."""
     document: dict[str, Any]
@@ -94,7 +95,7 @@ class Facts(NamedTuple):
 
 
 def to_document(
-    experiment: BasicTraining,
+    experiment: BasicTraining | BasicInferencing,
     key: Key | int = 0,
     max_elements_train: int = 0,
     keep_best: str | None = None,
@@ -115,8 +116,11 @@ def to_document(
         DataError: If the data set has no name of its own.
         ModuleError: If a layer is not one of the library's, or has arguments that are no plain values.
     """
+    if type(experiment) is BasicInferencing:
+        return _inference_document(experiment, key, max_elements_train, keep_best, best)
     if type(experiment) is not BasicTraining:
-        raise ConfigError(f"experiment={type(experiment).__name__} is not allowed in the cloud: give a BasicTraining")
+        kind = type(experiment).__name__
+        raise ConfigError(f"experiment={kind} is not allowed in the cloud: give a BasicTraining or BasicInferencing")
     if experiment.optimizer is not None:
         raise ConfigError("optimizer is not allowed in the cloud: give None, or train locally with aihwjax.fit")
     check_sendable(experiment)
@@ -142,6 +146,22 @@ def to_document(
     return document
 
 
+def _inference_document(
+    experiment: BasicInferencing, key: Key | int, max_elements: int, keep_best: str | None, best: Extreme | None
+) -> dict[str, Any]:
+    if keep_best is not None or best is not None:
+        raise ConfigError("keep_best is not allowed for an inference experiment: it has no epochs")
+    document = {
+        "format": FORMAT,
+        "kind": inference.KIND,
+        "experiment": inference.section_of(experiment, key, max_elements),
+        "model": model_to_document(experiment.model),
+        "parameters": None,
+    }
+    dumps(document)
+    return document
+
+
 def from_document(document: Mapping[str, Any]) -> Described:
     """Return the experiment of a document, its model with the weights that its key gives.
 
@@ -163,6 +183,9 @@ def built(document: Mapping[str, Any], known: Facts) -> Described:
     """
     model = model_from_document(document["model"], nnx.Rngs(known.key))
     given = known.settings
+    if document["kind"] == inference.KIND:
+        made = inference.experiment_of(model, given)
+        return Described(made, known.key, given["max_elements"], dict(document))
     with at("experiment"):
         experiment = BasicTraining(
             model=model, **{name: value for name, value in given.items() if name not in _NOT_TRAINING}
@@ -205,12 +228,17 @@ def facts(document: Mapping[str, Any]) -> Facts:
         ArchiveError: As :func:`check`.
     """
     _check_top(document)
-    found = settings(document["experiment"])
+    chips = document["kind"] == inference.KIND
+    found = (inference.settings if chips else settings)(document["experiment"])
     key = run_key(found["key"])
     check_results(document)
     model = abstract.build(document["model"], key)
     arrays = abstract.specs(model)
-    check_fit(model, found)
+    if chips:
+        check_model(model, found)
+        inference.check_chips(model, found["times"])
+    else:
+        check_fit(model, found)
     return Facts(found, key, arrays, abstract.size(arrays))
 
 
@@ -220,9 +248,10 @@ def _check_top(document: Mapping[str, Any]) -> None:
     check_finite(document)
     with at(None):
         check_names(document, _ENTRIES, "the document")
-    for name, wanted in (("format", FORMAT), ("kind", KIND)):
-        if document.get(name) != wanted:
-            raise ArchiveError(f"{name}={short(document.get(name))} is not allowed: give {wanted!r}", name)
+    for name, wanted in (("format", (FORMAT,)), ("kind", (KIND, inference.KIND))):
+        if document.get(name) not in wanted:
+            allowed = " or ".join(map(repr, wanted))
+            raise ArchiveError(f"{name}={short(document.get(name))} is not allowed: give {allowed}", name)
     for name in ("experiment", "model"):
         if not isinstance(document.get(name), Mapping):
             raise ArchiveError(f"{name} is missing: give a table", name)

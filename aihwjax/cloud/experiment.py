@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from aihwjax.chip_results import KIND, result, rows_of
 from aihwjax.cloud.session import Session
 from aihwjax.errors import ExperimentStatusError, InvalidResponseFieldError, ResponseError
 from aihwjax.scores import STANDARD, own_names, scores
@@ -18,6 +19,8 @@ from aihwjax.scores import STANDARD, own_names, scores
 if TYPE_CHECKING:
     from flax import nnx
 
+    from aihwjax.chip_results import InferenceResult
+    from aihwjax.experiments.inferencing import BasicInferencing
     from aihwjax.experiments.metrics import EpochMetrics
     from aihwjax.experiments.training import BasicTraining
 
@@ -97,13 +100,15 @@ class CloudExperiment:
         from aihwjax.progress import Bar
 
         end = math.inf if timeout is None else time.monotonic() + timeout
-        with Bar(stdout, name=self.name) as bar:
+        with Bar(stdout, name=self.name, unit="chips" if self._of_chips() else "epochs") as bar:
             for _ in self._changes(end):
                 bar.show(self.answer.get("epochs_done") or 0, self._told(), self.answer.get("epochs") or None)
         return self._last()
 
-    def get_result(self) -> list[EpochMetrics]:
+    def get_result(self) -> Any:
         """Return the metrics of each epoch, as :func:`aihwjax.run_local` does.
+
+        Of an inference experiment it is what :func:`aihwjax.run_local_inference` returns.
 
         Raises:
             ExperimentStatusError: If it is not completed; of a failed one, with the reason.
@@ -111,10 +116,10 @@ class CloudExperiment:
         """
         self._require_completed()
         entries = _field(self._session.get(f"experiments/{self.id}/result"), "metrics", list)
-        return [_metrics(entry) for entry in entries]
+        return self._chips(entries) if self._of_chips() else [_metrics(entry) for entry in entries]
 
-    def get_experiment(self) -> BasicTraining:
-        """Return the experiment with the trained weights in its model.
+    def get_experiment(self) -> BasicTraining | BasicInferencing:
+        """Return the experiment with the trained weights in its model, those of its template if it is one of inference.
 
         Raises:
             ExperimentStatusError: If it is not completed; of a failed one, with the reason.
@@ -157,7 +162,7 @@ class CloudExperiment:
         self._session.download(*found)
 
     def metrics(self) -> list[EpochMetrics]:
-        """Return the metrics of the epochs that are done so far.
+        """Return the metrics of the epochs that are done so far; of an inference experiment, of chips at the last time.
 
         Raises:
             CloudError: If the composer does not tell.
@@ -243,8 +248,22 @@ class CloudExperiment:
             raise ExperimentStatusError(f"experiment {self.id} failed: {self.answer.get('error') or 'no reason given'}")
         if status is CloudJobStatus.CANCELLED:
             raise ExperimentStatusError(f"experiment {self.id} was cancelled: it has no result")
-        done = f"{self.answer.get('epochs_done', 0)} of {self.answer.get('epochs', 0)} epochs"
+        unit = "chips" if self._of_chips() else "epochs"
+        done = f"{self.answer.get('epochs_done', 0)} of {self.answer.get('epochs', 0)} {unit}"
         raise ExperimentStatusError(f"experiment {self.id} is {status.value} ({done}): wait() until it is completed")
+
+    def _of_chips(self) -> bool:
+        """Whether it is an inference experiment."""
+        return (self.answer.get("summary") or {}).get("kind") == KIND
+
+    def _chips(self, entries: list[Any]) -> InferenceResult:
+        """Return the result of an inference experiment."""
+        try:
+            rows = rows_of(entries)
+        except (ValueError, AttributeError) as error:
+            raise InvalidResponseFieldError(f"the composer's answer is no result of chips: {error}") from None
+        seconds = sum(float(entry.get("time_epoch") or 0) for entry in entries)
+        return result(rows, int(self.answer.get("epochs") or len(entries)), seconds)
 
     def _told(self) -> str:
         """Return what the composer said last, for people."""
@@ -276,7 +295,7 @@ def _metrics(entry: Any) -> EpochMetrics:
     """Return metrics of an answer; ``null`` is a number that was not finite."""
     result: Any = {"epoch": _field(entry, "epoch", int)}
     for name in (*STANDARD[1:-1], *own_names([entry]), STANDARD[-1]):
-        if name == "accuracy" and name not in entry:  # of a regression there is none
+        if name in ("accuracy", "train_loss") and name not in entry:  # of a regression, of chips
             continue
         value = entry.get(name)
         if isinstance(value, bool) or not isinstance(value, int | float | None):

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from aihwjax.chip_results import KIND, ChipResult, rows_of
 from aihwjax.cloud.plain import short
 from aihwjax.errors import ArchiveError
 from aihwjax.experiments.metrics import EpochMetrics
@@ -28,7 +29,7 @@ def check_results(document: Mapping[str, Any]) -> None:
     if parameters is not None:
         _check_digest(parameters, "parameters", ("digest",))
     if "metrics" in document:
-        metrics(document)
+        (chips if document["kind"] == KIND else metrics)(document)
     best = document.get("best")
     if best is not None:
         _check_digest(best, "best", ("digest", "epoch"))
@@ -48,6 +49,24 @@ def metrics(document: Mapping[str, Any]) -> list[EpochMetrics]:
     if not isinstance(entries, list):
         raise ArchiveError("metrics is missing: the document is no result", "metrics")
     return [_metrics(entry, f"metrics[{i}]") for i, entry in enumerate(entries)]
+
+
+def chips(document: Mapping[str, Any]) -> list[ChipResult]:
+    """Return the rows of the chips of an inference experiment.
+
+    Args:
+        document: With the entry ``metrics``.
+
+    Raises:
+        ArchiveError: If they are none.
+    """
+    entries = document.get("metrics")
+    if not isinstance(entries, list) or not all(isinstance(entry, Mapping) for entry in entries):
+        raise ArchiveError("metrics is missing: the document is no result", "metrics")
+    try:
+        return rows_of(entries)
+    except ValueError as error:
+        raise ArchiveError(f"metrics is not allowed: {error}", "metrics") from None
 
 
 def best_entry(document: Mapping[str, Any]) -> EpochMetrics:

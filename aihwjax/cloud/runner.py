@@ -17,6 +17,7 @@ from aihwjax.errors import ApiResponseError, CloudError, ConfigError, InvalidRes
 
 if TYPE_CHECKING:
     from aihwjax.experiments.best import Extreme
+    from aihwjax.experiments.inferencing import BasicInferencing
     from aihwjax.experiments.training import BasicTraining
     from aihwjax.typing import Key
 
@@ -58,7 +59,7 @@ class CloudRunner:
 
     def run(
         self,
-        experiment: BasicTraining,
+        experiment: BasicTraining | BasicInferencing,
         name: str | None = None,
         key: Key | int = 0,
         max_elements_train: int = 0,
@@ -66,16 +67,17 @@ class CloudRunner:
         keep_best: str | None = None,
         best: Extreme | None = None,
     ) -> CloudExperiment:
-        """Submit a training experiment and return at once.
+        """Submit an experiment and return at once.
 
-        The weights of its model travel with it. The result is that of :func:`aihwjax.run_local` with
-        the same key, bit for bit on the same kind of device.
+        The weights of its model travel with it; those of a template are read here, and travel in their place. The
+        result is that of :func:`aihwjax.run_local` or :func:`aihwjax.run_local_inference` with the same key, bit for
+        bit on the same kind of device.
 
         Args:
             experiment: What to do; its model stays as it is.
             name: For people; by default made of the data set and the epochs.
             key: Seed or JAX key.
-            max_elements_train: If above 0, only so many first examples of both splits.
+            max_elements_train: If above 0, only so many first examples of both splits, or of what is evaluated.
             device: Kind of device to ask for, ``"cpu"`` or ``"gpu"``; a composer without one uses what it has.
             keep_best: Name of a metric: the model of the epoch that is the best by it is kept, too, for
                 :meth:`CloudExperiment.get_best`.
@@ -93,15 +95,19 @@ class CloudRunner:
 
         if device not in _DEVICES:
             raise ConfigError(f"device={device!r} is not allowed: give 'cpu' or 'gpu'")
+        experiment = _with_weights(experiment, key)
         sent = document.to_document(experiment, key, max_elements_train, keep_best, best)
+        chips = sent["kind"] != document.KIND
         if name is None:
-            name = f"{sent['experiment']['dataset']}, {sent['experiment']['epochs']} epochs"
+            section = sent["experiment"]
+            count = f"{section['inference_repeats']} chips" if chips else f"{section['epochs']} epochs"
+            name = f"{section['dataset']}, {count}"
         if not isinstance(name, str) or not name.strip() or len(name) > _LONGEST_NAME:
             raise ConfigError(f"name={str(name)[:60]!r} is not allowed: give a text of 1 to {_LONGEST_NAME} characters")
         with tempfile.TemporaryDirectory(prefix="aihwjax-") as folder:
             path = Path(folder) / "experiment.tar"
             archive.pack(path, sent, experiment.model)
-            return self._submit(path, name, device)
+            return self._submit(path, name, device, {"category": "inference"} if chips else {})
 
     def get_cloud_experiment(self, experiment_id: str) -> CloudExperiment:
         """Return an experiment that was submitted before.
@@ -147,7 +153,7 @@ class CloudRunner:
 
     list_cloud_experiments = list_experiments
 
-    def _submit(self, path: Path, name: str, device: str) -> CloudExperiment:
+    def _submit(self, path: Path, name: str, device: str, further: dict[str, str]) -> CloudExperiment:
         """Create, upload and submit; each step may be repeated, and the job is made once."""
         with path.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
@@ -156,6 +162,7 @@ class CloudRunner:
             "submission": uuid.uuid4().hex,
             "sha256": sha256,
             "size": path.stat().st_size,
+            **further,
         }
         for left in reversed(range(_UPLOADS)):
             created = self._session.post("experiments", wanted)
@@ -180,8 +187,17 @@ class CloudRunner:
         return CloudExperiment(self._session, answer)
 
 
+def _with_weights(experiment: BasicTraining | BasicInferencing, key: Key | int) -> BasicTraining | BasicInferencing:
+    """Return an inference experiment with the weights of its template, and any other one as it is."""
+    if not str(getattr(experiment, "weight_template_id", "")):
+        return experiment
+    from aihwjax.experiments.inferring import with_template
+
+    return with_template(experiment, key)  # type: ignore[arg-type]
+
+
 def run_cloud(
-    experiment: BasicTraining,
+    experiment: BasicTraining | BasicInferencing,
     name: str | None = None,
     key: Key | int = 0,
     max_elements_train: int = 0,
@@ -190,13 +206,13 @@ def run_cloud(
     keep_best: str | None = None,
     best: Extreme | None = None,
 ) -> CloudExperiment:
-    """Submit a training experiment to a composer and return at once; see :meth:`CloudRunner.run`.
+    """Submit an experiment to a composer and return at once; see :meth:`CloudRunner.run`.
 
     Args:
         experiment: What to do; its model stays as it is.
         name: For people.
         key: Seed or JAX key.
-        max_elements_train: If above 0, only so many first examples of both splits.
+        max_elements_train: If above 0, only so many first examples of both splits, or of what is evaluated.
         api_url: Address of the composer; by default as :class:`CloudRunner`.
         api_token: Token of the user; by default as :class:`CloudRunner`.
         keep_best: Name of a metric, by which the model of the best epoch is kept.

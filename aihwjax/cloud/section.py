@@ -89,15 +89,18 @@ def _check(name: str, value: Any) -> None:
             raise DataError(f"{where}={value!r} is not known")
 
 
-def check_fit(model: nnx.Module, found: Mapping[str, Any]) -> None:
-    """Refuse a model that does not fit the settings; it is applied to two examples of the data set, abstractly.
+def check_model(model: nnx.Module, found: Mapping[str, Any]) -> jax.ShapeDtypeStruct:
+    """Refuse a model that does not fit data set and loss; it is applied to two examples, abstractly.
 
     Args:
         model: The model; its numbers may be abstract too.
-        found: From :func:`settings`.
+        found: Settings of an experiment of either kind.
+
+    Returns:
+        Shape of its outputs.
 
     Raises:
-        ArchiveError: If it doesn't fit; has the path of the layer or the entry.
+        ArchiveError: If it doesn't fit; has the path of the layer.
     """
     dataset = data.by_name(found["dataset"])
     try:
@@ -110,6 +113,20 @@ def check_fit(model: nnx.Module, found: Mapping[str, Any]) -> None:
         raise ArchiveError(str(error), f"model[{match[1]}]" if match else "model") from None
     except Exception as error:  # layers of other libraries say it in their own way
         raise ArchiveError(f"the model does not fit {dataset.name}: {error}", "model") from None
+    return output
+
+
+def check_fit(model: nnx.Module, found: Mapping[str, Any]) -> None:
+    """Refuse a model that does not fit the settings.
+
+    Args:
+        model: The model; its numbers may be abstract too.
+        found: From :func:`settings`.
+
+    Raises:
+        ArchiveError: If it doesn't fit; has the path of the layer or the entry.
+    """
+    output = check_model(model, found)
     with at(f"{_SECTION}.learning_rate"):
         check_fits(check_rates(found["learning_rate"]), model)
     weights = found.get("class_weights")

@@ -1,16 +1,31 @@
-"""Experiments: training runs from data, model and key to metrics."""
+"""Experiments: training and inference runs from data, model and key to metrics."""
 
+from aihwjax.chip_results import (
+    ChipResult,
+    InferenceReport,
+    InferenceResult,
+    InferenceRuns,
+    TimeResult,
+)
 from aihwjax.experiments.best import load_best
 from aihwjax.experiments.fitting import fit, load_data, run_local
+from aihwjax.experiments.inferencing import BasicInferencing
+from aihwjax.experiments.inferring import infer, load_examples, run_local_inference
 from aihwjax.experiments.metrics import EpochMetrics, MetricsFile, Printer, Report
-from aihwjax.experiments.runners import LocalRunner
+from aihwjax.experiments.runners import InferenceLocalRunner, LocalRunner
 from aihwjax.experiments.storing import Saved, load, load_all, save
 from aihwjax.experiments.training import BasicTraining
 from aihwjax.experiments.watching import StepMetrics, StepReport
 
 __all__ = [
+    "BasicInferencing",
     "BasicTraining",
+    "ChipResult",
     "EpochMetrics",
+    "InferenceLocalRunner",
+    "InferenceReport",
+    "InferenceResult",
+    "InferenceRuns",
     "LocalRunner",
     "MetricsFile",
     "Printer",
@@ -18,11 +33,15 @@ __all__ = [
     "Saved",
     "StepMetrics",
     "StepReport",
+    "TimeResult",
     "fit",
+    "infer",
     "load",
     "load_all",
     "load_best",
     "load_data",
+    "load_examples",
     "run_local",
+    "run_local_inference",
     "save",
 ]

@@ -23,33 +23,49 @@ SETTINGS: dict[str, type] = {
 }
 """Entries of the section ``experiment``, and what they are."""
 
-_KINDS = {str: "text", int: "a whole number", float: "a number", list: "a list of numbers"}
+INFERENCE_SETTINGS: dict[str, type] = {
+    "dataset": str,
+    "batch_size": int,
+    "loss_function": str,
+    "weight_template_id": str,
+    "inference_repeats": int,
+    "inference_time": float,
+    "remap_weights": bool,
+    "times": list,
+    "n_inference_times": int,
+    "key": int,
+    "max_elements": int,
+}
+"""Those of an inference experiment."""
+
+_KINDS = {bool: "true or false", str: "text", int: "a whole number", float: "a number", list: "a list of numbers"}
 
 
-def check_settings(entries: Mapping[str, Any]) -> dict[str, Any]:
+def check_settings(entries: Mapping[str, Any], known: Mapping[str, type] = SETTINGS) -> dict[str, Any]:
     """Return the section ``experiment`` if its entries are known and of the right kind.
 
     Args:
         entries: The section.
+        known: Which there are.
 
     Raises:
         ConfigError: If an entry is unknown (with the nearest name) or of another kind.
     """
-    check_names(entries, SETTINGS, "experiment")
+    check_names(entries, known, "experiment")
     for name, value in entries.items():
         where = f"experiment.{name}"
         if name == "learning_rate" and isinstance(value, Mapping):  # rates by path of a layer
             for path, rate in value.items():
                 _check_kind(f"{where}.{path}", rate, float)
             continue
-        _check_kind(where, value, SETTINGS[name])
-        for i, entry in enumerate(value if SETTINGS[name] is list else ()):
+        _check_kind(where, value, known[name])
+        for i, entry in enumerate(value if known[name] is list else ()):
             _check_kind(f"{where}[{i}]", entry, float)
     return dict(entries)
 
 
 def _check_kind(where: str, value: Any, kind: type) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float if kind is float else kind):
+    if isinstance(value, bool) is not (kind is bool) or not isinstance(value, int | float if kind is float else kind):
         text = " ".join(repr(value).split())[:60]
         raise ConfigError(f"{where}={text} is not allowed: give {_KINDS[kind]}")
 

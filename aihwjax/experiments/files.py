@@ -52,7 +52,8 @@ from aihwjax.experiments.training import BasicTraining
 from aihwjax.random import as_key
 from aihwjax.tile.config import TileConfig
 
-_SECTIONS = ("experiment", "model", "tile")
+SECTIONS = ("experiment", "model", "tile")
+"""Tables of a document."""
 _LAYER_SETTINGS = ("class", "tile")
 
 
@@ -90,7 +91,9 @@ def read(path: str | Path) -> dict[str, Any]:
     return configs.read_toml(text, repr(str(path)))
 
 
-def assign(document: Mapping[str, Any], assignments: Iterable[str]) -> dict[str, Any]:
+def assign(
+    document: Mapping[str, Any], assignments: Iterable[str], settings: Iterable[str] = SETTINGS
+) -> dict[str, Any]:
     """Return a document with values at dotted paths replaced.
 
     A path starts with a section, or directly with a field of ``experiment`` or ``tile``:
@@ -99,6 +102,7 @@ def assign(document: Mapping[str, Any], assignments: Iterable[str]) -> dict[str,
     Args:
         document: The document.
         assignments: ``"path=value"`` each.
+        settings: Fields of ``experiment``.
 
     Raises:
         ConfigError: If an assignment has no ``=``, or its path leads through a value.
@@ -109,8 +113,8 @@ def assign(document: Mapping[str, Any], assignments: Iterable[str]) -> dict[str,
         if not separator or not path.strip():
             raise ConfigError(f"--set {assignment!r} is not allowed: give PATH=VALUE, such as device.dw_min=0.002")
         names = path.strip().split(".")
-        if names[0] not in _SECTIONS:
-            names = [_section(names[0]), *names]
+        if names[0] not in SECTIONS:
+            names = [_section(names[0], settings), *names]
         _put(result, names, _value(text.strip()), path.strip())
     return result
 
@@ -138,15 +142,47 @@ def build(document: Mapping[str, Any], key: int | None = None) -> ExperimentFile
             is not allowed.
         DataError: If there is no such data set.
     """
-    check_names(document, _SECTIONS, "the experiment")
+    check_names(document, SECTIONS, "the experiment")
     settings = check_settings(table(document, "experiment"))
-    seed = settings.pop("key", 0) if key is None else key
-    settings.pop("key", None)
-    as_key(seed)  # refuses what is too large for a seed
+    seed = take_key(settings, key)
     limit = settings.pop("max_elements_train", 0)
     kept: dict[str, Any] = {name: settings.pop(name) for name in ("keep_best", "best") if name in settings}
     if "dataset" not in settings:
         raise ConfigError("experiment.dataset is missing: give the name of a data set, such as 'mnist10k'")
+    model, sections = build_network(document, seed)
+    experiment = BasicTraining(model=model, **settings)
+    chosen = {"key": seed, "max_elements_train": limit, **kept, **settings}
+    described = {name: chosen.get(name, getattr(experiment, name, None)) for name in SETTINGS}
+    resolved = without_none({"experiment": described, **sections})
+    return ExperimentFile(experiment, seed, limit, resolved, kept.get("keep_best"), kept.get("best"))
+
+
+def take_key(settings: dict[str, Any], key: int | None) -> int:
+    """Remove the key from settings and return it.
+
+    Args:
+        settings: The section ``experiment``.
+        key: Replaces it; ``None``: it counts.
+
+    Raises:
+        ConfigError: If it is too large for a seed.
+    """
+    seed = settings.pop("key", 0) if key is None else key
+    settings.pop("key", None)
+    as_key(seed)
+    return int(seed)
+
+
+def build_network(document: Mapping[str, Any], seed: int) -> tuple[nnx.Module, dict[str, Any]]:
+    """Build the model of a document, and return the sections that say what it is, every field of the tile filled in.
+
+    Args:
+        document: From :func:`read`.
+        seed: Of the initial weights.
+
+    Raises:
+        ConfigError: If a field, layer or class is unknown (with the nearest name), or a value is not allowed.
+    """
     tile = _tile(table(document, "tile"))
     model = table(document, "model")
     check_names(model, ("layers",), "model")
@@ -154,14 +190,7 @@ def build(document: Mapping[str, Any], key: int | None = None) -> ExperimentFile
     if not isinstance(layers, list) or not layers:
         raise ConfigError("model.layers is missing: give a list of layers")
     network = {"class": "AnalogSequential", "layers": [_layer(entry, tile, i) for i, entry in enumerate(layers)]}
-    experiment = BasicTraining(model=from_document(network, nnx.Rngs(seed)), **settings)
-    chosen = {"key": seed, "max_elements_train": limit, **kept, **settings}
-    resolved = {
-        "experiment": {name: chosen.get(name, getattr(experiment, name, None)) for name in SETTINGS},
-        "tile": tile,
-        "model": {"layers": _copied(layers)},
-    }
-    return ExperimentFile(experiment, seed, limit, _without_none(resolved), kept.get("keep_best"), kept.get("best"))
+    return from_document(network, nnx.Rngs(seed)), {"tile": tile, "model": {"layers": _copied(layers)}}
 
 
 def build_tile(document: Mapping[str, Any]) -> TileConfig:
@@ -173,7 +202,7 @@ def build_tile(document: Mapping[str, Any]) -> TileConfig:
     Raises:
         ConfigError: If a section, field or class is unknown (with the nearest name), or a value is not allowed.
     """
-    check_names(document, _SECTIONS, "the experiment")
+    check_names(document, SECTIONS, "the experiment")
     return configs.from_dict(_tile(table(document, "tile")), path="tile")
 
 
@@ -283,13 +312,13 @@ def _layer(entry: Any, tile: Mapping[str, Any], number: int) -> dict[str, Any]:
     return layer
 
 
-def _section(name: str) -> str:
+def _section(name: str, settings: Iterable[str]) -> str:
     fields = [field.name for field in dataclasses.fields(TileConfig)]
-    if name in SETTINGS:
+    if name in settings:
         return "experiment"
     if name in fields or name in ("class", "preset"):
         return "tile"
-    known = (*_SECTIONS, *SETTINGS, *fields, "preset")
+    known = (*SECTIONS, *settings, *fields, "preset")
     raise ConfigError(f"--set {name!r} is not known: a path starts with a section or its field{nearest(name, known)}")
 
 
@@ -322,8 +351,14 @@ def _copied(value: Any) -> Any:
     return [_copied(entry) for entry in value] if isinstance(value, list) else value
 
 
-def _without_none(value: Any) -> Any:
-    """TOML has no null: a field that is None is left out and takes its default, which is None."""
+def without_none(value: Any) -> Any:
+    """Return a document that TOML can say, which has no null.
+
+    A field that is None is left out and takes its default, which is None.
+
+    Args:
+        value: A document, or a part of one.
+    """
     if isinstance(value, Mapping):
-        return {name: _without_none(entry) for name, entry in value.items() if entry is not None}
-    return [_without_none(entry) for entry in value] if isinstance(value, list) else value
+        return {name: without_none(entry) for name, entry in value.items() if entry is not None}
+    return [without_none(entry) for entry in value] if isinstance(value, list) else value

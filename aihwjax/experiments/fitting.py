@@ -30,9 +30,10 @@ from aihwjax.experiments.losses import OwnLoss, resolved
 from aihwjax.experiments.metrics import EpochMetrics, Printer, Report
 from aihwjax.experiments.own_metrics import measured
 from aihwjax.experiments.padding import inert
+from aihwjax.experiments.reporting import check_reports, goes_on_after
 from aihwjax.experiments.shapes import check_fit, label_limit
 from aihwjax.experiments.tasks import Task, task_of
-from aihwjax.experiments.training import BasicTraining, short
+from aihwjax.experiments.training import BasicTraining
 from aihwjax.experiments.watching import StepReport, Watch, check_step_reports, weighted_mean
 from aihwjax.experiments.weighting import example_weights
 from aihwjax.layer_rates import parted, schedule_check
@@ -91,7 +92,7 @@ def fit(
             of the epochs before, whose checkpoints stay.
     """
     splits = _splits(experiment if data is None else data)
-    run_key, reports = _key(key), _reports(reports)
+    run_key, reports = _key(key), check_reports(reports)
     step_reports = check_step_reports(step_reports, report_every)
     output = check_fit(experiment, splits)
     task = None if "accuracy" in experiment.metrics else task_of(experiment.loss_function, output, splits)
@@ -112,7 +113,7 @@ def fit(
             kept = BestEpoch(checkpoint_dir, wanted, model, identity)
             kept.resume(reached.metrics, reached.state[0])
         if reached.metrics:
-            goes_on = _report(reports, reached.metrics)
+            goes_on = goes_on_after(reports, reached.metrics)
     # of a stream, steps are not known before they are taken
     count = 0 if isinstance(splits, StreamedSplits) else len(splits.train_y)
     steps = -(-count // (experiment.batch_size * experiment.accumulate))
@@ -164,7 +165,7 @@ def fit(
                 kept.after(metrics, state[0])
             if checkpoints is not None:
                 checkpoints.save(Progress(number + 1, state, metrics))
-            goes_on = _report(reports, metrics) and not (parts is not None and parts.stopped)
+            goes_on = goes_on_after(reports, metrics) and not (parts is not None and parts.stopped)
             bar.show(number + 1, "  ".join((f"training loss {entry['train_loss']:.4f}", *scores(entry))))
     if checkpoints is not None:
         checkpoints.close()
@@ -212,7 +213,7 @@ def run_local(
         AihwjaxError: As :func:`fit`.
     """
     splits = load_data(experiment, dataset_root, max_elements_train)
-    reports = _reports(reports)
+    reports = check_reports(reports)
     if stdout:
         reports = (Printer(len(splits.valid_y)), *reports)
     shown = progress and not stdout
@@ -295,16 +296,6 @@ def _key(key: Key | int) -> Key:
     return key if jax.dtypes.issubdtype(key.dtype, jax.dtypes.prng_key) else jax.random.wrap_key_data(key)
 
 
-def _reports(reports: Iterable[Report]) -> tuple[Report, ...]:
-    if callable(reports) or not isinstance(reports, Iterable):
-        raise ConfigError(f"reports={short(reports)} is not allowed: give a list of functions, such as [report]")
-    found = tuple(reports)
-    for index, report in enumerate(found):
-        if not callable(report):
-            raise ConfigError(f"reports[{index}]={short(report)} is not allowed: give a function of the metrics so far")
-    return found
-
-
 def _metrics(
     number: int,
     totals: loop.Totals,
@@ -338,9 +329,3 @@ def _metrics(
         "time_epoch": 0.0,
     }
     return cast(EpochMetrics, entry)
-
-
-def _report(reports: Iterable[Report], metrics: list[EpochMetrics]) -> bool:
-    """Call every report; return whether the run goes on."""
-    answers = [report(list(metrics)) for report in reports]
-    return not any(isinstance(answer, bool | np.bool_) and not answer for answer in answers)

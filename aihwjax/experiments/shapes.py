@@ -69,18 +69,33 @@ def check_fit(experiment: BasicTraining, splits: Splits) -> jax.ShapeDtypeStruct
     counts = [experiment.batch_size] if isinstance(splits, StreamedSplits) else [len(splits.train_y)]
     sizes = batch_sizes(experiment.batch_size, *counts, len(splits.valid_y))
     check_loss_fits(experiment.loss_function, output, y, sizes)  # first: a regression has no classes
-    own = isinstance(resolved(experiment.loss_function), OwnLoss)
+    check_labels_fit(experiment.loss_function, output, [splits.train_y, splits.valid_y])
+    return output
+
+
+def check_labels_fit(loss: LossFunction, output: jax.ShapeDtypeStruct, answers: Iterable[np.ndarray]) -> None:
+    """Refuse labels that the outputs of a model have no place for.
+
+    Args:
+        loss: The loss.
+        output: Shape of the model's outputs.
+        answers: Labels or targets, ``(n, ...)``, all of one kind.
+
+    Raises:
+        DataError: If there is one; names it.
+    """
+    given = [labels for labels in answers if len(labels)]
+    y = given[0]
+    own = isinstance(resolved(loss), OwnLoss)
     # whole numbers of one output, or of several dimensions, are what a user's loss takes them for
-    if np.issubdtype(y.dtype, np.integer) and not (own and (len(output.shape), len(y.shape)) != (2, 1)):
+    if np.issubdtype(y.dtype, np.integer) and not (own and (len(output.shape), y.ndim) != (2, 1)):
         classes = output.shape[1]
-        given = [labels for labels in (splits.train_y, splits.valid_y) if len(labels)]
         ends = [end for labels in given for end in (int(labels.min()), int(labels.max()))]
         for label in ends:
             if not 0 <= label < classes and not (own and classes == 1):
                 raise DataError(
                     f"label {label} is out of range: the model's {classes} outputs allow 0 to {classes - 1}"
                 )
-    return output
 
 
 def label_limit(experiment: BasicTraining, output: jax.ShapeDtypeStruct, splits: Splits) -> int | None:

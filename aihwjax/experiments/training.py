@@ -88,8 +88,8 @@ class BasicTraining:
         object.__setattr__(self, "dataset", as_dataset(self.dataset))
         if isinstance(self.model, type) or not isinstance(self.model, nnx.Module):
             raise ModuleError(f"model={short(self.model)} is not allowed: give a Flax NNX module instance")
-        _whole("batch_size", self.batch_size, 1)
-        _whole("epochs", self.epochs, 0)
+        check_whole("batch_size", self.batch_size, 1)
+        check_whole("epochs", self.epochs, 0)
         check_loss(self.loss_function)
         rate = check_rates(self.learning_rate)
         object.__setattr__(self, "learning_rate", rate)
@@ -99,8 +99,8 @@ class BasicTraining:
         _check_optimizer(self.optimizer)
         object.__setattr__(self, "metrics", check_metrics(self.metrics))
         object.__setattr__(self, "class_weights", check_class_weights(self.class_weights, self.loss_function))
-        _whole("validate_every", self.validate_every, 0)
-        _whole("accumulate", self.accumulate, 1)
+        check_whole("validate_every", self.validate_every, 0)
+        check_whole("accumulate", self.accumulate, 1)
 
     def replace(self, **fields: Any) -> Self:
         """Return a copy with fields replaced.
@@ -148,7 +148,17 @@ def _check_optimizer(optimizer: object) -> None:
         check_transformation("optimizer", optimizer)
 
 
-def _whole(name: str, value: object, minimum: int) -> None:
+def check_whole(name: str, value: object, minimum: int) -> None:
+    """Refuse what is no whole number, or too small.
+
+    Args:
+        name: What it is called.
+        value: Anything.
+        minimum: The smallest one that is allowed.
+
+    Raises:
+        ConfigError: In either case.
+    """
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < minimum:
         raise ConfigError(f"{name}={value!r} is not allowed: give a whole number of at least {minimum}")
 

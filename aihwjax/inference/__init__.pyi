@@ -8,6 +8,7 @@ from .compensation import DriftCompensation as DriftCompensation
 from .compensation import GlobalDriftCompensation as GlobalDriftCompensation
 from .compensation import GlobalDriftCompensationWithExactReference as GlobalDriftCompensationWithExactReference
 from .compensation import PerColumnDriftCompensation as PerColumnDriftCompensation
+from .conductance import BitSlicedConductanceConverter as BitSlicedConductanceConverter
 from .conductance import ConductanceConverter as ConductanceConverter
 from .conductance import CustomPairConductanceConverter as CustomPairConductanceConverter
 from .conductance import DualPairConductanceConverter as DualPairConductanceConverter
@@ -15,11 +16,13 @@ from .conductance import FusionConductanceConverter as FusionConductanceConverte
 from .conductance import NPairConductanceConverter as NPairConductanceConverter
 from .conductance import SingleDeviceConductanceConverter as SingleDeviceConductanceConverter
 from .conductance import SinglePairConductanceConverter as SinglePairConductanceConverter
+from .defects import DefectParameter as DefectParameter
 from .noise import BranchedCurve as BranchedCurve
 from .noise import ClippedLog as ClippedLog
 from .noise import CustomDriftPCMLikeNoiseModel as CustomDriftPCMLikeNoiseModel
 from .noise import DriftTable as DriftTable
 from .noise import HermesNoiseModel as HermesNoiseModel
+from .noise import MeasuredNoiseModel as MeasuredNoiseModel
 from .noise import NoiseModel as NoiseModel
 from .noise import NoisePolynomial as NoisePolynomial
 from .noise import PCMLikeNoiseModel as PCMLikeNoiseModel

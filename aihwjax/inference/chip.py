@@ -57,6 +57,8 @@ class Chip(showing.Record):
     """Draws of the forward product that stay for the life of the chip."""
     running_abs_max: Float[Array, " 2"] | None
     """Running values of the noise management, below 0 while unset; ``AVERAGE_ABS_MAX`` only."""
+    devices: programming.Devices | None = None
+    """The devices one by one, where the weights do not say enough: with defects, or bit slices."""
 
 
 def convert(converter: ConductanceConverter, w: Weights) -> tuple[list[Weights], Params]:
@@ -143,12 +145,7 @@ def drift(config: TileConfig, chip: Chip, t: Number, key: Noise) -> Chip:
     model = model_of(config)
     if not isinstance(chip, Chip):
         raise ConfigError(f"chip={type(chip).__name__} is not allowed: give what aihwjax.inference.program returns")
-    counts = {leaf.shape[0] for leaf in jax.tree.leaves(chip.parameters)}
-    if counts - {model.g_converter.slices()}:
-        raise ConfigError(
-            f"a chip with {counts.pop()} devices a weight is not allowed with {type(model.g_converter).__name__}: give "
-            "the configuration that it was programmed with"
-        )
+    _check_devices(config, chip, model.g_converter)
     return _drift(config, chip, checked_time(model, t), random.as_noise(key))
 
 
@@ -219,6 +216,19 @@ def checked_time(model: NoiseModel, t: object) -> Number:
     return time
 
 
+def _check_devices(config: TileConfig, chip: Chip, converter: ConductanceConverter) -> None:
+    own = None if chip.devices is None else chip.devices.conductances
+    counts = {leaf.shape[0] for leaf in jax.tree.leaves((chip.parameters, own))}
+    again = "give the configuration that it was programmed with"
+    if counts - {converter.slices()}:
+        kind = type(converter).__name__
+        raise ConfigError(f"a chip with {max(counts)} devices a weight is not allowed with {kind}: {again}")
+    broken = chip.devices is not None and chip.devices.stuck is not None
+    acts = config.defects.acts()
+    if broken is not acts or (chip.devices is not None) is not (acts or converter.remembers_devices):
+        raise ConfigError(f"a chip with other defects or another converter than config has is not allowed: {again}")
+
+
 _convert = in_single(jax.jit(lambda converter, weights: converter.convert(weights)))
 _convert_back = in_single(jax.jit(lambda converter, slices, params: converter.convert_back(slices, params)))
 
@@ -229,17 +239,18 @@ def _program(config: TileConfig, exact: Weights, key: Noise) -> Chip:
     source = random.stream(key, random.NoiseEngine.COUNTER)
     running = jnp.full((2,), -1.0, jnp.float32) if averages(config.forward) else None
     frozen = mvm.freeze(config.forward, source.child("forward"), out_size, in_size, config.reference_quirks)
-    weights, parameters = programming.programmed(model_of(config), exact, source.child("weights"), config.noise_engine)
+    made = programming.programmed(config, model_of(config), exact, source.child("weights"))
     start = None if running is None else running[0]
-    baseline = programming.baseline(config, frozen, exact, weights, start, source.child("baseline"))
-    return Chip(weights, jnp.ones((), jnp.float32), weights, parameters, baseline, frozen, running)
+    baseline = programming.baseline(config, frozen, exact, made.weights, start, source.child("baseline"))
+    one = jnp.ones((), jnp.float32)
+    return Chip(made.weights, one, made.weights, made.parameters, baseline, frozen, running, made.devices)
 
 
 @jax.jit
 def _drift(config: TileConfig, chip: Chip, t: Number, key: Noise) -> Chip:
     source = random.stream(key, random.NoiseEngine.COUNTER)
-    own = source.child("weights")
-    weights = programming.drifted(model_of(config), chip.programmed, chip.parameters, t, own, config.noise_engine)
+    kept = programming.Programmed(chip.programmed, chip.parameters, chip.devices)
+    weights = programming.drifted(config, model_of(config), kept, t, source.child("weights"))
     alpha = chip.alpha
     if chip.baseline is not None and config.drift_compensation is not None:
         running = None if chip.running_abs_max is None else chip.running_abs_max[0]

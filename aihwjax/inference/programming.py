@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
-from aihwjax import random
+from aihwjax import random, showing
+from aihwjax.inference import defects
+from aihwjax.inference.conductance.base import Params, Slices
 from aihwjax.inference.noise.base import NoiseModel
 from aihwjax.random import Noise
 from aihwjax.tile.config import TileConfig
@@ -16,39 +20,89 @@ from aihwjax.tile.state import FrozenIO
 from aihwjax.typing import Number, Weights
 
 
-def programmed(model: NoiseModel, weights: Weights, key: Noise, engine: random.NoiseEngine) -> tuple[Weights, Any]:
-    """Return weights as they are right after programming, and what each device keeps for its drift.
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Devices(showing.Record):
+    """The devices of a chip one by one, where the weights right after programming do not say enough of them.
+
+    They are remembered if some devices do not work: the partner of a stuck device cannot be told from the weight.
+    They are remembered, too, if the converter says so, as that of bit slices does.
+    """
+
+    conductances: Slices
+    """Conductances in microsiemens right after programming, those of devices that do not work included."""
+    params: Params
+    """What the way back to weights needs."""
+    stuck: Bool[Array, "slices out in"] | None
+    """Which devices do not work and keep their conductance; ``None``: all work."""
+
+
+class Programmed(NamedTuple):
+    """What programming makes of the weights of a tile."""
+
+    weights: Weights
+    """The weights right after programming."""
+    parameters: Any
+    """What each device keeps for its drift."""
+    devices: Devices | None
+    """The devices one by one; ``None``: the weights say enough."""
+
+
+def programmed(config: TileConfig, model: NoiseModel, weights: Weights, key: Noise) -> Programmed:
+    """Return weights as they are right after programming, and what is to be kept.
 
     Args:
+        config: The configuration, of which the defects and the engine count.
         model: The noise model.
         weights: What to program, ``(out, in)``.
-        key: Source of programming noise and drift exponents.
-        engine: How random numbers are made.
+        key: Source of programming noise, drift exponents and defects.
+
+    Raises:
+        ShapeError: If a map of defects has another shape than the devices.
     """
-    stream = random.stream(key, engine)
-    target, params = model.g_converter.convert(weights)
+    stream = random.stream(key, config.noise_engine)
+    converter = model.g_converter
+    target, params = converter.convert(weights)
     conductances = model.programmed(target, stream.child("programming"))
-    return model.g_converter.convert_back(conductances, params), model.drift_parameters(target, stream.child("drift"))
+    parameters = model.drift_parameters(target, stream.child("drift"))
+    broken = None
+    if config.defects.acts():
+        broken, values = defects.stuck(config.defects, converter, target, stream.child("defects"))
+        conductances = jnp.where(broken, values, conductances)
+    remembered = broken is not None or converter.remembers_devices
+    devices = Devices(conductances, params, broken) if remembered else None
+    return Programmed(converter.convert_back(conductances, params), parameters, devices)
 
 
 def drifted(
-    model: NoiseModel, weights: Weights, parameters: Any, t: Number, key: Noise, engine: random.NoiseEngine
+    config: TileConfig,
+    model: NoiseModel,
+    kept: Programmed,
+    t: Number,
+    key: Noise,
 ) -> Weights:
     """Return programmed weights as they are read at a time.
 
-    The programmed weights are converted again, by their own largest magnitude: of the devices of a crosspoint only
-    the weight is remembered, so that an idle device starts at ``g_min`` (spec: inference, section 3).
+    Unless the devices are remembered, the programmed weights are converted again, by their own largest magnitude: of
+    the devices of a crosspoint only the weight is known, so that an idle device starts at ``g_min`` (spec: inference,
+    section 3). Devices that are remembered start where they were programmed to; those that do not work stay there.
 
     Args:
+        config: The configuration, of which the engine counts.
         model: The noise model.
-        weights: Weights right after programming, ``(out, in)``.
-        parameters: What each device keeps.
+        kept: What was kept of the programming.
         t: Seconds after programming.
         key: Source of read noise.
-        engine: How random numbers are made.
     """
-    conductances, params = model.g_converter.convert(weights)
-    read = model.drifted(conductances, parameters, t, random.stream(key, engine).child("read"))
+    stream = random.stream(key, config.noise_engine).child("read")
+    if kept.devices is None:
+        conductances, params = model.g_converter.convert(kept.weights)
+        read = model.drifted(conductances, kept.parameters, t, stream)
+    else:
+        conductances, params = kept.devices.conductances, kept.devices.params
+        read = model.drifted(conductances, kept.parameters, t, stream)
+        if kept.devices.stuck is not None:
+            read = jnp.where(kept.devices.stuck, conductances, read)
     return model.g_converter.convert_back(read, params)
 
 

@@ -34,6 +34,7 @@ from aihwjax.nn.over_time import OverTime, evaluate_over_time
 from aihwjax.nn.patches import Patches
 from aihwjax.nn.paths import analog_layers, analog_tiles, redraw
 from aihwjax.nn.programming import drift, program
+from aihwjax.nn.reconfiguring import with_config
 from aihwjax.nn.recurrent import (
     AnalogGRUCell,
     AnalogLSTMCell,
@@ -120,4 +121,5 @@ __all__ = [
     "redraw",
     "scan",
     "value_and_grad",
+    "with_config",
 ]

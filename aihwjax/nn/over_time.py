@@ -5,33 +5,24 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jax import lax
-from jax.extend.core import Literal, jaxprs_in_params
-from jaxtyping import Array, Float, Key, Num
+from jax.sharding import Mesh
+from jaxtyping import Array, Float, Num
 
-from aihwjax import random
 from aihwjax.errors import ConfigError, DataError, ShapeError
 from aihwjax.inference.chip import checked_time
 from aihwjax.nn.calling import call
-from aihwjax.nn.programming import drift, program, tiles_of
-from aihwjax.nn.variables import ModelState
+from aihwjax.nn.many_chips import ManyChips
+from aihwjax.nn.programming import tiles_of
 from aihwjax.random import Noise
 from aihwjax.tile.checks import as_numbers
 
 Metric: TypeAlias = Callable[[Any, Any], Float[Array, ""]]
 """``(outputs, targets) -> number`` of all examples."""
-
-_SHARE = 0.25
-"""Part of the memory of an accelerator that is used if nothing is said."""
-_ON_CPU = 2**28
-"""Bytes that are used on a CPU if nothing is said: beyond the caches more chips at once are not faster."""
 
 
 def accuracy(outputs: Float[Array, "n classes"], targets: Num[Array, " n"]) -> Float[Array, ""]:
@@ -88,6 +79,7 @@ def evaluate_over_time(
     *,
     metric: Metric = accuracy,
     memory: int | None = None,
+    mesh: Mesh | None = None,
 ) -> OverTime:
     """Program a model onto many chips and evaluate each at several times.
 
@@ -112,119 +104,47 @@ def evaluate_over_time(
         key: Source of all noise.
         metric: What is evaluated: a function of all outputs and targets, of module level, so that it is compiled once.
         memory: Bytes that chips evaluated at once may take, by an estimate that counts every array of the
-            program; ``None``: a quarter of what the device has, on a CPU 256 MiB. Values do not depend on it.
+            program, on each device; ``None``: a quarter of what the device has, on a CPU 256 MiB. Values do not depend
+            on it.
+        mesh: Devices among which the chips are divided, along all axes of the mesh; ``None``: one device has all.
+            A chip has the same noise on any device.
 
     Raises:
         ModuleError: If the model has no analog layer.
         ConfigError: If a tile has no noise model, the times are not ascending or one is not allowed, ``repeats`` is no
-            number of at least 1, or the memory is less than one chip takes.
+            number of at least 1, the memory is less than one chip takes, or the mesh is none of this process.
         DataError: If the data are no pair of arrays.
         ShapeError: If there are more or fewer targets than inputs.
     """
-    seconds = _checked_times(model, times)
+    seconds = checked_times(model, times)
     if isinstance(repeats, bool) or not isinstance(repeats, int | np.integer) or repeats < 1:
         raise ConfigError(f"repeats={repeats!r} is not allowed: give a whole number of at least 1")
-    x, y = _checked_data(data)
-    graph, state = nnx.split(model)
-    source = random.plain(key)
-    given = _Given(state, seconds, x, y)
-    turns = -(-int(repeats) // _at_once(graph, metric, given, source, memory))
-    at_once = -(-int(repeats) // turns)
-    # a few chips too many rather than a last turn with a program of its own
-    keys = jax.vmap(partial(jax.random.fold_in, source))(jnp.arange(turns * at_once))
-    values = _evaluated(graph, metric, at_once, given, keys)[: int(repeats)]
+    values = ManyChips(model, _checked_data(data), seconds, key, _Judged(metric), memory, mesh).values(0, int(repeats))
     name = getattr(metric, "__name__", "metric")
-    return OverTime(name, np.asarray(seconds, np.float64), np.asarray(values, np.float64))
+    return OverTime(name, np.asarray(seconds, np.float64), values)
 
 
-class _Given(NamedTuple):
-    """What every chip is made of and asked."""
+@dataclass(frozen=True)
+class _Judged:
+    """A metric of all outputs."""
 
-    state: ModelState
-    times: Float[Array, " times"]
-    x: Num[Array, "n ..."]
-    y: Num[Array, "n ..."]
+    metric: Metric
 
-
-@partial(jax.jit, static_argnums=(0, 1, 2))
-def _evaluated(
-    graph: nnx.GraphDef[Any],
-    metric: Metric,
-    at_once: int,
-    given: _Given,
-    keys: Key[Array, " chips"],
-) -> Float[Array, "chips times"]:
-    one = partial(_one_chip, graph, metric, given)
-    return lax.map(one, keys) if at_once == 1 else lax.map(one, keys, batch_size=at_once)
+    def __call__(self, model: nnx.Module, x: Num[Array, "n ..."], y: Num[Array, "n ..."], key: Noise, /) -> Array:
+        return jnp.asarray(self.metric(call(model, x, key=key), y), jnp.float32)
 
 
-@partial(jax.jit, static_argnums=(0, 1))  # traced once for the estimate of its memory and the program around it
-def _one_chip(graph: nnx.GraphDef[Any], metric: Metric, given: _Given, key: Key[Array, ""]) -> Float[Array, " times"]:
-    state, times, x, y = given
-    source = random.stream(key, random.NoiseEngine.COUNTER)
-    chip = program(nnx.merge(graph, state, copy=True), source.child("program"))
-    kept, chip_state = nnx.split(chip)
+def checked_times(model: nnx.Module, times: Sequence[float]) -> Float[Array, " times"]:
+    """Return times on the device, if they are ascending and every noise model of a model knows them.
 
-    def at(numbered: tuple[jax.Array, jax.Array]) -> jax.Array:
-        number, t = numbered
-        own = source.child("time").child(number)
-        late = drift(nnx.merge(kept, chip_state, copy=True), t, own.child("drift"))
-        late.eval()
-        return jnp.asarray(metric(call(late, x, key=own.child("read")), y), jnp.float32)
+    Args:
+        model: Any NNX module with analog layers.
+        times: Seconds after programming.
 
-    return lax.map(at, (jnp.arange(times.shape[0]), times))
-
-
-def _at_once(
-    graph: nnx.GraphDef[Any],
-    metric: Metric,
-    given: _Given,
-    key: Key[Array, ""],
-    memory: int | None,
-) -> int:
-    """Return how many chips fit into the memory."""
-    if memory is not None and (isinstance(memory, bool) or not isinstance(memory, int | np.integer) or memory < 1):
-        raise ConfigError(f"memory={memory!r} is not allowed: give a number of bytes")
-    program = _one_chip.trace(graph, metric, given, key).jaxpr.jaxpr
-    needed = sum(_bytes(var) for var in program.invars) + _peak(program)
-    if memory is not None and needed > memory:
-        raise ConfigError(f"memory={memory} is not allowed: one chip takes about {needed} bytes, give at least that")
-    return max(1, (_default_memory() if memory is None else int(memory)) // needed)
-
-
-def _bytes(var: Any) -> int:
-    shape = getattr(var.aval, "shape", ())
-    itemsize = getattr(getattr(var.aval, "dtype", None), "itemsize", 4)
-    return int(np.prod(shape, dtype=np.int64)) * itemsize
-
-
-def _peak(jaxpr: Any) -> int:
-    """Return the bytes of the results of a program that are needed at the same time, at most, as if none were fused."""
-    last = {}
-    for place, equation in enumerate(jaxpr.eqns):
-        for var in equation.invars:
-            if not isinstance(var, Literal):
-                last[var] = place
-    live, highest = 0, 0
-    ends: dict[int, list[Any]] = {}
-    for place, equation in enumerate(jaxpr.eqns):
-        inner = max((_peak(each) for each in jaxprs_in_params(equation.params)), default=0)
-        live += sum(_bytes(var) for var in equation.outvars)
-        highest = max(highest, live + inner)
-        for var in equation.outvars:
-            ends.setdefault(last.get(var, place), []).append(var)
-        live -= sum(_bytes(var) for var in ends.pop(place, []))
-    return highest
-
-
-def _default_memory() -> int:
-    if jax.default_backend() == "cpu":
-        return _ON_CPU
-    known = (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit")
-    return int(_SHARE * known) if known else _ON_CPU
-
-
-def _checked_times(model: nnx.Module, times: Sequence[float]) -> Float[Array, " times"]:
+    Raises:
+        ModuleError: If the model has no analog layer.
+        ConfigError: If they are not ascending, or one is not allowed.
+    """
     seconds = np.asarray(as_numbers("times", times), np.float64)
     if seconds.ndim != 1 or seconds.size == 0:
         raise ConfigError(f"times of shape {seconds.shape} is not allowed: give a list of seconds")

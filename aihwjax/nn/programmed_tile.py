@@ -38,6 +38,8 @@ class TileChip(showing.Record):
     """Read-out right after programming; ``None`` without compensation."""
     alpha: Float[Array, "*columns"]
     """Factor of the compensation on the outputs, a scalar or ``(out,)``; 1 before the first drift."""
+    devices: programming.Devices | None = None
+    """The devices one by one, where the weights do not say enough: with defects, or bit slices."""
 
 
 @jax.jit
@@ -51,12 +53,19 @@ def programmed(config: TileConfig, state: TileState, exact: Weights, key: Noise)
         key: Source of all draws.
     """
     source = random.stream(key, NoiseEngine.COUNTER)
-    weights, parameters = programming.programmed(model_of(config), exact, source.child("weights"), config.noise_engine)
+    made = programming.programmed(config, model_of(config), exact, source.child("weights"))
     running = _running(state)
-    baseline = programming.baseline(config, state.forward, exact, weights, running, source.child("baseline"))
+    baseline = programming.baseline(config, state.forward, exact, made.weights, running, source.child("baseline"))
     alpha = jnp.ones(() if baseline is None else baseline.shape, jnp.float32)
-    chip = TileChip(exact=exact, programmed=weights, parameters=parameters, baseline=baseline, alpha=alpha)
-    return dataclasses.replace(state, weights=weights), chip
+    chip = TileChip(
+        exact=exact,
+        programmed=made.weights,
+        parameters=made.parameters,
+        baseline=baseline,
+        alpha=alpha,
+        devices=made.devices,
+    )
+    return dataclasses.replace(state, weights=made.weights), chip
 
 
 @jax.jit
@@ -71,8 +80,8 @@ def drifted(config: TileConfig, t: Number, state: TileState, chip: TileChip, key
         key: Source of read noise and of the noise of the read-out.
     """
     source = random.stream(key, NoiseEngine.COUNTER)
-    own = source.child("weights")
-    weights = programming.drifted(model_of(config), chip.programmed, chip.parameters, t, own, config.noise_engine)
+    kept = programming.Programmed(chip.programmed, chip.parameters, chip.devices)
+    weights = programming.drifted(config, model_of(config), kept, t, source.child("weights"))
     if chip.baseline is not None:
         now = programming.readout(config, state.forward, weights, _running(state), source.child("readout"))
         chip = dataclasses.replace(chip, alpha=chip.baseline / now)

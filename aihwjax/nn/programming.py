@@ -10,6 +10,7 @@ from aihwjax import random
 from aihwjax.errors import ModuleError
 from aihwjax.inference.chip import checked_time, model_of
 from aihwjax.inference.compensation import DriftCompensation
+from aihwjax.inference.defects import DefectParameter
 from aihwjax.inference.noise.base import NoiseModel
 from aihwjax.nn.paths import analog_tiles
 from aihwjax.nn.programmed_tile import checked_config
@@ -26,6 +27,7 @@ def program(
     *,
     noise_model: NoiseModel | None = None,
     drift_compensation: DriftCompensation | None = None,
+    defects: DefectParameter | None = None,
 ) -> _Model:
     """Return a copy of a model whose tiles are programmed onto chips; the model itself stays as it is.
 
@@ -51,16 +53,18 @@ def program(
         noise_model: In place of that of the configuration of each tile, for instance for a network that was trained
             with pulses; ``None``: that of the configuration.
         drift_compensation: In place of that of the configuration; ``None``: that of the configuration.
+        defects: In place of those of the configuration; ``None``: those of the configuration.
 
     Raises:
         ModuleError: If the model has no analog layer.
         ConfigError: If a tile has no noise model, or the key is none.
+        ShapeError: If a map of defects has another shape than the devices of a tile.
     """
     key = random.as_noise(key)
     copy = nnx.clone(model)
     for path, tile in tiles_of(copy).items():
         config = tile.config.get_value()
-        changes = {"noise_model": noise_model, "drift_compensation": drift_compensation}
+        changes = {"noise_model": noise_model, "drift_compensation": drift_compensation, "defects": defects}
         given = {name: value for name, value in changes.items() if value is not None}
         tile.config.exchange(checked_config(config.replace(given) if given else config, path))
         tile.program(random.derive(key, path))

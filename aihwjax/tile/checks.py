@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float64
 
 from aihwjax import showing
 from aihwjax.config import LARGEST
@@ -73,6 +75,26 @@ def one_number(name: str, value: object) -> Number:
             if isinstance(value, jax.core.Tracer) or not np.isnan(np.asarray(value)).any():
                 return number
     raise ConfigError(f"{name}={_short(value)} is not allowed: give one number")
+
+
+def ascending_times(name: str, times: object) -> Float64[np.ndarray, " times"]:
+    """Return times as an array of seconds, if there is one and they ascend.
+
+    Args:
+        name: What the message calls them.
+        times: Seconds.
+
+    Raises:
+        DataError: If they are no array of real numbers.
+        ConfigError: If there is none, or they do not ascend.
+    """
+    seconds = np.asarray(as_numbers(name, times), np.float64)
+    if seconds.ndim != 1 or seconds.size == 0:
+        raise ConfigError(f"{name} of shape {seconds.shape} is not allowed: give a list of seconds")
+    for before, after in itertools.pairwise(seconds):
+        if not after > before:
+            raise ConfigError(f"{name} with {after:g} after {before:g} is not allowed: give them ascending")
+    return seconds
 
 
 def check_learning_rate(value: object, where: str = "") -> Number:

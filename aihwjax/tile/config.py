@@ -14,6 +14,7 @@ from aihwjax.devices.floating_point import FloatingPointDevice
 from aihwjax.devices.ideal import ExactDevice, IdealDevice
 from aihwjax.errors import ConfigError
 from aihwjax.inference.compensation import DriftCompensation, GlobalDriftCompensation
+from aihwjax.inference.defects import DefectParameter
 from aihwjax.inference.noise.base import NoiseModel
 from aihwjax.inference.noise.pcm import PCMLikeNoiseModel
 from aihwjax.pulses import PulseType, UpdateMode, UpdateParameters
@@ -70,6 +71,8 @@ class TileConfig(Config):
     """What programming, time and reads do to the weights of a chip; ``None``: it cannot be programmed."""
     drift_compensation: DriftCompensation | None = None
     """What makes up for the drift of a chip in digital; ``None``: nothing."""
+    defects: DefectParameter = part(DefectParameter)
+    """Devices of a chip that are stuck or open; by default all work."""
     own_product: OwnProduct | None = None
     """A function in place of the forward product, whose derivative is the backward one; see :func:`CustomRPUConfig`."""
     own_update: OwnUpdate | None = None

@@ -5,9 +5,11 @@ import sys
 import numpy as np
 import pytest
 
-from benchmarks.measure import interleave
-from benchmarks.peer import Peer, PeerWorker, settings
-from benchmarks.problem import Problem, random_digits
+from benchmarks import digital, ours, rates
+from benchmarks.measure import Sample, interleave
+from benchmarks.peer import LIGHTNING, Peer, PeerSetting, PeerWorker, ranges_settings, settings
+from benchmarks.problem import LEARNED_RANGES, Problem, random_digits
+from benchmarks.rates import Options
 from benchmarks.worker import WorkerError
 
 STAND_IN = """
@@ -15,7 +17,7 @@ import json, os, sys
 import numpy as np
 threads = int(os.environ["OMP_NUM_THREADS"])
 runs = {}
-print(json.dumps({"ready": True}), flush=True)
+print(json.dumps({"ready": True, "lightning": True}), flush=True)
 for line in sys.stdin:
     request = json.loads(line)
     if request["op"] == "prepare":
@@ -62,6 +64,32 @@ def test_layers_that_fit_a_tile_need_no_second_mapping(folder):
     with Peer(folder) as peer:
         runners = peer.prepare(Problem(layers=(16, 8, 4)), random_digits(16, 4, 12).arrays())
     assert all(runner.setting.single_tile for runner in runners.values())
+
+
+class OneSecond:
+    """Takes a second for whatever it is given."""
+
+    setting = PeerSetting(1, True)
+    compile_s = 0.0
+
+    def measure(self, epochs):
+        return Sample(16, 1.0, 1.0, 0.5, 10.0)
+
+    def close(self):
+        pass
+
+
+def test_another_library_has_a_record_of_its_own(folder, monkeypatch):
+    monkeypatch.setattr(digital, "best", lambda *_: OneSecond())
+    monkeypatch.setattr(ours, "runners", lambda *_: {"only": OneSecond()})
+    problem = Problem(device=LEARNED_RANGES, batch=4, layers=(16, 8, 4))
+    with Peer(folder) as peer:
+        names = set(peer.prepare(problem, random_digits(16, 4, 12).arrays()))
+        records = rates.compare(problem, random_digits(16, 4, 16), peer, Options(rounds=1, quick=True))
+    assert names == {setting.name for setting in ranges_settings(lightning=True) if setting.single_tile}
+    first, second = records
+    assert second.name == f"{first.name}/beside {LIGHTNING}" and first.ours == second.ours
+    assert second.peer_setting.startswith(LIGHTNING) and not first.peer_setting.startswith(LIGHTNING)
 
 
 def test_errors_of_the_reference_are_named(folder):

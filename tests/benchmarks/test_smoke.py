@@ -138,18 +138,18 @@ def test_rounds_interleave_and_the_first_is_not_counted():
 
 def test_a_rival_far_behind_is_left_out():
     runners = {"ours": Clock([9, 9, 9]), "best": Clock([1, 2, 2]), "close": Clock([1.9, 1, 1]), "far": Clock([2.1])}
-    figures = measure.interleave(runners, epochs=1, rounds=2, rivals=["best", "close", "far"])
+    figures = measure.interleave(runners, epochs=1, rounds=2, rivals=[["best", "close", "far"], ["ours"]])
     assert {name: len(figure.rates) for name, figure in figures.items()} == {"ours": 2, "best": 2, "close": 2, "far": 1}
     assert rates.best({name: figures[name] for name in ("best", "close", "far")}) == "close"
 
 
 def test_record_has_figures_and_ratios(tmp_path):
     problem = small()
-    record = rates.compare(problem, random_digits(16, 4, 32), None, Options(rounds=2, quick=True))
+    (record,) = rates.compare(problem, random_digits(16, 4, 32), None, Options(rounds=2, quick=True))
     write_json([record], tmp_path / "records.json")
     (plain,) = json.loads((tmp_path / "records.json").read_text())
     assert set(plain) == FIELDS
-    assert plain["name"] == "train/ConstantStep/batch4" and plain["rounds"] == 2
+    assert plain["name"] == "train/16x8x4/ConstantStep/batch4" and plain["rounds"] == 2
     assert plain["peer"] is None and plain["ours_over_peer"] is None
     assert plain["ours_over_digital"] == pytest.approx(plain["ours"] / plain["digital"])
     assert len(plain["details"]["ours"][plain["our_setting"]]["rates"]) == 2
@@ -187,7 +187,8 @@ def test_command_line_shows_and_writes(tmp_path, capsys, monkeypatch):
 
 
 TINY = [
-    slow("forward", 1),
+    slow("forward", 2),
+    exhaustive("chips", 4),
     exhaustive("memory", 4),
     slow("conversion", 2),
     exhaustive("update_pass", 6),

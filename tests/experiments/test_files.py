@@ -16,7 +16,8 @@ from aihwjax.experiments import files
 from aihwjax.experiments.arrays import digest, to_arrays
 from tests.marks import some
 
-CONFIGS = sorted((Path(__file__).resolve().parents[2] / "configs").glob("*.toml"))
+FOLDER = Path(__file__).resolve().parents[2] / "configs"
+CONFIGS = sorted(set(FOLDER.glob("*.toml")) - set(FOLDER.glob("*_inference.toml")))
 SMALL = {
     "experiment": {"dataset": "mnist10k", "epochs": 2},
     "tile": {"class": "SingleRPUConfig", "device": {"class": "ConstantStepDevice", "dw_min": 0.01}},

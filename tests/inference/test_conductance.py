@@ -21,6 +21,7 @@ CONVERTERS: dict[str, ConductanceConverter] = {
     "custom": aj.CustomPairConductanceConverter(f_lst=(1.0,), g_lst=LINE),
     "device": aj.SingleDeviceConductanceConverter(),
     "fusion": aj.FusionConductanceConverter(),
+    "bits": aj.BitSlicedConductanceConverter(levels=8, digits=7, g_min=2.0),
 }
 """One converter of each kind."""
 

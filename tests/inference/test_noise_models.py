@@ -19,6 +19,14 @@ from aihwjax.inference.noise.base import NoiseModel
 DEVICES = 40_000
 DAY = 86400.0
 TABLE = {"g_lst": [0, 10, 25], "nu_mean_lst": [0.09, 0.05, 0.03], "nu_std_lst": [0.02, 0.01, 0.0]}
+MEASURED = {
+    "conductance": [0.0, 10.0, 25.0],
+    "spread": [0.2, 0.8, 1.2],
+    "mean": [0.1, 9.5, 24.0],
+    "drift_exponent": [0.1, 0.06, 0.05],
+    "drift_exponent_spread": [0.0, 0.01, 0.01],
+    "read_noise": [0.1, 0.3, 0.5],
+}
 MODELS: dict[str, NoiseModel] = {
     "pcm": aj.PCMLikeNoiseModel(),
     "custom": aj.CustomDriftPCMLikeNoiseModel(custom_drift_model=TABLE),
@@ -28,6 +36,7 @@ MODELS: dict[str, NoiseModel] = {
     "wan": aj.ReRamWan2022NoiseModel(reference_quirks=True),
     "wan 40": aj.ReRamWan2022NoiseModel(g_max=40.0),
     "cmo": aj.ReRamCMONoiseModel(),
+    "measured": aj.MeasuredNoiseModel(**MEASURED),
 }
 """One model of each kind."""
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -12,7 +16,7 @@ from flax import nnx
 
 import aihwjax as aj
 from aihwjax import nn
-from aihwjax.nn import over_time
+from aihwjax.nn import many_chips, over_time
 
 X = jax.random.normal(jax.random.key(2), (40, 6))
 CONFIG = aj.InferenceRPUConfig(forward=aj.IOParameters(is_perfect=True))
@@ -40,8 +44,37 @@ def test_each_chip_has_a_value_at_each_time() -> None:
 def test_values_do_not_depend_on_how_many_chips_go_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     expected = evaluate().values
     for at_once in (1, 2):
-        monkeypatch.setattr(over_time, "_at_once", lambda *_, n=at_once: n)
+        monkeypatch.setattr(many_chips, "_at_once", lambda *_, n=at_once: n)
         np.testing.assert_allclose(evaluate().values, expected, atol=1e-6)
+
+
+DIVIDED = """
+import numpy as np, jax
+from jax.sharding import Mesh
+from tests.nn.test_over_time import evaluate
+devices = np.array(jax.devices())
+assert devices.size == 8
+one = evaluate(repeats=11).values
+for mesh in (Mesh(devices, "chips"), Mesh(devices[:6].reshape(3, 2), ("rows", "columns"))):
+    np.testing.assert_allclose(evaluate(repeats=11, mesh=mesh).values, one, atol=1e-6)
+    assert evaluate(repeats=3, mesh=mesh).values.shape == (3, 3)
+print("equal")
+"""
+
+
+def test_chips_are_divided_among_devices() -> None:
+    """On eight virtual devices, which a process can only have from its start."""
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8".strip()
+    root = Path(__file__).resolve().parents[2]
+    path = os.pathsep.join([str(root), *filter(None, [os.environ.get("PYTHONPATH")])])
+    done = subprocess.run(
+        [sys.executable, "-c", DIVIDED],
+        env={**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.strip() == "equal", done.stderr[-2000:]
 
 
 def mean_error(outputs: jax.Array, targets: jax.Array) -> jax.Array:
@@ -65,6 +98,7 @@ def test_a_metric_of_ones_own_sees_the_drift() -> None:
         ({"times": []}, r"times of shape \(0,\) is not allowed: give a list of seconds"),
         ({"repeats": 0}, "repeats=0 is not allowed: give a whole number of at least 1"),
         ({"memory": 100}, "memory=100 is not allowed: one chip takes about .* bytes, give at least that"),
+        ({"mesh": "chips"}, "mesh=str is not allowed: give a jax.sharding.Mesh, or None"),
         ({"memory": -1}, "memory=-1 is not allowed: give a number of bytes"),
         ({"data": X}, "data=.* is not allowed: give a pair of inputs and targets"),
         ({"data": (X, jnp.zeros(3))}, r"inputs \(40, 6\) and targets \(3,\) is not allowed: give one target an input"),

@@ -195,3 +195,19 @@ def test_a_mistake_is_one_line(name: str, model: Everything) -> None:
     with pytest.raises(kind) as caught:
         call(model)
     assert text in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_pulses_of_crosspoints_are_shown_where_they_are_counted() -> None:
+    counting = aj.SingleRPUConfig(device=aj.ConstantStepDevice(count_pulses=True))
+    first, second = (nn.AnalogLinear(4, 2, config=c, rngs=nnx.Rngs(0)) for c in (counting, aj.SingleRPUConfig()))
+    for tile in first.tiles:
+        tile.update(jnp.ones((8, 4)), jnp.ones((8, 2)), 0.01, KEY)
+    summary = aj.analog_summary(nn.AnalogSequential(first, nn.AnalogLinear(2, 2, rngs=nnx.Rngs(1))), shape(1, 4))
+    pulses = first.pulse_counts()
+    expected = int(pulses.up.sum() + pulses.down.sum())
+    assert expected > 0 and [row["pulses"] for row in summary.rows] == [expected, None]
+    assert summary.totals["pulses"] == expected and str(summary).splitlines()[-1].endswith(f"{expected:,}")
+    nothing = aj.analog_summary(second, shape(1, 4))
+    assert nothing.totals["pulses"] is None and "pulses" not in str(nothing)
+    of_shapes = nnx.eval_shape(lambda: nn.AnalogLinear(4, 2, config=counting, rngs=nnx.Rngs(0)))
+    assert aj.analog_summary(of_shapes, shape(1, 4)).totals["pulses"] is None

@@ -20,6 +20,9 @@ from tests.marks import some
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 SOFT = aj.SoftBoundsDevice(dw_min=0.01, dw_min_dtod=0.3, w_max_dtod=0.15, w_min_dtod=0.15)
+CHIP = aj.InferenceRPUConfig(forward=aj.IOParameters(is_perfect=True))
+PAIRS = aj.PCMLikeNoiseModel(g_converter=aj.DualPairConductanceConverter(f_lst=(1.0, 3.0)))
+WEIGHTS = np.linspace(-1, 1, 600).reshape(20, 30)
 TRANSFER = aj.TransferCompound(unit_cell_devices=(aj.SoftBoundsDevice(), aj.ConstantStepDevice()))
 
 
@@ -41,6 +44,10 @@ RUNS = {
     "_analog": run(1),
     "a run with a name that is longer than most axes of a paper": run(12),
 }
+TABLES = {
+    "usual training, no compensation": aj.nn.OverTime("accuracy", np.array([0.0, 1.0, 3e7]), np.array([[1.0, 0.9, 0]])),
+    "trained with noise": aj.nn.OverTime("accuracy", np.array([1.0, 3600.0]), np.array([[1.0, 0.0], [0.0, 1.0]])),
+}
 FIGURES: dict[str, Callable[[], Figure]] = {
     "pulse response": lambda: plot.plot_pulse_response(plot.compute_pulse_response(SOFT, pulses=40, crosspoints=32)),
     "step size": lambda: plot.plot_pulse_statistics(plot.compute_pulse_statistics(SOFT, crosspoints=32)),
@@ -51,6 +58,10 @@ FIGURES: dict[str, Callable[[], Figure]] = {
     "eight weights": lambda: plot.plot_weights(plot.compute_weight_traces(SOFT, updates=20, crosspoints=8)),
     "product": lambda: plot.plot_mvm_error(plot.compute_mvm_error(aj.IOParameters(), vectors=8, sizes=[16, 1024])),
     "learning curves": lambda: plot.plot_learning_curves(RUNS),
+    "programming error": lambda: plot.plot_programming_error(plot.compute_programming_error(CHIP, weights=WEIGHTS)),
+    "conductances": lambda: plot.plot_conductance_error(plot.compute_conductance_error(PAIRS, weights=WEIGHTS)),
+    "drift": lambda: plot.plot_weight_drift(plot.compute_weight_drift(CHIP, times=[0.0, 1.0, 3e7], crosspoints=8)),
+    "accuracy over time": lambda: plot.plot_accuracy_over_time(TABLES, exact=0.99),
     "one epoch": lambda: plot.plot_learning_curves(run(1)),
 }
 
@@ -101,30 +112,49 @@ def test_every_kind_of_figure_is_legible(name: str) -> None:
     assert faults(FIGURES[name]()) == []
 
 
-@pytest.mark.parametrize("kind", ["pulse response", "step size", "symmetry point", "weights", "learning curves"])
+@pytest.mark.parametrize(
+    "kind", ["pulse response", "step size", "symmetry point", "weights", "learning curves", "chips"]
+)
 def test_legends_in_given_axes_are_beside_the_curves(kind: str) -> None:
     drawings: dict[str, Callable[[Axes], Figure]] = {
         "pulse response": lambda ax: plot.plot_pulse_response(plot.compute_pulse_response(SOFT, pulses=40), ax),
         "step size": lambda ax: plot.plot_pulse_statistics(SOFT, ax),
         "symmetry point": lambda ax: plot.plot_device_symmetry(plot.compute_symmetry_points(SOFT, pairs=30), ax),
         "weights": lambda ax: plot.plot_weights(plot.compute_weight_traces(SOFT, updates=20), ax),
+        "chips": lambda ax: plot.plot_accuracy_over_time(TABLES, ax),
         "learning curves": lambda ax: plot.plot_learning_curves({"first": run(9), "second": run(9)}, ax),
     }
     assert faults(drawings[kind](Figure().subplots())) == []
 
 
-@pytest.mark.parametrize("kind", ["device", "pulse-response", "step-size", "symmetry-point", "weights", "mvm-error"])
+KINDS: dict[str, tuple[str, ...]] = {
+    "device": ("SoftBoundsDevice",),
+    "pulse-response": ("SoftBoundsDevice",),
+    "step-size": ("SoftBoundsDevice",),
+    "symmetry-point": ("SoftBoundsDevice",),
+    "weights": ("SoftBoundsDevice", "--updates", "20"),
+    "mvm-error": ("SoftBoundsDevice", "--vectors", "8"),
+    "programming-error": ("FloatingPointPreset",),
+    "conductance-error": ("HermesNoiseModel",),
+    "weight-drift": ("FloatingPointPreset", "--crosspoints", "8"),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_figures_of_the_command_line_are_legible(kind: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     drawn: list[Figure] = []
     monkeypatch.setattr(plot, "save", lambda figure, path: drawn.append(figure))
-    less = {"weights": ["--updates", "20"], "mvm-error": ["--vectors", "8"]}.get(kind, [])
-    assert cli.main(["plot", kind, "SoftBoundsDevice", "-o", str(tmp_path / "a.svg"), *less]) == 0
+    name, *less = KINDS[kind]
+    assert cli.main(["plot", kind, name, "-o", str(tmp_path / "a.svg"), *less]) == 0
     (figure,) = drawn
-    assert (figure.get_suptitle() or figure.axes[0].get_title()).startswith("SoftBoundsDevice")
+    assert (figure.get_suptitle() or figure.axes[0].get_title()).startswith(name)
     assert faults(figure) == []
 
 
-DOCUMENTED = ("pulse_response", "device", "step_size", "symmetry_point", "weights", "mvm_error", "learning_curves")
+DOCUMENTED = (
+    *("pulse_response", "device", "step_size", "symmetry_point", "weights", "mvm_error", "learning_curves"),
+    *("programming_error", "conductance_error", "weight_drift", "accuracy_over_time"),
+)
 
 
 @pytest.mark.parametrize("name", some(DOCUMENTED, DOCUMENTED[:1]))

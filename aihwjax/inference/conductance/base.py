@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Mapping
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -34,6 +34,9 @@ class ConductanceConverter(Config, abc.ABC):
     """Largest conductance of a device, in microsiemens."""
     g_min: Number = number(0.0, minimum=0)
     """Smallest conductance of a device, in microsiemens."""
+
+    remembers_devices: ClassVar[bool] = False
+    """Whether the conductances of a chip are kept one by one, since its weights do not tell them."""
 
     def validate(self) -> None:
         """Refuse a range that is empty."""

@@ -5,6 +5,7 @@ from aihwjax.inference.noise.cmo import ReRamCMODecay, ReRamCMONoiseModel, ReRam
 from aihwjax.inference.noise.curves import BranchedCurve, ClippedLog, NoisePolynomial, PowerLawRead
 from aihwjax.inference.noise.custom_drift import CustomDriftPCMLikeNoiseModel, DriftTable
 from aihwjax.inference.noise.hermes import HermesNoiseModel
+from aihwjax.inference.noise.measured import MeasuredNoiseModel
 from aihwjax.inference.noise.pcm import PCMLikeNoiseModel
 from aihwjax.inference.noise.state_independent import StateIndependentNoiseModel
 from aihwjax.inference.noise.wan import ReRamWan2022NoiseModel
@@ -15,6 +16,7 @@ __all__ = [
     "CustomDriftPCMLikeNoiseModel",
     "DriftTable",
     "HermesNoiseModel",
+    "MeasuredNoiseModel",
     "NoiseModel",
     "NoisePolynomial",
     "PCMLikeNoiseModel",

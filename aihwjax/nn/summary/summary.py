@@ -5,7 +5,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import jax
+from flax import nnx
+
 from aihwjax import random
+from aihwjax.devices import counts
 from aihwjax.errors import ConfigError, ModuleError
 from aihwjax.nn.layer import AnalogLayer
 from aihwjax.nn.paths import analog_layers
@@ -44,6 +48,9 @@ def analog_summary(
     converts its inputs and its outputs, whatever the simulation leaves out (perfect products, no noise). Products
     that bound management repeats are not counted, nor what the rest of the model computes.
 
+    Where devices count their pulses (``count_pulses``), a layer's ``pulses`` are those of all its crosspoints since
+    they were drawn, up and down; they are no part of the call, its energy or its time.
+
     Example:
         >>> import jax
         >>> from flax import nnx
@@ -80,6 +87,8 @@ def analog_summary(
     available = sum(layout(layer).available * row["stack"] for layer, row in zip(layers.values(), rows, strict=True))
     totals["utilisation"] = totals["analog_parameters"] / available
     totals["digital_parameters"] = digital_parameters(call.module)
+    known = [row["pulses"] for row in rows if row["pulses"] is not None]
+    totals["pulses"] = sum(known) if known else None
     return Summary(rows, totals, costs)
 
 
@@ -110,5 +119,14 @@ def _row(path: str, layer: AnalogLayer, calls: Calls, costs: Costs) -> dict[str,
         "digital_operations": vectors * on_tiles.digital,
         "energy": vectors * on_tiles.energy(costs),
         "latency": vectors * on_tiles.time(costs),
+        "pulses": _pulses(layer),
         "note": calls.note,
     }
+
+
+def _pulses(layer: AnalogLayer) -> int | None:
+    """Return the pulses that a layer's crosspoints got; ``None`` if none are counted, or there are shapes alone."""
+    found = counts.counters(nnx.state(layer))
+    if any(isinstance(array, jax.core.Tracer) or not isinstance(array, jax.Array) for array in jax.tree.leaves(found)):
+        return None
+    return counts.total(found)

@@ -36,6 +36,8 @@ class Summary:
     - ``analog_parameters``, ``digital_parameters``: weights on tiles, and what an optimizer changes (bias, scales);
     - ``dac_conversions``, ``adc_conversions``, ``crosspoint_reads``, ``digital_operations``: of the whole call;
     - ``energy``, ``latency``: of the whole call, in joules and seconds; products one after the other;
+    - ``pulses``: up and down pulses that its crosspoints got since they were drawn; ``None`` where no device counts
+      them, or the model is one of shapes;
     - ``note``: what was assumed, or empty.
     """
 
@@ -52,13 +54,15 @@ class Summary:
         from rich.table import Table
 
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_footer=True)
-        last = ["total", "", "", *_words(self.totals)]
-        for number, (name, footer) in enumerate(zip(_COLUMNS, last, strict=True)):
+        pulses = self.totals["pulses"] is not None
+        last = ["total", "", "", *_words(self.totals, pulses)]
+        names = (*_COLUMNS, "pulses") if pulses else _COLUMNS
+        for number, (name, footer) in enumerate(zip(names, last, strict=True)):
             table.add_column(name, footer, justify="right" if number > 2 else "left", no_wrap=True)
         for row in self.rows:
             stack = f"{row['stack']} of " if row["stack"] > 1 else ""
             first = [row["path"], row["class"], f"{stack}{row['outputs']}x{row['inputs']}"]
-            table.add_row(*map(escape, first), *_words(row))
+            table.add_row(*map(escape, first), *_words(row, pulses))
         notes = [f"{row['path']}: {row['note']}" for row in self.rows if row["note"]]
         if notes:
             table.caption, table.caption_justify = escape("\n".join(notes)), "left"
@@ -75,7 +79,7 @@ class Summary:
     __repr__ = __str__
 
 
-def _words(row: Mapping[str, Any]) -> list[str]:
+def _words(row: Mapping[str, Any], pulses: bool) -> list[str]:
     stack = f"{row['stack']} x " if row.get("stack", 1) > 1 else ""
     return [
         stack + row.get("tile_sizes", f"{row['tiles']:,}"),
@@ -83,6 +87,7 @@ def _words(row: Mapping[str, Any]) -> list[str]:
         *(f"{row[name]:,}" for name in ("products", "macs", "analog_parameters", "digital_parameters")),
         scaled(row["energy"], "J"),
         scaled(row["latency"], "s"),
+        *([""] if pulses and row["pulses"] is None else [f"{row['pulses']:,}"] if pulses else []),
     ]
 
 

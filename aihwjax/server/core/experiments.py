@@ -17,7 +17,7 @@ from aihwjax.server.storage.tables import Artefact, Experiment, Job, User
 from aihwjax.server.views import ExperimentView, Identity, Status
 
 CATEGORIES = ("train", "trainweb", "inference", "inferenceweb")
-"""Words for what an experiment is; only those that start with train can be run."""
+"""Words for what an experiment is."""
 _SHORTEST = 4
 _WHOLE = 32
 _MOST_LISTED = 1000

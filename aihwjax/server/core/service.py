@@ -62,7 +62,7 @@ class Composer(Accounts, Files):
         Args:
             identity: Owner.
             name: Free text.
-            category: ``train`` or ``inference``; only the first can be run.
+            category: ``train`` or ``inference``.
             submission: The client's own number of it.
             sha256: Hash of the archive that will follow, if known.
             size: Bytes of that, if known.

@@ -39,7 +39,7 @@ class NewExperiment(_Request):
     """An experiment to be made; its archive follows."""
 
     name: Annotated[str, Field(min_length=1, max_length=200, description="For people; need not be unique.")]
-    category: Literal["train"] = Field("train", description="What kind of run it is.")
+    category: Literal["train", "inference"] = Field("train", description="What kind of run it is.")
     submission: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")] | None = Field(
         None, description="Chosen by the client; repeating the request with it gives the same experiment."
     )
@@ -66,8 +66,8 @@ class Experiment(BaseModel):
     created_at: datetime = Field(description="When it was made, UTC.")
     started_at: datetime | None = Field(description="When a worker took it up first, UTC.")
     finished_at: datetime | None = Field(description="When it ended, UTC.")
-    epochs: int = Field(description="Epochs to train; 0 before it is submitted.")
-    epochs_done: int = Field(description="Epochs that are finished.")
+    epochs: int = Field(description="Epochs to train, or chips to program; 0 before it is submitted.")
+    epochs_done: int = Field(description="Epochs, or chips, that are finished.")
     attempts: int = Field(description="How often it was started.")
     cancel_requested: bool = Field(description="Whether it was asked to stop while it ran, which takes a moment.")
     error: str | None = Field(description="Why it failed.")
@@ -141,7 +141,11 @@ class Events(BaseModel):
 
 
 class EpochResult(BaseModel):
-    """Metrics of an epoch; the accuracy is missing where there are no classes, further metrics have their own names."""
+    """Metrics of an epoch; the accuracy is missing where there are no classes, further metrics have their own names.
+
+    Of an inference experiment those of a chip at the last time, and ``over_time`` with a row for each time, whose
+    accuracy is in percent.
+    """
 
     model_config = ConfigDict(extra="allow")
 

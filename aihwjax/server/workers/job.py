@@ -1,7 +1,7 @@
 """The process of a job: ``python -m aihwjax.server.workers.job FOLDER``.
 
-It reads ``input.tar`` in the folder, trains with checkpoints, writes the metrics of each epoch to
-``metrics.jsonl`` and in the end ``output.tar``, or ``error.json`` with the reason why not. Started
+It reads ``input.tar`` in the folder, trains with checkpoints or programs chips, writes the metrics of each epoch, or
+of each chip, to ``metrics.jsonl`` and in the end ``output.tar``, or ``error.json`` with the reason why not. Started
 again in the same folder it goes on where it was. Exit codes: 0 done, 1 failed with
 ``error.json``, 75 if another process still works in the folder.
 """
@@ -18,9 +18,10 @@ import shutil
 import signal
 import sys
 import threading
+import time
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
@@ -30,6 +31,7 @@ from aihwjax.scores import scores
 if TYPE_CHECKING:
     from flax import nnx
 
+    from aihwjax.cloud.document import Described
     from aihwjax.experiments.metrics import EpochMetrics, Report
 
 INPUT, OUTPUT, METRICS, ERROR = "input.tar", "output.tar", "metrics.jsonl", "error.json"
@@ -102,12 +104,64 @@ def _guarded(folder: Path, dataset_root: Path | None) -> int:
 
 def _run(folder: Path, dataset_root: Path | None) -> None:
     from aihwjax.cloud import archive
+    from aihwjax.experiments import BasicInferencing
+
+    described = archive.read(folder / INPUT)
+    (_infer if isinstance(described.experiment, BasicInferencing) else _train)(folder, dataset_root, described)
+
+
+def _infer(folder: Path, dataset_root: Path | None, described: Described) -> None:
+    """Evaluate the chips that are not done yet; a chip is the same whoever computes it."""
+    from aihwjax.chip_results import InferenceResult, chip_entry, rows_of
+    from aihwjax.cloud import archive
+    from aihwjax.experiments import infer, load_examples
+    from aihwjax.experiments.metrics import write_text
+
+    experiment: Any = described.experiment
+    entries = _entries(folder)
+    started, count = time.monotonic(), len(experiment.times)
+    if entries:
+        print(f"going on after chip {entries[-1]['epoch']}", flush=True)
+
+    def tell(found: InferenceResult) -> None:
+        nonlocal started
+        now = time.monotonic()
+        entries.append(chip_entry(found["chips"][-count:], now - started))
+        started = now
+        write_text(folder / METRICS, "".join(json.dumps(entry) + "\n" for entry in entries))
+        last = entries[-1]
+        seconds = found["chips"][-1]["time"]
+        print(
+            f"chip {last['epoch']}: after {seconds:.5g} s loss {last['valid_loss']:.6g}, "
+            f"{''.join(f'{score}, ' for score in scores(last))}{last['time_epoch']:.2f} s",
+            flush=True,
+        )
+
+    data = load_examples(experiment, dataset_root, described.max_elements_train)
+    infer(experiment, data, described.key, known=rows_of(entries), reports=[tell], progress=False)
+    archive.write_result(folder / OUTPUT, described.document, experiment.model, entries)
+
+
+def _entries(folder: Path) -> list[dict[str, Any]]:
+    """Return what was written of the chips that are done, of whole lines."""
+    try:
+        text = (folder / METRICS).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return []
+    entries: list[dict[str, Any]] = []
+    with contextlib.suppress(ValueError):
+        for line in text[: text.rfind("\n") + 1].splitlines():
+            entries.append(json.loads(line))
+    return entries
+
+
+def _train(folder: Path, dataset_root: Path | None, described: Described) -> None:
+    from aihwjax.cloud import archive
     from aihwjax.experiments import MetricsFile, fit, load_best, load_data
     from aihwjax.experiments.best import has_best
     from aihwjax.experiments.metrics import write_text
 
-    described = archive.read(folder / INPUT)
-    experiment = described.experiment
+    experiment: Any = described.experiment
     splits = load_data(experiment, dataset_root, described.max_elements_train)
     shown = _Lines()
     reports: list[Report] = [MetricsFile(folder / METRICS), shown]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 import re
 from pathlib import Path
 from typing import Any
 
+from aihwjax.chip_results import finite
 from aihwjax.server.core.leases import Cursor
 from aihwjax.server.workers.job import METRICS
 
@@ -41,7 +41,7 @@ def further_epochs(folder: Path, cursor: Cursor) -> list[dict[str, Any]]:
     lines = text[: text.rfind(b"\n") + 1].splitlines()  # the last one may be torn
     entries = []
     with contextlib.suppress(ValueError):  # after a loss of power, until the job has written it anew
-        entries += [_plain(json.loads(line)) for line in lines[cursor.epochs :]]
+        entries += [finite(json.loads(line)) for line in lines[cursor.epochs :]]
     return entries
 
 
@@ -85,11 +85,3 @@ def _read(path: Path, offset: int, ended: bool) -> tuple[list[str], int]:
         end = len(block)
     lines = block[:end].decode(errors="replace").replace("\0", "\N{REPLACEMENT CHARACTER}").splitlines()
     return [line[:_MOST_LETTERS] for line in lines], offset + end
-
-
-def _plain(metrics: dict[str, Any]) -> dict[str, Any]:
-    """JSON has no infinity and no NaN: what is not finite is null."""
-    return {
-        name: None if isinstance(value, float) and not math.isfinite(value) else value
-        for name, value in metrics.items()
-    }

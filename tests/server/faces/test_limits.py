@@ -143,7 +143,7 @@ def test_a_full_disk_is_told_and_leaves_nothing(server: Server, monkeypatch: pyt
         ({"name": "x", "sha256": "A" * 64}, "sha256"),
         ({"name": "x", "size": -1}, "size"),
         ({"name": "x", "size": "1"}, "size"),
-        ({"name": "x", "category": "inference"}, "category"),
+        ({"name": "x", "category": "other"}, "category"),
         ({"name": "x", "submission": "a b"}, "submission"),
         ({"name": "x", "nmae": "y"}, "nmae"),
     ],

@@ -12,6 +12,8 @@ _SETTINGS = {
     "dataset": "Data set",
     "loss_function": "Loss",
     "epochs": "Epochs",
+    "inference_repeats": "Chips",
+    "times": "Times in seconds",
     "batch_size": "Batch size",
     "accumulate": "Batches in an update",
     "learning_rate": "Learning rate",
@@ -20,7 +22,9 @@ _SETTINGS = {
     "best": "Best is the",
     "key": "Random key",
     "max_elements_train": "Examples of each split",
+    "max_elements": "Examples",
 }
+_UNLIMITED = (("max_elements_train", 0), ("max_elements", 0))
 _MOST_ROWS = 100
 _MOST_PARTS = 60
 _MOST_LETTERS = 200
@@ -72,7 +76,7 @@ def configuration(summary: Mapping[str, Any] | None, document: Mapping[str, Any]
     settings = [
         (label, _text(entries[name]))
         for name, label in _SETTINGS.items()
-        if entries.get(name) is not None and (name, entries[name]) != ("max_elements_train", 0)
+        if entries.get(name) is not None and (name, entries[name]) not in _UNLIMITED
     ]
     if isinstance(summary.get("parameters"), int):
         settings.append(("Size of the model", f"{summary['parameters']:,} bytes"))

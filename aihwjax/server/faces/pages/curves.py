@@ -62,6 +62,8 @@ class Chart:
     lines: list[Line]
     x_ticks: list[Tick]
     y_ticks: list[Tick]
+    over: str = "epoch"
+    """What the horizontal axis is."""
 
 
 @dataclass(frozen=True)
@@ -82,13 +84,13 @@ def charts(epochs: Sequence[Epoch], planned: int, ended: bool) -> list[Chart]:
     last = epochs[-1].epoch if ended else max(planned - 1, epochs[-1].epoch)
     train = _Curve("Training", "train", [(epoch.epoch, epoch.train_loss) for epoch in epochs])
     valid = _Curve("Validation", "valid", [(epoch.epoch, epoch.valid_loss) for epoch in epochs])
-    found = [_chart("loss", "Loss", "mean loss", [train, valid], last, words.number, _plain)]
+    found = [_chart("loss", "Loss", "mean loss", [train, valid], last, words.number, plain_tick)]
     if any(epoch.classes for epoch in epochs):
         right = _Curve("Validation", "valid", [(epoch.epoch, epoch.accuracy) for epoch in epochs])
-        found.append(_chart("accuracy", "Accuracy", "correct answers", [right], last, words.percent, _percent))
+        found.append(_chart("accuracy", "Accuracy", "correct answers", [right], last, words.percent, percent_tick))
     for number, name in enumerate(own_names(epochs)):
         own = _Curve("Validation", "valid", [(epoch.epoch, epoch.value(name)) for epoch in epochs])
-        found.append(_chart(f"metric-{number}", name, name, [own], last, words.number, _plain))
+        found.append(_chart(f"metric-{number}", name, name, [own], last, words.number, plain_tick))
     return found
 
 
@@ -126,7 +128,7 @@ def _chart(
     say: Callable[[object], str],
     axis: Callable[[float, float], str],
 ) -> Chart:
-    values = [value for curve in curves for _, value in curve.points if _shown(value)] or [0.0, 1.0]
+    values = [value for curve in curves for _, value in curve.points if shown(value)] or [0.0, 1.0]
     y_values = ticks(min(values), max(values))
     low, high = y_values[0], y_values[-1]
     end = max(1, last)
@@ -152,7 +154,7 @@ def _line(curve: _Curve, place: Callable[[float, float], tuple[float, float]], s
     pieces: list[str] = []
     pen = "M"
     for epoch, value in _thinned(curve.points):
-        if not _shown(value):
+        if not shown(value):
             pen = "M"  # a gap
             continue
         x, y = place(epoch, value)
@@ -160,7 +162,7 @@ def _line(curve: _Curve, place: Callable[[float, float], tuple[float, float]], s
         pen = "L"
     marks = []
     if len(curve.points) <= _MOST_MARKED:
-        finite = [(epoch, value) for epoch, value in curve.points if _shown(value)]
+        finite = [(epoch, value) for epoch, value in curve.points if shown(value)]
         marks = [Mark(*place(epoch, value), f"{curve.name}, epoch {epoch}: {say(value)}") for epoch, value in finite]
     return Line(curve.name, curve.kind, "".join(pieces), marks, say(curve.points[-1][1]))
 
@@ -172,13 +174,13 @@ def _thinned(points: list[tuple[int, float | None]]) -> list[tuple[int, float | 
     kept: list[tuple[int, float | None]] = []
     for column in range(_COLUMNS):
         part = points[column * len(points) // _COLUMNS : (column + 1) * len(points) // _COLUMNS]
-        finite = [point for point in part if _shown(point[1])]
+        finite = [point for point in part if shown(point[1])]
         kept += sorted({min(finite, key=_value), max(finite, key=_value)}) if finite else part[:1]
     return kept
 
 
 def _told(curve: _Curve, say: Callable[[object], str]) -> str:
-    finite = [(epoch, value) for epoch, value in curve.points if _shown(value)]
+    finite = [(epoch, value) for epoch, value in curve.points if shown(value)]
     if not finite:
         return f"{curve.name}: not finite in any epoch."
     first, last = finite[0], finite[-1]
@@ -193,15 +195,18 @@ def _value(point: tuple[int, float | None]) -> float:
     return point[1] or 0.0
 
 
-def _shown(value: float | None) -> TypeGuard[float]:
+def shown(value: float | None) -> TypeGuard[float]:
+    """Whether a value can be drawn."""
     return value is not None and abs(value) <= _LARGEST
 
 
-def _plain(value: float, step: float) -> str:
+def plain_tick(value: float, step: float) -> str:
+    """Return the label of a value on an axis with steps of a size."""
     if value != 0 and not 1e-3 <= max(abs(value), step) < 1e5:
         return f"{value:.1e}"
     return f"{value:.{max(0, -math.floor(math.log10(step) + 1e-9))}f}" if step < 1e5 else f"{value:g}"
 
 
-def _percent(value: float, step: float) -> str:
+def percent_tick(value: float, step: float) -> str:
+    """Return the label of a fraction in percent on an axis with steps of a size."""
     return f"{100 * value:.{max(0, -math.floor(math.log10(100 * step) + 1e-9))}f}\N{NO-BREAK SPACE}%"

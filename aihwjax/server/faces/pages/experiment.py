@@ -11,9 +11,9 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import RedirectResponse
 
 from aihwjax.server.errors import ServiceError
-from aihwjax.server.faces.pages import curves, words
+from aihwjax.server.faces.pages import curves, over_time, words
 from aihwjax.server.faces.pages.configuration import configuration
-from aihwjax.server.faces.pages.histories import SHOWN_LINES, Histories
+from aihwjax.server.faces.pages.histories import SHOWN_LINES, Epoch, Histories
 from aihwjax.server.faces.pages.rendering import page
 from aihwjax.server.faces.pages.routing import PageRoute
 from aihwjax.server.faces.pages.session import PREFIX, CsrfField, Visitor, VisitorOf, visitor
@@ -40,7 +40,7 @@ def experiment(visitor: VisitorOf, experiment_id: str, request: Request) -> Resp
     history = kept.of(core, who, view.id)
     # some epochs may have ended between the two looks
     view = dataclasses.replace(view, epochs_done=max(view.epochs_done, len(history.epochs)))
-    ended = view.status.final
+    times = over_time.rows(history.epochs)
     files = [
         (kind, core.artefact(who, view.id, kind))
         for kind, there in (("output", view.output_id is not None), ("input", view.has_input))
@@ -52,7 +52,10 @@ def experiment(visitor: VisitorOf, experiment_id: str, request: Request) -> Resp
         csrf=visitor.csrf,
         experiment=view,
         address=address(view.id),
-        charts=curves.charts(history.epochs, view.epochs, ended) if history.epochs else [],
+        charts=_charts(history.epochs, view, times),
+        chips=words.is_inference(view.summary),
+        times=times,
+        time_text=over_time.time_text,
         place=curves,
         epochs=history.epochs[-SHOWN_EPOCHS:],
         classes=any(epoch.classes for epoch in history.epochs),
@@ -105,6 +108,12 @@ def histories(request: Request) -> Histories:
 def _found(request: Request, experiment_id: str) -> tuple[Visitor, ExperimentView]:
     found = visitor(request)
     return found, found.core.experiment(found.who, experiment_id)
+
+
+def _charts(epochs: list[Epoch], view: ExperimentView, times: list[over_time.TimeRow]) -> list[curves.Chart]:
+    if not epochs:
+        return []
+    return over_time.charts(times) if times else curves.charts(epochs, view.epochs, view.status.final)
 
 
 def _announced(view: ExperimentView) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import IO, Any, NamedTuple, cast
 
 from aihwjax.errors import AihwjaxError
-from aihwjax.scores import STANDARD
+from aihwjax.scores import OVER_TIME, STANDARD
 from aihwjax.server.core.service import Composer
 from aihwjax.server.views import ExperimentView, Identity
 
@@ -22,8 +22,18 @@ _DOCUMENT = "experiment.json"
 _MOST_DOCUMENT = 1 << 19  # bytes; nobody reads a longer one on a page
 
 
+class AtTime(NamedTuple):
+    """Scores of a chip at one time; ``None`` for what is not finite or not there."""
+
+    time: float
+    """Seconds after programming."""
+    accuracy: float | None
+    """As a fraction."""
+    loss: float | None
+
+
 class Epoch(NamedTuple):
-    """Metrics of an epoch; ``None`` for what is not finite."""
+    """Metrics of an epoch, or of a chip at its last time; ``None`` for what is not finite."""
 
     epoch: int
     accuracy: float | None
@@ -34,6 +44,8 @@ class Epoch(NamedTuple):
     """Whether there is an accuracy; a regression has none."""
     own: tuple[tuple[str, float | None], ...] = ()
     """Further metrics by name."""
+    over_time: tuple[AtTime, ...] = ()
+    """Of a chip: a row for each time."""
 
     def value(self, name: str) -> float | None:
         """Return a further metric; ``None`` if it is not finite, or missing.
@@ -49,6 +61,9 @@ class Epoch(NamedTuple):
         values |= {"valid_loss": self.valid_loss, **dict(self.own), "time_epoch": self.time_epoch}
         if not self.classes:
             del values["accuracy"]
+        if self.over_time:
+            del values["train_loss"]
+            values[OVER_TIME] = [row._asdict() for row in self.over_time]
         return values
 
 
@@ -152,8 +167,15 @@ class _Kept:
 def _epoch(data: dict[str, Any], position: int) -> Epoch:
     number = data.get("epoch", position)
     accuracy, train, valid, time = (_number(data.get(name)) for name in STANDARD[1:])
-    own = tuple((name, _number(value)) for name, value in data.items() if name not in STANDARD)
-    return Epoch(int(number), accuracy, train, valid, time, "accuracy" in data, own)
+    own = tuple((name, _number(value)) for name, value in data.items() if name not in (*STANDARD, OVER_TIME))
+    over_time = data.get(OVER_TIME)
+    chip = tuple(_at_time(row) for row in over_time) if isinstance(over_time, list) else ()
+    return Epoch(int(number), accuracy, train, valid, time, "accuracy" in data, own, chip)
+
+
+def _at_time(row: Any) -> AtTime:
+    accuracy = _number(row.get("accuracy"))
+    return AtTime(float(row["time"]), None if accuracy is None else accuracy / 100, _number(row.get("loss")))
 
 
 def _number(value: object) -> float | None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import Any
 
+from aihwjax.chip_results import KIND
 from aihwjax.server.views import Status
 
 STATUS = {
@@ -69,3 +72,21 @@ def iso(value: float) -> str:
 def counted(count: int, thing: str) -> str:
     """Return a number of things, ``1 epoch`` or ``2 epochs``."""
     return f"{count:,} {thing}" if count == 1 else f"{count:,} {thing}s"
+
+
+def is_inference(summary: Mapping[str, Any] | None) -> bool:
+    """Whether an experiment evaluates chips; not known before it is submitted.
+
+    Args:
+        summary: What the check of its archive said.
+    """
+    return (summary or {}).get("kind") == KIND
+
+
+def unit(summary: Mapping[str, Any] | None) -> str:
+    """Return what an experiment counts, ``epoch`` or ``chip``.
+
+    Args:
+        summary: What the check of its archive said.
+    """
+    return "chip" if is_inference(summary) else "epoch"

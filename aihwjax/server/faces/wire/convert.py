@@ -27,8 +27,10 @@ __all__ = [
 METRICS = ("accuracy", "train_loss", "valid_loss")
 """Metrics of an epoch on the wire, under the names that they have here."""
 
-_FORMAT = "aihwjax experiment, version 1"
-_DATASETS = ("fashion_mnist", "svhn")
+FORMAT = "aihwjax experiment, version 1"
+"""Of the documents."""
+DATASETS = ("fashion_mnist", "svhn")
+"""Data sets that a payload may name."""
 _LOSSES = ("BCELoss", "CrossEntropyLoss", "MSELoss", "NLLLoss")
 _DEFAULT_BATCH_SIZE = 64
 _DEFAULT_EPOCHS = 30
@@ -48,9 +50,9 @@ def experiment_document(payload: bytes, key: int, presets: Presets) -> Document:
     """
     try:
         message: Any = messages.parse(TrainingInput, payload)
-        _check_version(message.version)
+        check_version(message.version)
         return {
-            "format": _FORMAT,
+            "format": FORMAT,
             "kind": "BasicTraining",
             "experiment": {
                 **_dataset(message.dataset),
@@ -112,14 +114,19 @@ def in_its_numbers(text: str, payload: bytes) -> str:
 
 
 # ----------------------------------------------------------------------------- parts of the payload
-def _check_version(version: Any) -> None:
+def check_version(version: Any) -> None:
+    """Refuse a payload of another version.
+
+    Raises:
+        RefusedError: If it is one.
+    """
     if (version.schema, version.opset) != (messages.SCHEMA, messages.OPSET):
         raise RefusedError(f"version {version.schema}.{version.opset} of the payload is not supported: give 1.1")
 
 
 def _dataset(dataset: Any) -> Document:
-    if dataset.dataset_id not in _DATASETS:
-        raise RefusedError(f"the dataset {short(dataset.dataset_id)} is not supported: give {_either(_DATASETS)}")
+    if dataset.dataset_id not in DATASETS:
+        raise RefusedError(f"the dataset {short(dataset.dataset_id)} is not supported: give {either(DATASETS)}")
     if dataset.transforms:
         raise RefusedError(f"the transform {short(dataset.transforms[0].id)} of the dataset is not supported")
     size = dataset.batch_size if dataset.HasField("batch_size") else _DEFAULT_BATCH_SIZE
@@ -131,7 +138,7 @@ def _training(training: Any) -> Document:
         raise RefusedError(f"the scheduler {short(training.scheduler.id)} is not supported: leave it out")
     loss = training.loss_function.id if training.HasField("loss_function") else "NLLLoss"
     if loss not in _LOSSES:
-        raise RefusedError(f"the loss function {short(loss)} is not supported: give {_either(_LOSSES)}")
+        raise RefusedError(f"the loss function {short(loss)} is not supported: give {either(_LOSSES)}")
     if training.HasField("loss_function") and training.loss_function.arguments:
         raise RefusedError(f"the loss function {loss} has arguments: they are not supported")
     epochs = training.epochs if training.HasField("epochs") else _DEFAULT_EPOCHS
@@ -154,6 +161,7 @@ def _learning_rate(optimizer: Any) -> float:
 
 
 # ----------------------------------------------------------------------------- words
-def _either(items: Iterable[str]) -> str:
+def either(items: Iterable[str]) -> str:
+    """Return words as alternatives."""
     *others, last = items
     return f"{', '.join(others)} or {last}"

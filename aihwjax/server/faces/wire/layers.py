@@ -170,6 +170,9 @@ _SCALE = ("weight_scaling_omega",)
 RULES: Mapping[str, Rule] = {
     "AnalogConv2d": Rule({**_KERNEL, **_TILE}, _analog_conv, _SCALE, channels_last=True),
     "AnalogLinear": Rule({**_SIZES, **_TILE}, _analog_linear, _SCALE),
+    # of inferencing only; here every layer is cut into tiles as its configuration says
+    "AnalogConv2dMapped": Rule({**_KERNEL, **_TILE}, _analog_conv, _SCALE, channels_last=True),
+    "AnalogLinearMapped": Rule({**_SIZES, **_TILE}, _analog_linear, _SCALE),
     "Conv2d": Rule(_KERNEL, _conv, channels_last=True),
     "ConvTranspose2d": Rule({**_KERNEL, "output_padding": Pair}, _conv_transpose, channels_last=True),
     "Linear": Rule(_SIZES, _linear),

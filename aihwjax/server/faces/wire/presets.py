@@ -24,13 +24,26 @@ NAMES = (
 _SECONDS = 120
 
 
-@functools.cache
 def documents() -> dict[str, dict[str, Any]]:
-    """Return the configuration document of each preset by name; takes seconds the first time.
+    """Return the configuration document of each preset of a training by name; takes seconds the first time.
 
     Raises:
         RuntimeError: If the process that builds them fails.
     """
+    return _printed()["training"]
+
+
+def inference_documents() -> dict[str, dict[str, Any]]:
+    """Return those of an inference: tiles, noise models and the drift compensation, by name.
+
+    Raises:
+        RuntimeError: If the process that builds them fails.
+    """
+    return _printed()["inference"]
+
+
+@functools.cache
+def _printed() -> dict[str, dict[str, dict[str, Any]]]:
     done = subprocess.run(
         [sys.executable, "-m", __name__],
         capture_output=True,
@@ -45,11 +58,26 @@ def documents() -> dict[str, dict[str, Any]]:
 
 
 def build() -> dict[str, dict[str, Any]]:
-    """Build the presets in this process."""
+    """Build the presets of a training in this process."""
     from aihwjax import config, presets
 
     return {name: config.to_dict(presets.by_name(name)()) for name in NAMES}
 
 
+def build_inference() -> dict[str, dict[str, Any]]:
+    """Build those of an inference in this process."""
+    import aihwjax as aj
+    from aihwjax import config, presets
+
+    made = {
+        "InferenceRPUConfig": aj.InferenceRPUConfig(),
+        **{f"{age}WebComposerInferenceRPUConfig": None for age in ("", "Old")},
+        "PCMLikeNoiseModel": aj.PCMLikeNoiseModel(),
+        "StateIndependentNoiseModel": aj.StateIndependentNoiseModel(),
+        "GlobalDriftCompensation": aj.GlobalDriftCompensation(),
+    }
+    return {name: config.to_dict(value or presets.by_name(name)()) for name, value in made.items()}
+
+
 if __name__ == "__main__":
-    json.dump(build(), sys.stdout, allow_nan=False)
+    json.dump({"training": build(), "inference": build_inference()}, sys.stdout, allow_nan=False)

@@ -20,6 +20,7 @@ from fastapi.responses import RedirectResponse
 from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
+from aihwjax.chip_results import KIND
 from aihwjax.cloud import tars
 from aihwjax.server.core.service import Composer
 from aihwjax.server.errors import ServiceError
@@ -27,7 +28,7 @@ from aihwjax.server.faces.answers import declared, refusal
 from aihwjax.server.faces.calling import Caller, CallerOf, absolute, address, core_of, slowly
 from aihwjax.server.faces.schemas import moment
 from aihwjax.server.faces.transfers import Expires, Signature
-from aihwjax.server.faces.wire import convert, presets
+from aihwjax.server.faces.wire import convert, inferencing, presets
 from aihwjax.server.views import ExperimentView, Identity, Limits, Status
 
 router = APIRouter(tags=["wire"])
@@ -200,6 +201,9 @@ def output(item_id: ItemId, expires: Expires, signature: Signature, request: Req
     core = core_of(request)
     core.check_signature(f"/outputs/{item_id}/message", "GET", dict(request.query_params))
     metrics = core.result(_SIGNED, item_id)
+    view = core.experiment(_SIGNED, item_id)
+    if (view.summary or {}).get("kind") == KIND:
+        return Response(inferencing.inferencing_output(metrics, view.epochs), media_type=_MESSAGE)
     return Response(convert.training_output(_payload(core, item_id), metrics), media_type=_MESSAGE)
 
 
@@ -220,17 +224,20 @@ def _start(caller: Caller, view: ExperimentView, device: str) -> ExperimentView:
     """Make the archive of an experiment from its payload and submit it."""
     who = caller.identity()
     if view.has_payload:
-        if not view.category.startswith("train"):
-            raise convert.RefusedError(f"experiments of the category {view.category} are not supported")
         payload = caller.core.read_artefact(who, view.id, "payload")
-        document = convert.experiment_document(payload, _key(view.id), presets.documents())
+        training = view.category.startswith("train")
+        if training:
+            document = convert.experiment_document(payload, _key(view.id), presets.documents())
+        else:
+            document = inferencing.inference_document(payload, _key(view.id), presets.inference_documents())
         caller.core.store_archive(who, view.id, _archive(document))
         try:
             return caller.core.submit(who, view.id, device=device)
         except ServiceError as error:
             if error.status != 422:
                 raise
-            raise convert.RefusedError(convert.in_its_numbers(error.message, payload)) from None
+            told = (convert if training else inferencing).in_its_numbers(error.message, payload)
+            raise convert.RefusedError(told) from None
     return caller.core.submit(who, view.id, device=device)
 
 

@@ -70,3 +70,35 @@ def training(
     message.training.loss_function.id = loss
     message.training.epochs = epochs
     return message
+
+
+def inferencing(
+    device: str = "pcm", preset: str = "WebComposerInferenceRPUConfig", kind: str = "AnalogLinearMapped", **changes: Any
+) -> Any:
+    """Return an ``InferenceInput`` as the client writes it; changes are fields by name."""
+    message: Any = messages.InferenceInput()
+    message.version.schema = message.version.opset = 1
+    message.dataset.dataset_id, message.dataset.batch_size = "fashion_mnist", 10
+    message.network.weight_template_id = changes.pop("weight_template_id", "")
+    values = {"in_features": 784, "out_features": 10, "bias": True, "rpu_config": preset}
+    for name, arguments in (("Flatten", {}), (kind, values)):
+        layer = message.network.layers.add().layer
+        layer.id = name
+        for key, value in arguments.items():
+            layer.arguments.add().MergeFromString(argument(key, value).SerializeToString())
+    last = message.network.layers.add().activation_function
+    last.id = "LogSoftmax"
+    last.arguments.add().MergeFromString(argument("dim", 1).SerializeToString())
+    asked = message.inferencing
+    asked.inference_repeats, asked.inference_time = changes.pop("repeats", 3), changes.pop("time", 86400)
+    asked.analog_info.output_noise_strength = 0.04
+    asked.analog_info.adc, asked.analog_info.dac = changes.pop("adc", 9), 7
+    given = getattr(asked.noise_model_info, device)
+    given.device_id, given.drift_compensation = device, changes.pop("compensation", True)
+    fields = {"programming_noise_scale": 1.0, "read_noise_scale": 0.5, "drift_scale": 2.0}
+    fields |= {"poly_constant_coef": 0.25, "poly_first_order_coef": 1.5, "poly_second_order_coef": -1.0}
+    if device == "generic":
+        fields |= {"drift_mean": 0.125, "drift_std": 0.0625}
+    for name, value in {**fields, **changes}.items():
+        setattr(given, name, value)
+    return message

@@ -102,13 +102,18 @@ from aihwkit.simulator.presets.web import WebComposerInferenceRPUConfig
 
 layer = AnalogLinear(784, 10, rpu_config=WebComposerInferenceRPUConfig())
 model = AnalogSequential(Flatten(), layer, LogSoftmax(dim=1))
-experiment = BasicInferencing(dataset=FashionMNIST, model=model, weight_template_id="none")
+experiment = BasicInferencing(dataset=FashionMNIST, model=model, weight_template_id="TEMPLATE")
 analog = {"output_noise_strength": 0.04, "adc": 9, "dac": 7}
 noise = {"device_id": "pcm", "programming_noise_scale": 1.0, "read_noise_scale": 1.0, "drift_scale": 1.0,
          "drift_compensation": True, "poly_first_order_coef": 1.9650, "poly_second_order_coef": -1.1731,
          "poly_constant_coef": 0.2635}
 try:
-    InferenceCloudRunner().run(experiment, analog, noise)
+    job = InferenceCloudRunner().run(experiment, analog, noise)
+    end = time.monotonic() + 280
+    while job.status().name in ("WAITING", "RUNNING") and time.monotonic() < end:
+        time.sleep(0.3)
+    found = {"status": job.status().name, "result": job.get_result(), "kind": type(job.get_experiment()).__name__}
+    print(json.dumps(found))
 except Exception as error:
     print(json.dumps([type(error).__name__, str(error)]))
 """
@@ -175,7 +180,20 @@ def test_a_wrong_token_is_a_credentials_error(server: Live, tmp_path: Path) -> N
     assert (kind, message) == ("CredentialsError", "Error while trying to log in: this token is not valid")
 
 
-def test_inferencing_is_refused_and_the_user_sees_why(server: Live, tmp_path: Path) -> None:
-    kind, message = run(INFERENCE, server, tmp_path, server.token("eve"))
+def test_inferencing_gives_the_client_its_result(server: Live, tmp_path: Path) -> None:
+    told = run(INFERENCE.replace("TEMPLATE", ""), server, tmp_path, server.token("eve"))
+    assert told["status"] == "COMPLETED"
+    assert [entry["t_inference"] for entry in told["result"]][::9] == [0, 86400]
+    assert len(told["result"]) == 10
+    for entry in told["result"]:
+        assert set(entry) == {"t_inference", "avg_accuracy", "std_accuracy", "avg_error", "avg_loss"}
+        assert 0 <= entry["avg_accuracy"] <= 100
+        assert entry["avg_accuracy"] + entry["avg_error"] == pytest.approx(100, abs=1e-3)
+        assert 0 < entry["avg_loss"] < 20
+    assert told["kind"] == "BasicInferencing"
+
+
+def test_a_template_that_is_not_here_is_refused_and_the_user_sees_why(server: Live, tmp_path: Path) -> None:
+    kind, message = run(INFERENCE.replace("TEMPLATE", "none"), server, tmp_path, server.token("fay"))
     assert kind == "ApiResponseError", message
-    assert "experiments-of-the-category-inference-are-not-supported" in message
+    assert "the-weight-template-none-is-not-here" in message

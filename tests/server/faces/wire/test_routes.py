@@ -14,13 +14,14 @@ from typing import Any
 
 import pytest
 
+from aihwjax.chip_results import KIND, chip_entry
 from aihwjax.server.core import leases
 from aihwjax.server.core.validation import Checker
 from aihwjax.server.errors import ServiceError
 from aihwjax.server.faces.wire import messages
 from aihwjax.server.faces.wire import routes as wire
 from tests.server.faces.harness import METRICS, Server, serving
-from tests.server.faces.wire.payloads import CONVOLUTIONS, training
+from tests.server.faces.wire.payloads import CONVOLUTIONS, inferencing, training
 
 RECORDED = (Path(__file__).parent / "users_document.binpb").read_bytes()
 
@@ -202,9 +203,28 @@ def test_the_check_names_the_layers_of_the_payload(client: Reference, monkeypatc
     assert answer.url.path == "/refused/layers-5-AnalogLinear-73-10-x-has-shape-2-72"
 
 
-def test_inferencing_is_refused_when_it_is_started(client: Reference) -> None:
-    experiment_id = client.send(b"whatever it is", category="inference")
-    assert "experiments-of-the-category-inference-are-not-supported" in client.refusal(experiment_id).url.path
+def test_inferencing_from_the_payload_to_the_result(
+    server: Server, client: Reference, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = {"epochs": 2, "parameters": 40, "dataset": "fashion_mnist", "kind": KIND, "layers": []}
+    monkeypatch.setattr(Checker, "check", lambda self, path: told)
+    experiment_id = client.send(inferencing(repeats=2).SerializeToString(), category="inference")
+    assert client.start(experiment_id).json()["status"] == "waiting"
+    held = server.start()
+    entries = [chip_entry([{"chip": n, "time": 1.0, "loss": 0.5, "accuracy": 90.0 + n}], 1.0) for n in range(2)]
+    stored = server.core._artefacts.write(f"{held.job_id}-output", [b"the result"], 100)
+    with server.core._store.writing() as session:
+        assert leases.complete(session, held, server.say(held, entries, []), stored)
+    where = client.get(f"/outputs/{experiment_id}/file").json()["url"]
+    output: Any = messages.parse(messages.InferencingOutput, client.http.get(where).content)
+    assert output.inference_runs.inference_repeat == 2
+    assert output.inference_runs.inference_results[0].avg_accuracy == 90.5
+
+
+def test_inferencing_with_a_template_that_is_not_here_is_refused_when_it_is_started(client: Reference) -> None:
+    content = inferencing(weight_template_id="lenet5").SerializeToString()
+    answer = client.refusal(client.send(content, category="inference"))
+    assert answer.url.path.startswith("/refused/the-weight-template-lenet5-is-not-here")
 
 
 def test_words_of_a_refusal_are_safe_in_a_path() -> None:
