@@ -224,6 +224,7 @@ def ranges(key: jax.Array) -> None:
     config = ranged(init_from_data=3, out_bound=1.0, manage_output_clipping=True)
     state = aj.tile.set_input_range(config, aj.tile.init(config, key, (OUT, IN)), 2.0)
     fits(aj.tile.input_range_step(config, state, x[0], d, 0.1, key))
+    fits(aj.tile.program_weights(exact(), state, jnp.zeros((OUT, IN)), key, x=x[0], max_iterations=2)[1])
     for method in aj.InputRangeCalibrationType:
         fits(aj.tile.calibrate(config, state, x, method, key=key))
         model = network(exact(max_input_size=2, max_output_size=2))
