@@ -287,6 +287,9 @@ TILES: dict[str, aj.TileConfig] = {
     "remapped": REMAPPED,
     "quirks": aj.TileConfig(device=DRIFTING, reference_quirks=True),
     "torch": aj.TorchInferenceRPUConfig(modifier=REMAPPED.modifier),
+    "pulses": aj.TorchInferenceRPUConfigIRDropT(
+        forward=aj.IOParametersIRDropT(mv_type="BIT_WISE", apply_xdep_pcm_read_noise=True)
+    ),
 }
 TRAINED: dict[str, tuple[aj.TileConfig, tuple[int, ...]]] = {
     "network": (noisy(), (N, 4)),
@@ -298,6 +301,7 @@ TRAINED: dict[str, tuple[aj.TileConfig, tuple[int, ...]]] = {
     "counted": (TILES["counted"], (N, 4)),
     "own": (OWN, (N, 4)),
     "inference": (REMAPPED.replace({"mapping.max_input_size": 3}), (2, N, 4)),
+    "torch": (TILES["torch"].replace({"mapping.max_input_size": 3}), (2, N, 4)),
 }
 CALLS: dict[str, Callable[[jax.Array], None]] = {
     **{f"tile: {name}": partial(live, config) for name, config in TILES.items()},

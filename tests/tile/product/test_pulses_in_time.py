@@ -287,6 +287,20 @@ def test_quirks_give_what_the_reference_measured(case: int) -> None:
     np.testing.assert_allclose(read(built(rows=8, quirks=True, **fields), W, X), expected, atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"mv_type": "BIT_WISE"}, (2.823096, 3.477484, -1.003078, -4.041538)),
+        slow({"ir_drop_time_step_resolution_scale": 2.0}, (5.724909, 7.043797, -1.998739, -8.121116)),
+    ],
+)
+def test_a_column_with_much_resistance_is_that_of_the_reference(fields: dict[str, Any], expected: Any) -> None:
+    """Outputs of aihwkit 1.2.0 on a CPU: 16 lines, 40 ohms; settings in which no pulse ends at one of its samples."""
+    io = {**COUNTED, "ir_drop_rs": 40.0, "ir_drop_integration_sum": True, **fields}
+    weights, x = np.sin(1.3 * np.arange(4)[:, None] + 2.1 * np.arange(10)), np.cos(1.9 * np.arange(10))[None]
+    np.testing.assert_allclose(read(built(rows=16, quirks=True, **io), weights, x)[0], expected, atol=2e-5)
+
+
 def test_quirks_of_time() -> None:
     """Trapezoids count half a step more for each input, and a finer time axis multiplies the output."""
     free: dict[str, Any] = {**COUNTED, "ir_drop_rs": 0.0, "ir_drop_v_read": 0.4}
