@@ -256,7 +256,7 @@ def searches(key: jax.Array) -> None:
     with jax.ensure_compile_time_eval():
         config = aj.InferenceRPUConfig(forward=aj.IOParameters(is_perfect=True))
         small: dict[str, Any] = {"bins": 2, "test_shape": (OUT, IN), "draws": 1, "steps": 1, "generations": 1}
-        found = aj.optimize_programming(config, np.ones(3), [1.0], 0, f_lst=(1.0, None), **small)
+        found = aj.optimize_programming(config, jnp.ones(3), [1.0], 0, f_lst=(1.0, None), **small)
     fits(found)
     found.weights, found.conductances, str(found)
 

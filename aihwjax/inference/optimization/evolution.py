@@ -20,7 +20,7 @@ _TOGETHER = 16
 
 def search(
     space: Space, problem: Problem, key: Key[Array, ""], *, draws: int, generations: int
-) -> tuple[np.ndarray, int]:
+) -> tuple[Float[np.ndarray, " size"], int]:
     """Return the best point that was found, and the number of chips that were simulated.
 
     All points are compared on chips of the same draws, so that none wins by luck.

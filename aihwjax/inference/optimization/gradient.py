@@ -21,7 +21,7 @@ _RATE = 0.03
 
 def search(
     space: Space, problem: Problem, key: Key[Array, ""], judges: Key[Array, " chips"], *, draws: int, steps: int
-) -> tuple[np.ndarray, int]:
+) -> tuple[Float[np.ndarray, " size"], int]:
     """Return the best point that was found, and the number of chips that were simulated.
 
     Args:

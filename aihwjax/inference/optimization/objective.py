@@ -33,7 +33,7 @@ class Problem:
     """Seconds after programming."""
 
 
-def resampled(weights: np.ndarray, shape: tuple[int, int], key: Key[Array, ""]) -> Weights:
+def resampled(weights: Float[np.ndarray, "*shape"], shape: tuple[int, int], key: Key[Array, ""]) -> Weights:
     """Return weights of another shape and the same distribution, in random order.
 
     Args:

@@ -112,7 +112,7 @@ def _mean(found: np.ndarray) -> tuple[float, float]:
 
 
 def _checked_weights(weights: object) -> np.ndarray:
-    array = np.asarray(as_numbers("weights", weights))
+    array = np.asarray(as_numbers("weights", weights)).astype(np.float64)
     if array.size == 0:
         raise ShapeError(f"weights has shape {array.shape}: give at least one weight")
     require_finite("weights", array)
