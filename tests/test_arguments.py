@@ -42,6 +42,9 @@ def changed(module: Any, change: Callable[[Any], object]) -> Any:
     return nnx.to_pure_dict(nnx.state(module, aj.nn.TileVariable))
 
 
+RANGED = CONFIG.replace({"pre_post.input_range.enable": True})
+
+
 def stepped(key: Any) -> Any:
     module = model()
     optimizer = aj.analog_sgd(0.1)
@@ -73,6 +76,10 @@ KEYED: dict[str, Callable[[Any], Any]] = {
     "tile.modify": lambda key: aj.tile.modify(AWARE, AWARE_STATE, key),
     "tile.end_of_batch": lambda key: aj.tile.end_of_batch(CONFIG, STATE, key),
     "tile.redraw": lambda key: aj.tile.redraw(CONFIG, STATE, key),
+    "tile.get_weights": lambda key: aj.tile.get_weights(CONFIG, STATE, realistic=True, key=key),
+    "tile.program_weights": lambda key: aj.tile.program_weights(CONFIG, STATE, W, key, max_iterations=2)[0],
+    "tile.input_range_step": lambda key: aj.tile.input_range_step(RANGED, STATE, X, D, 0.1, key),
+    "tile.calibrate": lambda key: aj.tile.calibrate(RANGED, STATE, X[None], key=key),
     "AnalogLinear": lambda key: layer()(X, key=key),
     "AnalogLinear.set_weights": lambda key: changed(layer(), lambda it: it.set_weights(W, key=key)),
     "AnalogLinear.remap_weights": lambda key: changed(layer(), lambda it: it.remap_weights(key=key)),

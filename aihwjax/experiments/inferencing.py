@@ -37,7 +37,7 @@ class BasicInferencing:
         >>> model = aj.nn.AnalogSequential(aj.nn.Flatten(), layer, aj.nn.LogSoftmax())
         >>> experiment = aj.BasicInferencing(dataset=aj.MNIST10K, model=model, inference_time=3600)
         >>> [round(t, 1) for t in experiment.time_grid(5)]
-        [0.0, 1.0, 15.3, 235.1, 3600.0]
+        [0.0, 1.0, 15.3, 234.9, 3600.0]
 
     Raises:
         ConfigError: If an argument is unknown or missing (with the nearest name), or has a value that is not allowed.

@@ -44,7 +44,8 @@ def test_a_chip_holds_the_weights_with_noise() -> None:
     # two devices with a spread of about 1 uS at 25 uS for the largest weight
     error = (chip.weights - WEIGHTS) / jnp.abs(WEIGHTS).max()
     assert 0.01 < float(error.std()) < 0.06
-    np.testing.assert_array_equal(aj.inference.forward(config(), chip, X, 0), X @ chip.weights.T)
+    # in a program of its own the product may be rounded otherwise
+    np.testing.assert_allclose(aj.inference.forward(config(), chip, X, 0), X @ chip.weights.T, rtol=1e-5, atol=1e-6)
 
 
 def test_drifts_are_not_cumulative_and_read_noise_is_redrawn() -> None:

@@ -49,8 +49,10 @@ def test_other_devices_are_as_they_would_be_without() -> None:
     before, after = aj.inference.program(plain, W, 0), aj.inference.program(broken, W, 0)
     works = ~np.asarray(after.devices.stuck).any(0)
     assert 0.8 < works.mean() < 0.95
-    np.testing.assert_array_equal(np.asarray(before.weights)[works], np.asarray(after.weights)[works])
-    np.testing.assert_array_equal(before.parameters, after.parameters)
+    # the two programs may be rounded otherwise
+    mine, theirs = (np.asarray(chip.weights)[works] for chip in (before, after))
+    np.testing.assert_allclose(mine, theirs, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(before.parameters, after.parameters, rtol=1e-5)
 
 
 def test_probabilities_are_swept_and_more_only_adds() -> None:
