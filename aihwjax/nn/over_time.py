@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -19,7 +18,7 @@ from aihwjax.nn.calling import call
 from aihwjax.nn.many_chips import ManyChips
 from aihwjax.nn.programming import tiles_of
 from aihwjax.random import Noise
-from aihwjax.tile.checks import as_numbers
+from aihwjax.tile.checks import as_numbers, ascending_times
 
 Metric: TypeAlias = Callable[[Any, Any], Float[Array, ""]]
 """``(outputs, targets) -> number`` of all examples."""
@@ -145,12 +144,7 @@ def checked_times(model: nnx.Module, times: Sequence[float]) -> Float[Array, " t
         ModuleError: If the model has no analog layer.
         ConfigError: If they are not ascending, or one is not allowed.
     """
-    seconds = np.asarray(as_numbers("times", times), np.float64)
-    if seconds.ndim != 1 or seconds.size == 0:
-        raise ConfigError(f"times of shape {seconds.shape} is not allowed: give a list of seconds")
-    for before, after in itertools.pairwise(seconds):
-        if not after > before:
-            raise ConfigError(f"times with {after:g} after {before:g} is not allowed: give them ascending")
+    seconds = ascending_times("times", times)
     for tile in tiles_of(model).values():
         noise_model = tile.config.get_value().noise_model
         for t in seconds.tolist():
