@@ -14,6 +14,7 @@ from aihwjax.experiments.inferring import infer, load_examples, run_local_infere
 from aihwjax.experiments.metrics import EpochMetrics, MetricsFile, Printer, Report
 from aihwjax.experiments.runners import InferenceLocalRunner, LocalRunner
 from aihwjax.experiments.storing import Saved, load, load_all, save
+from aihwjax.experiments.sweeping import SweepTable, configured, grid, sweep
 from aihwjax.experiments.training import BasicTraining
 from aihwjax.experiments.watching import StepMetrics, StepReport
 
@@ -33,8 +34,11 @@ __all__ = [
     "Saved",
     "StepMetrics",
     "StepReport",
+    "SweepTable",
     "TimeResult",
+    "configured",
     "fit",
+    "grid",
     "infer",
     "load",
     "load_all",
@@ -44,4 +48,5 @@ __all__ = [
     "run_local",
     "run_local_inference",
     "save",
+    "sweep",
 ]

@@ -26,7 +26,7 @@ class FiniteCheck:
             start: State before the first step; nothing of it is kept.
         """
         self._names = [_name(path) for path, leaf in jax.tree_util.tree_leaves_with_path(start) if _is_float(leaf)]
-        self._finite = np.asarray(_finite_leaves(start))
+        self._finite = np.asarray(finite_leaves(start))
 
     def after(
         self, epoch: int, train_loss: np.ndarray, valid_loss: float, state: Any, metrics: list[EpochMetrics]
@@ -51,7 +51,7 @@ class FiniteCheck:
                 f"the loss or the gradient of a tile is not finite from step {step} on, {index} of {count} in its epoch"
             )
         else:
-            lost = np.flatnonzero(self._finite & ~np.asarray(_finite_leaves(state)))
+            lost = np.flatnonzero(self._finite & ~np.asarray(finite_leaves(state)))
             if len(lost):
                 more = f" and {len(lost) - 1} more arrays" if len(lost) > 1 else ""
                 what = f"{self._names[lost[0]]}{more} have NaN or infinity"
@@ -64,7 +64,12 @@ class FiniteCheck:
 
 
 @jax.jit
-def _finite_leaves(tree: Any) -> jax.Array:
+def finite_leaves(tree: Any) -> jax.Array:
+    """Return for each array of floating-point numbers in a pytree whether all of them are finite.
+
+    Args:
+        tree: A pytree of arrays.
+    """
     leaves = [leaf for leaf in jax.tree.leaves(tree) if _is_float(leaf)]
     return jnp.stack([jnp.isfinite(leaf).all() for leaf in leaves]) if leaves else jnp.ones((0,), bool)
 

@@ -7,7 +7,7 @@ import operator
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import jax
 import numpy as np
@@ -41,6 +41,9 @@ from aihwjax.progress import Bar
 from aihwjax.scores import scores
 from aihwjax.tile.checks import as_numbers
 from aihwjax.typing import Key
+
+if TYPE_CHECKING:
+    import optax
 
 
 def fit(
@@ -91,8 +94,8 @@ def fit(
         DivergedError: At the end of an epoch in which a loss, a gradient or a weight is not finite; has the metrics
             of the epochs before, whose checkpoints stay.
     """
-    splits = _splits(experiment if data is None else data)
-    run_key, reports = _key(key), check_reports(reports)
+    splits = splits_of(experiment if data is None else data)
+    run_key, reports = run_key_of(key), check_reports(reports)
     step_reports = check_step_reports(step_reports, report_every)
     output = check_fit(experiment, splits)
     task = None if "accuracy" in experiment.metrics else task_of(experiment.loss_function, output, splits)
@@ -106,7 +109,7 @@ def fit(
     finite = FiniteCheck(state)
     checkpoints = kept = None
     if checkpoint_dir is not None:
-        identity = describe(experiment, fingerprint(_dataset(experiment).name, splits), run_key)
+        identity = describe(experiment, fingerprint(dataset_of(experiment).name, splits), run_key)
         checkpoints = Checkpoints(checkpoint_dir, identity)
         reached = checkpoints.latest(reached)
         if wanted is not None:
@@ -119,20 +122,7 @@ def fit(
     steps = -(-count // (experiment.batch_size * experiment.accumulate))
     look_ahead = schedule_check(optimizer.learning_rate, reached.epochs * steps, experiment.epochs * steps, steps)
     schedule, rate = parted(optimizer.learning_rate)
-    loss = resolved(experiment.loss_function)
-    program = loop.Program(
-        graph,
-        loss,
-        experiment.optimizer,
-        schedule,
-        experiment.batch_size,
-        # no user's loss sees empty rows: their loss, or its slope, need not be finite
-        inert(model) and not isinstance(loss, OwnLoss),
-        task,
-        bool(experiment.metrics),
-        # more than there are would be empty
-        min(experiment.accumulate, -(-count // experiment.batch_size)) if count else int(experiment.accumulate),
-    )
+    program = program_of(experiment, graph, model, count, task, schedule)
     train, valid = on_device(experiment, splits)
     # once, as each of the many numbers would be a transfer of its own in every epoch
     numbers, rate = jax.device_put((fixed, rate))
@@ -157,7 +147,7 @@ def fit(
                     break
                 totals = found
             totals = jax.device_get(totals)
-            entry = _metrics(number, totals, splits, program, experiment, counts.total(state[0]))
+            entry = entry_of(number, totals, splits, program, experiment, counts.total(state[0]))
             finite.after(number, totals.train_loss, entry.get("valid_loss", 0.0), state, metrics)
             entry["time_epoch"] = time.monotonic() - start
             metrics.append(entry)
@@ -172,6 +162,40 @@ def fit(
     if kept is not None:
         kept.close()
     return nnx.merge(graph, state[0], fixed), metrics
+
+
+def program_of(
+    experiment: BasicTraining,
+    graph: nnx.GraphDef[Any],
+    model: nnx.Module,
+    count: int,
+    task: Task | None,
+    schedule: optax.Schedule | None,
+) -> loop.Program:
+    """Return what an epoch of an experiment is compiled for.
+
+    Args:
+        experiment: The experiment.
+        graph: Structure of the model.
+        model: A model of that structure.
+        count: Training examples; 0: not known.
+        task: When a prediction is right.
+        schedule: Learning rate as a function of the step; ``None``: it is a number.
+    """
+    loss = resolved(experiment.loss_function)
+    return loop.Program(
+        graph,
+        loss,
+        experiment.optimizer,
+        schedule,
+        experiment.batch_size,
+        # no user's loss sees empty rows: their loss, or its slope, need not be finite
+        inert(model) and not isinstance(loss, OwnLoss),
+        task,
+        bool(experiment.metrics),
+        # more than there are would be empty
+        min(experiment.accumulate, -(-count // experiment.batch_size)) if count else int(experiment.accumulate),
+    )
 
 
 def run_local(
@@ -245,7 +269,7 @@ def load_data(experiment: BasicTraining, dataset_root: str | Path | None = None,
     """
     if isinstance(max_elements_train, bool) or not hasattr(max_elements_train, "__index__") or max_elements_train < 0:
         raise ConfigError(f"max_elements_train={max_elements_train!r} is not allowed: give a whole number from 0")
-    return _dataset(experiment).load(dataset_root, max_elements=operator.index(max_elements_train))
+    return dataset_of(experiment).load(dataset_root, max_elements=operator.index(max_elements_train))
 
 
 def _goal(
@@ -268,12 +292,13 @@ def _goal(
     return wanted_goal(keep_best, best, available)
 
 
-def _dataset(experiment: BasicTraining) -> Dataset:
+def dataset_of(experiment: BasicTraining) -> Dataset:
+    """Return the data set of an experiment."""
     assert isinstance(experiment.dataset, Dataset)  # the experiment made it one
     return experiment.dataset
 
 
-def _splits(data: BasicTraining | Splits | Dataset | tuple[np.ndarray, ...]) -> Splits:
+def splits_of(data: BasicTraining | Splits | Dataset | tuple[np.ndarray, ...]) -> Splits:
     if isinstance(data, BasicTraining):
         return load_data(data)
     if isinstance(data, WeightedSplits | StreamedSplits):  # which only a data set makes
@@ -290,13 +315,13 @@ def _splits(data: BasicTraining | Splits | Dataset | tuple[np.ndarray, ...]) -> 
     raise DataError(f"data={type(data).__name__} is not allowed: give a data set, or arrays as in from_arrays")
 
 
-def _key(key: Key | int) -> Key:
+def run_key_of(key: Key | int) -> Key:
     """Return the typed key of a run, whose kind belongs to the identity of a checkpoint."""
     key = random.as_key(key)
     return key if jax.dtypes.issubdtype(key.dtype, jax.dtypes.prng_key) else jax.random.wrap_key_data(key)
 
 
-def _metrics(
+def entry_of(
     number: int,
     totals: loop.Totals,
     splits: Splits,
@@ -304,6 +329,16 @@ def _metrics(
     experiment: BasicTraining,
     pulses: int | None,
 ) -> EpochMetrics:
+    """Return the metrics of an epoch, of which the time is still missing.
+
+    Args:
+        number: The epoch, from 0.
+        totals: What left the device.
+        splits: The data.
+        program: What was compiled.
+        experiment: The experiment.
+        pulses: Of all tiles so far; ``None``: they are not counted.
+    """
     if totals.train_weight is None:
         weights = np.full(len(totals.train_loss), program.step_size, np.float64)
         weights[-1] = len(splits.train_y) - program.step_size * (len(weights) - 1)

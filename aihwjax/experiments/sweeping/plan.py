@@ -1,0 +1,154 @@
+"""Which configurations of a sweep share a program, and how many of them are trained at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+
+from aihwjax.errors import ConfigError
+from aihwjax.experiments.sweeping.points import Point, numeric
+from aihwjax.experiments.training import BasicTraining
+
+
+@dataclass(frozen=True)
+class Run:
+    """One network of a sweep."""
+
+    index: int
+    """Number of its configuration."""
+    seed: int
+    """Number of its seed."""
+    point: Point
+    """Its configuration."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Networks that share a program: they differ in numbers alone."""
+
+    runs: tuple[Run, ...]
+    """The networks."""
+    numbers: tuple[str, ...]
+    """Paths of the numbers in which they may differ."""
+    choices: dict[str, Any]
+    """What they have in common, by path."""
+
+    def values(self, runs: tuple[Run, ...]) -> dict[str, np.ndarray]:
+        """Return the numbers of some networks, by path, ``(networks,)`` each.
+
+        Args:
+            runs: Some of the group.
+        """
+        return {path: np.asarray([run.point[path] for run in runs], np.float32) for path in self.numbers}
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Networks that are trained by one call."""
+
+    group: Group
+    """Theirs."""
+    runs: tuple[Run, ...]
+    """The networks."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a sweep does, before it does it."""
+
+    chunks: tuple[Chunk, ...]
+    """In order."""
+    at_once: tuple[int, ...]
+    """Networks in a call, of each chunk; the last call of a group repeats a network to fill it."""
+    memory: int
+    """Bytes that a call takes at most, estimated."""
+    way: str
+    """``"map"`` or ``"vmap"``."""
+    epochs: tuple[int, ...]
+    """Epochs of each chunk."""
+
+    def __str__(self) -> str:
+        """Return one line a group."""
+        groups: dict[int, list[int]] = {}
+        for number, chunk in enumerate(self.chunks):
+            groups.setdefault(id(chunk.group), []).append(number)
+        networks = sum(len(chunk.runs) for chunk in self.chunks)
+        turn = "one after the other" if self.way == "map" else "side by side"
+        lines = [
+            f"{networks} networks, {len(groups)} program{'s' if len(groups) > 1 else ''}, {len(self.chunks)} "
+            f"call{'s' if len(self.chunks) > 1 else ''} an epoch, in each {turn}, {self.memory / 2**20:.0f} MiB"
+        ]
+        for numbers in groups.values():
+            group = self.chunks[numbers[0]].group
+            choices = ", ".join(f"{path}={_text(value)}" for path, value in group.choices.items()) or "all"
+            lines.append(
+                f"  {choices}: {len(group.runs)} networks, {self.at_once[numbers[0]]} a call, "
+                f"{self.epochs[numbers[0]]} epochs"
+            )
+        return "\n".join(lines)
+
+
+def grouped(experiment: BasicTraining, points: list[dict[str, Any]], seeds: int) -> list[Group]:
+    """Return the groups of a sweep, in the order of their first configuration.
+
+    Args:
+        experiment: What is varied.
+        points: The configurations.
+        seeds: Networks of each.
+    """
+    found: dict[Any, list[Run]] = {}
+    numbers: dict[Any, tuple[str, ...]] = {}
+    known: dict[tuple[str, Any], bool] = {}
+
+    def is_numeric(path: str, value: Any) -> bool:
+        kind = (path, type(value))
+        if kind not in known or not known[kind]:
+            known[kind] = numeric(experiment, path, value)
+        return known[kind]
+
+    for index, point in enumerate(points):
+        moving = tuple(sorted(path for path, value in point.items() if is_numeric(path, value)))
+        same = tuple(sorted((path, _identity(value)) for path, value in point.items() if path not in moving))
+        kind = (moving, same)
+        numbers[kind] = moving
+        found.setdefault(kind, []).extend(Run(index, seed, point) for seed in range(seeds))
+    groups = []
+    for kind, runs in found.items():
+        choices = {path: value for path, value in runs[0].point.items() if path not in numbers[kind]}
+        groups.append(Group(tuple(runs), numbers[kind], choices))
+    return groups
+
+
+def networks_at_once(needed: int, memory: int | None, default: int) -> int:
+    """Return how many networks fit into the memory.
+
+    Args:
+        needed: Bytes of one.
+        memory: The budget; ``None``: the default.
+        default: The default budget.
+
+    Raises:
+        ConfigError: If the budget is no number of bytes, or less than one network takes.
+    """
+    if memory is not None and (isinstance(memory, bool) or not isinstance(memory, int | np.integer) or memory < 1):
+        raise ConfigError(f"memory={memory!r} is not allowed: give a number of bytes")
+    if memory is not None and needed > memory:
+        raise ConfigError(f"memory={memory} is not allowed: one network takes about {needed} bytes, give at least that")
+    return max(1, (default if memory is None else int(memory)) // needed)
+
+
+def _identity(value: Any) -> str:
+    """Return what tells choices apart: their text, or the object where that says nothing."""
+    if isinstance(value, np.ndarray | jax.Array):
+        return f"{type(value).__name__} {np.asarray(value).tolist()}"
+    if callable(value):
+        return f"{getattr(value, '__name__', type(value).__name__)} {id(value)}"
+    return f"{type(value).__name__} {value!r}"
+
+
+def _text(value: Any) -> str:
+    text = " ".join(str(getattr(value, "name", value)).split())
+    return text if len(text) <= 40 else text[:37] + "..."

@@ -1,0 +1,153 @@
+"""What a sweep found: a row for each configuration, seed and epoch."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from aihwjax.errors import ConfigError, MissingExtraError
+from aihwjax.experiments.best import Extreme, goal
+
+if TYPE_CHECKING:
+    import pandas
+    import pyarrow
+
+_SHOWN = 20
+
+
+@dataclass(frozen=True)
+class SweepTable:
+    """Rows of a sweep, in the order of configuration, seed and epoch.
+
+    Each row is a dictionary: ``index`` (number of the configuration), ``seed``, the values of the configuration by path,
+    ``epoch`` (from 0), the metrics of a run of this configuration, and ``diverged``: its losses or weights are not finite
+    from this epoch on, which is then its last row.
+    """
+
+    rows: list[dict[str, Any]]
+    """The rows."""
+    paths: tuple[str, ...]
+    """Paths that are varied."""
+    plan: Any = field(default=None, repr=False, compare=False)
+    """How they were trained; ``None`` for a table that was read."""
+
+    def last(self) -> list[dict[str, Any]]:
+        """Return the last row of each network."""
+        found = {(row["index"], row["seed"]): row for row in self.rows}
+        return list(found.values())
+
+    def best(self, metric: str = "accuracy", extreme: Extreme | None = None) -> dict[str, Any]:
+        """Return the last row of the configuration that ends best, the mean over its seeds in place of the metric.
+
+        Configurations with a network that diverged are left out.
+
+        Args:
+            metric: Name of an entry.
+            extreme: Whether the ``"smallest"`` or the ``"largest"`` value is the best; ``None``: as the name says.
+
+        Raises:
+            ConfigError: If no row has it, it does not say what is better, or every configuration diverged.
+        """
+        last = self.last()
+        known = {name for row in last for name in row if name not in ("index", "seed", "epoch", "diverged", *self.paths)}
+        try:
+            wanted = goal(metric, extreme, known)
+        except ConfigError as error:
+            raise ConfigError(str(error).replace("keep_best=", "metric=")) from None
+        values: dict[int, list[float]] = {}
+        for row in last:
+            values.setdefault(row["index"], []).append(np.nan if row["diverged"] else row.get(metric, np.nan))
+        means = {index: float(np.mean(each)) for index, each in values.items()}
+        sound = {index: mean for index, mean in means.items() if np.isfinite(mean)}
+        if not sound:
+            raise ConfigError(f"metric={metric!r}: every configuration diverged")
+        choose = min if wanted.extreme == "smallest" else max
+        index = choose(sound, key=sound.__getitem__)
+        row = next(row for row in last if row["index"] == index)
+        return {**{n: v for n, v in row.items() if n != "seed"}, metric: sound[index]}
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """Return the rows as a data frame.
+
+        Raises:
+            MissingExtraError: If pandas is not installed.
+        """
+        try:
+            import pandas
+        except ImportError:
+            raise MissingExtraError("a data frame needs 'pandas': pip install 'aihwjax[sweep]'") from None
+        return pandas.DataFrame(self.rows)
+
+    def to_arrow(self) -> pyarrow.Table:
+        """Return the rows as an Arrow table; choices that are no numbers or texts are there as text.
+
+        Raises:
+            MissingExtraError: If pyarrow is not installed.
+        """
+        try:
+            import pyarrow
+        except ImportError:
+            raise MissingExtraError("an Arrow table needs 'pyarrow': pip install 'aihwjax[sweep]'") from None
+        names = dict.fromkeys(name for row in self.rows for name in row)
+        return pyarrow.table({name: [simple(row.get(name)) for row in self.rows] for name in names})
+
+    def to_parquet(self, path: str | Path) -> None:
+        """Write the rows to a Parquet file.
+
+        Args:
+            path: The file; it is replaced when the new one is whole.
+
+        Raises:
+            MissingExtraError: If pyarrow is not installed.
+            CheckpointError: If it cannot be written.
+        """
+        from aihwjax.replacing import write_bytes
+
+        table, content = self.to_arrow(), io.BytesIO()
+        import pyarrow.parquet
+
+        pyarrow.parquet.write_table(table, content)
+        write_bytes(path, content.getvalue())
+
+    def __str__(self) -> str:
+        """Return the last rows of the first networks as a table."""
+        last = self.last()
+        names = [*dict.fromkeys(name for row in last for name in row)]
+        lines = [[_text(row.get(name)) for name in names] for row in last[:_SHOWN]]
+        widths = [max(map(len, column)) for column in zip(names, *lines, strict=True)]
+        text = ["  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in [names, *lines]]
+        more = len(last) - _SHOWN
+        return "\n".join([*text, *([f"... and {more} more"] if more > 0 else [])])
+
+    __repr__ = __str__
+
+
+def simple(value: Any) -> Any:
+    """Return a value as a number, a text or ``None``."""
+    if isinstance(value, np.generic) or (isinstance(value, np.ndarray) and value.shape == ()):
+        value = value.item()
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    name = getattr(value, "name", None) or getattr(value, "__name__", None)
+    return name if isinstance(name, str) else " ".join(str(value).split())
+
+
+def _text(value: Any) -> str:
+    value = simple(value)
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return "" if value is None else str(value)[:30]
+
+
+def joined(rows: Mapping[tuple[int, int], list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """Return rows in the order of configuration, seed and epoch.
+
+    Args:
+        rows: Those of each network, by configuration and seed.
+    """
+    return [row for network in sorted(rows) for row in rows[network]]
