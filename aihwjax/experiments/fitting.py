@@ -299,6 +299,14 @@ def dataset_of(experiment: BasicTraining) -> Dataset:
 
 
 def splits_of(data: BasicTraining | Splits | Dataset | tuple[np.ndarray, ...]) -> Splits:
+    """Return the splits that :func:`fit` is given, or those of an experiment.
+
+    Args:
+        data: As for :func:`fit`, or an experiment.
+
+    Raises:
+        DataError: If it is something else.
+    """
     if isinstance(data, BasicTraining):
         return load_data(data)
     if isinstance(data, WeightedSplits | StreamedSplits):  # which only a data set makes

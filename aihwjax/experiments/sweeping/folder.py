@@ -57,7 +57,8 @@ class Folder:
         try:
             return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
         except (OSError, ValueError) as error:
-            raise CheckpointError(f"cannot read {str(file)!r}: {error}; delete it to train its networks again") from None
+            reason = f"{error}; delete it to train its networks again"
+            raise CheckpointError(f"cannot read {str(file)!r}: {reason}") from None
 
     def write(self, number: int, rows: list[dict[str, Any]]) -> None:
         """Write the rows of a call.

@@ -78,8 +78,8 @@ class Plan:
         networks = sum(len(chunk.runs) for chunk in self.chunks)
         turn = "one after the other" if self.way == "map" else "side by side"
         lines = [
-            f"{networks} networks, {len(groups)} program{'s' if len(groups) > 1 else ''}, {len(self.chunks)} "
-            f"call{'s' if len(self.chunks) > 1 else ''} an epoch, in each {turn}, {self.memory / 2**20:.0f} MiB"
+            f"{networks} networks, {_count(len(groups), 'program')}, {_count(len(self.chunks), 'call')} an epoch, "
+            + f"in each {turn}, {self.memory / 2**20:.0f} MiB"
         ]
         for numbers in groups.values():
             group = self.chunks[numbers[0]].group
@@ -147,6 +147,10 @@ def _identity(value: Any) -> str:
     if callable(value):
         return f"{getattr(value, '__name__', type(value).__name__)} {id(value)}"
     return f"{type(value).__name__} {value!r}"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'s' if number > 1 else ''}"
 
 
 def _text(value: Any) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -82,8 +82,8 @@ def points_of(experiment: BasicTraining, space: Space) -> list[dict[str, Any]]:
 def configured(experiment: BasicTraining, point: Point, key: Noise) -> BasicTraining:
     """Return the experiment of one configuration: the single run that a row of a sweep is.
 
-    The devices of all analog layers, and what is fixed of their converters, are drawn anew with the new numbers; weights
-    and everything digital stay as they are in the experiment's model, within what the new devices can hold.
+    The devices of all analog layers, and what is fixed of their converters, are drawn anew with the new numbers;
+    weights and everything digital stay as they are in the experiment's model, within what the new devices can hold.
 
     Example:
         >>> from flax import nnx
@@ -142,7 +142,7 @@ def of_layers(model: nnx.Module, values: Point) -> dict[str, dict[str, Any]]:
         if path in FIELDS:
             continue
         where, inner = _parted(path)
-        reached = [name for name in layers if where is None or name == where or name.startswith(f"{where}/")]
+        reached = _reached(where, layers)
         if not reached:
             raise ConfigError(_unknown(path, where, layers))
         for name in reached:
@@ -175,8 +175,7 @@ def numeric(experiment: BasicTraining, path: str, value: Any) -> bool:
     marked = plain(value)
     where, inner = _parted(path)
     layers = analog_layers(experiment.model)
-    reached = [layer for name, layer in layers.items() if where is None or name == where or name.startswith(f"{where}/")]
-    return all(_is_leaf(config_of(layer), inner, marked) for layer in reached)
+    return all(_is_leaf(config_of(layers[name]), inner, marked) for name in _reached(where, layers))
 
 
 def _is_leaf(config: Config, path: str, value: Any) -> bool:
@@ -205,6 +204,11 @@ def plain(value: Any) -> Any:
 def _parted(path: str) -> tuple[str | None, str]:
     where, separator, inner = path.partition(":")
     return (where, inner) if separator else (None, path)
+
+
+def _reached(where: str | None, layers: Iterable[str]) -> list[str]:
+    """Return the layers that a path is for: all, or one and what is below it."""
+    return [name for name in layers if where is None or name == where or name.startswith(f"{where}/")]
 
 
 def _unknown(path: str, where: str | None, layers: Mapping[str, Any]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import time
 from pathlib import Path
 from typing import Any
 
@@ -55,8 +54,8 @@ def sweep(
 
     Each network is the single run of its configuration: ``fit(configured(experiment, point, key=k0), data, key=k)``
     with the key ``k = jax.random.fold_in(key, seed)`` and ``k0 = jax.random.fold_in(k, 0)``, see
-    :func:`aihwjax.experiments.configured`. All configurations of a seed have the same key, so that they differ by what is
-    varied and not by their noise. A network that diverges ends with a row that says so; others do not notice.
+    :func:`aihwjax.experiments.configured`. All configurations of a seed have the same key, so that they differ by what
+    is varied and not by their noise. A network that diverges ends with a row that says so; others do not notice.
 
     Example:
         >>> import numpy as np
@@ -76,17 +75,17 @@ def sweep(
         seeds: Networks of each configuration.
         key: Source of all devices, order and noise.
         data: As for :func:`aihwjax.fit`.
-        memory: Bytes that the networks of a call may take, by an estimate; ``None``: a quarter of what the device has, on a
-            CPU 256 MiB.
-        way: ``"map"``: the networks of a call one after the other; ``"vmap"``: side by side; ``None``: the first on a CPU,
-            the second on an accelerator.
-        folder: Where rows are written as they come, and from which a sweep that was stopped goes on; ``table.parquet`` is
-            the whole table there, if pyarrow is installed.
+        memory: Bytes that the networks of a call may take, by an estimate; ``None``: a quarter of what the device has,
+            on a CPU 256 MiB.
+        way: ``"map"``: the networks of a call one after the other; ``"vmap"``: side by side; ``None``: the first on a
+            CPU, the second on an accelerator.
+        folder: Where rows are written as they come, and from which a sweep that was stopped goes on; ``table.parquet``
+            is the whole table there, if pyarrow is installed.
         progress: Print the plan first, and show a bar of calls.
 
     Raises:
-        ConfigError: If a path does not exist (with the nearest name), a value or an argument is not allowed, or the memory
-            is less than one network takes.
+        ConfigError: If a path does not exist (with the nearest name), a value or an argument is not allowed, or the
+            memory is less than one network takes.
         DataError: If the data do not fit the model, or come as a stream.
         CheckpointError: If the folder cannot be used, or belongs to another sweep.
     """

@@ -24,9 +24,9 @@ _SHOWN = 20
 class SweepTable:
     """Rows of a sweep, in the order of configuration, seed and epoch.
 
-    Each row is a dictionary: ``index`` (number of the configuration), ``seed``, the values of the configuration by path,
-    ``epoch`` (from 0), the metrics of a run of this configuration, and ``diverged``: its losses or weights are not finite
-    from this epoch on, which is then its last row.
+    Each row is a dictionary: ``index`` (number of the configuration), ``seed``, the values of the configuration by
+    path, ``epoch`` (from 0), the metrics of a run of this configuration, and ``diverged``: its losses or weights are
+    not finite from this epoch on, which is then its last row.
     """
 
     rows: list[dict[str, Any]]
@@ -54,7 +54,8 @@ class SweepTable:
             ConfigError: If no row has it, it does not say what is better, or every configuration diverged.
         """
         last = self.last()
-        known = {name for row in last for name in row if name not in ("index", "seed", "epoch", "diverged", *self.paths)}
+        others = ("index", "seed", "epoch", "diverged", *self.paths)
+        known = {name for row in last for name in row if name not in others}
         try:
             wanted = goal(metric, extreme, known)
         except ConfigError as error:
@@ -120,7 +121,8 @@ class SweepTable:
         names = [*dict.fromkeys(name for row in last for name in row)]
         lines = [[_text(row.get(name)) for name in names] for row in last[:_SHOWN]]
         widths = [max(map(len, column)) for column in zip(names, *lines, strict=True)]
-        text = ["  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in [names, *lines]]
+        pairs = [zip(line, widths, strict=True) for line in [names, *lines]]
+        text = ["  ".join(cell.rjust(width) for cell, width in each) for each in pairs]
         more = len(last) - _SHOWN
         return "\n".join([*text, *([f"... and {more} more"] if more > 0 else [])])
 
