@@ -77,10 +77,8 @@ class Plan:
             groups.setdefault(id(chunk.group), []).append(number)
         networks = sum(len(chunk.runs) for chunk in self.chunks)
         turn = "one after the other" if self.way == "map" else "side by side"
-        lines = [
-            f"{networks} networks, {_count(len(groups), 'program')}, {_count(len(self.chunks), 'call')} an epoch, "
-            + f"in each {turn}, {self.memory / 2**20:.0f} MiB"
-        ]
+        sizes = f"{_count(len(groups), 'program')}, {_count(len(self.chunks), 'call')} an epoch"
+        lines = [f"{networks} networks, {sizes}, in each {turn}, {self.memory / 2**20:.0f} MiB"]
         for numbers in groups.values():
             group = self.chunks[numbers[0]].group
             choices = ", ".join(f"{path}={_text(value)}" for path, value in group.choices.items()) or "all"
