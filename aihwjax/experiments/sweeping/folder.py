@@ -9,7 +9,7 @@ from typing import Any
 from aihwjax.errors import CheckpointError
 from aihwjax.experiments.fingerprint import Fingerprint, difference
 from aihwjax.experiments.sweeping.table import simple
-from aihwjax.replacing import unwritten, write_bytes
+from aihwjax.replacing import write_bytes
 
 _IDENTITY = "sweep.json"
 
@@ -72,24 +72,6 @@ class Folder:
         """
         lines = [json.dumps({name: simple(value) for name, value in row.items()}) + "\n" for row in rows]
         write_bytes(self._file(number), "".join(lines).encode())
-
-    def write_table(self, table: Any) -> None:
-        """Write ``table.parquet``, if pyarrow is installed.
-
-        Args:
-            table: The whole table.
-
-        Raises:
-            CheckpointError: If it cannot be written.
-        """
-        try:
-            import pyarrow  # noqa: F401
-        except ImportError:
-            return
-        try:
-            table.to_parquet(self._path / "table.parquet")
-        except OSError as error:
-            raise unwritten(self._path / "table.parquet", error) from None
 
     def _file(self, number: int) -> Path:
         return self._path / f"rows-{number:05d}.jsonl"

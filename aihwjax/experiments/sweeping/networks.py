@@ -112,11 +112,11 @@ class Networks:
         number: jax.Array,
     ) -> tuple[loop.TrainState, Found]:
         program = self.program
-        state, steps = loop.train_epoch.__wrapped__(program, state, fixed, rate, train, key, number)
+        state, steps = loop.train_epoch(program, state, fixed, rate, train, key, number)
         totals = loop.Totals(steps.loss, None, jnp.int32(0), None, steps.weight)
         if valid is not None:
-            found = loop.validate.__wrapped__(program, state[0], fixed, valid, key, number)
-            totals = loop.Totals(steps.loss, *found, steps.weight)
+            losses, correct, predictions = loop.validate(program, state[0], fixed, valid, key, number)
+            totals = loop.Totals(steps.loss, losses, correct, predictions, steps.weight)
         sound = (~finite | finite_leaves(state)).all()
         return state, Found(totals, sound, counts.counters(state[0]))
 

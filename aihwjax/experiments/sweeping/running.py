@@ -79,8 +79,8 @@ def sweep(
             on a CPU 256 MiB.
         way: ``"map"``: the networks of a call one after the other; ``"vmap"``: side by side; ``None``: the first on a
             CPU, the second on an accelerator.
-        folder: Where rows are written as they come, and from which a sweep that was stopped goes on; ``table.parquet``
-            is the whole table there, if pyarrow is installed.
+        folder: Where the rows of each call are written when it is done, and from which a sweep that was stopped goes
+            on.
         progress: Print the plan first, and show a bar of calls.
 
     Raises:
@@ -120,10 +120,7 @@ def sweep(
             for row in found:
                 rows.setdefault((row["index"], row["seed"]), []).append(row)
             bar.show(number + 1, f"{len(rows)} networks")
-    table = SweepTable(joined(rows), tuple(dict.fromkeys(path for point in points for path in point)), plan)
-    if kept is not None:
-        kept.write_table(table)
-    return table
+    return SweepTable(joined(rows), tuple(dict.fromkeys(path for point in points for path in point)), plan)
 
 
 class _Part:
@@ -198,7 +195,7 @@ def _row(part: _Part, run: Run, found: Found, number: int) -> dict[str, Any]:
     every = own.validate_every
     totals = found.totals
     if not (every and (number + 1) % every == 0):
-        totals = totals._replace(valid_loss=None, correct=np.int32(0), predictions=None)
+        totals = totals._replace(valid_loss=None, predictions=None)
     pulses = counts.total(found.pulses)
     entry = dict(entry_of(number, totals, part.splits, part.networks.program, own, pulses))
     losses = [np.asarray(totals.train_loss), *([] if totals.valid_loss is None else [np.asarray(totals.valid_loss)])]

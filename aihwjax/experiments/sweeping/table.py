@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from aihwjax.errors import ConfigError, MissingExtraError
+from aihwjax.errors import ConfigError
 from aihwjax.experiments.best import Extreme, goal
-
-if TYPE_CHECKING:
-    import pandas
-    import pyarrow
 
 _SHOWN = 20
 
@@ -24,9 +18,9 @@ _SHOWN = 20
 class SweepTable:
     """Rows of a sweep, in the order of configuration, seed and epoch.
 
-    Each row is a dictionary: ``index`` (number of the configuration), ``seed``, the values of the configuration by
-    path, ``epoch`` (from 0), the metrics of a run of this configuration, and ``diverged``: its losses or weights are
-    not finite from this epoch on, which is then its last row.
+    Each row is a dictionary, ready for ``pandas.DataFrame(table.rows)``: ``index`` (number of the configuration),
+    ``seed``, the values of the configuration by path, ``epoch`` (from 0), the metrics of a run of this configuration,
+    and ``diverged``: its losses or weights are not finite from this epoch on, which is then its last row.
     """
 
     rows: list[dict[str, Any]]
@@ -71,49 +65,6 @@ class SweepTable:
         index = choose(sound, key=sound.__getitem__)
         row = next(row for row in last if row["index"] == index)
         return {**{n: v for n, v in row.items() if n != "seed"}, metric: sound[index]}
-
-    def to_pandas(self) -> pandas.DataFrame:
-        """Return the rows as a data frame.
-
-        Raises:
-            MissingExtraError: If pandas is not installed.
-        """
-        try:
-            import pandas
-        except ImportError:
-            raise MissingExtraError("a data frame needs 'pandas': pip install 'aihwjax[sweep]'") from None
-        return pandas.DataFrame(self.rows)
-
-    def to_arrow(self) -> pyarrow.Table:
-        """Return the rows as an Arrow table; choices that are no numbers or texts are there as text.
-
-        Raises:
-            MissingExtraError: If pyarrow is not installed.
-        """
-        try:
-            import pyarrow
-        except ImportError:
-            raise MissingExtraError("an Arrow table needs 'pyarrow': pip install 'aihwjax[sweep]'") from None
-        names = dict.fromkeys(name for row in self.rows for name in row)
-        return pyarrow.table({name: [simple(row.get(name)) for row in self.rows] for name in names})
-
-    def to_parquet(self, path: str | Path) -> None:
-        """Write the rows to a Parquet file.
-
-        Args:
-            path: The file; it is replaced when the new one is whole.
-
-        Raises:
-            MissingExtraError: If pyarrow is not installed.
-            CheckpointError: If it cannot be written.
-        """
-        from aihwjax.replacing import write_bytes
-
-        table, content = self.to_arrow(), io.BytesIO()
-        import pyarrow.parquet
-
-        pyarrow.parquet.write_table(table, content)
-        write_bytes(path, content.getvalue())
 
     def __str__(self) -> str:
         """Return the last rows of the first networks as a table."""
