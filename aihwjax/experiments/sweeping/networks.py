@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -25,6 +26,9 @@ from aihwjax.experiments.training import BasicTraining
 from aihwjax.layer_rates import parted
 from aihwjax.nn.peak_memory import needed
 from aihwjax.typing import Key
+
+# one network of many is no program of its own, with options of its own
+_train_epoch, _validate = inspect.unwrap(loop.train_epoch), inspect.unwrap(loop.validate)
 
 
 class Found(NamedTuple):
@@ -112,16 +116,16 @@ class Networks:
         number: jax.Array,
     ) -> tuple[loop.TrainState, Found]:
         program = self.program
-        state, steps = loop.train_epoch(program, state, fixed, rate, train, key, number)
+        state, steps = _train_epoch(program, state, fixed, rate, train, key, number)
         totals = loop.Totals(steps.loss, None, jnp.int32(0), None, steps.weight)
         if valid is not None:
-            losses, correct, predictions = loop.validate(program, state[0], fixed, valid, key, number)
+            losses, correct, predictions = _validate(program, state[0], fixed, valid, key, number)
             totals = loop.Totals(steps.loss, losses, correct, predictions, steps.weight)
         sound = (~finite | finite_leaves(state)).all()
         return state, Found(totals, sound, counts.counters(state[0]))
 
-    def needed(self) -> int:
-        """Return the bytes that one network takes while it is trained, estimated from its program."""
+    def needed(self) -> tuple[int, int]:
+        """Return the bytes that each network takes, and those that a call takes besides, estimated from the program."""
         state, fixed, finite = self._shapes
         rate = jax.ShapeDtypeStruct((), jnp.float32) if self._own_rate else self._rate
         arguments = state, fixed, finite, rate, jax.random.key(0), self._train, self._valid, jnp.uint32(0)
@@ -129,7 +133,7 @@ class Networks:
         own = sum(_bytes(leaf) for leaf in jax.tree.leaves((state, fixed)))
         working = needed(program) - sum(_bytes(leaf) for leaf in jax.tree.leaves(arguments))
         # one after the other, the working memory is that of one; the state stands twice, before and after
-        return own + working if self._way == "vmap" else 2 * own
+        return (own + working, 0) if self._way == "vmap" else (2 * own, working)
 
     def start(self, values: dict[str, np.ndarray], keys: Key) -> Started:
         """Draw networks.

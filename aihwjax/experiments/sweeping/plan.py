@@ -120,11 +120,12 @@ def grouped(experiment: BasicTraining, points: list[dict[str, Any]], seeds: int)
     return groups
 
 
-def networks_at_once(needed: int, memory: int | None, default: int) -> int:
+def networks_at_once(each: int, once: int, memory: int | None, default: int) -> int:
     """Return how many networks fit into the memory.
 
     Args:
-        needed: Bytes of one.
+        each: Bytes of each.
+        once: Bytes that a call takes besides.
         memory: The budget; ``None``: the default.
         default: The default budget.
 
@@ -133,9 +134,10 @@ def networks_at_once(needed: int, memory: int | None, default: int) -> int:
     """
     if memory is not None and (isinstance(memory, bool) or not isinstance(memory, int | np.integer) or memory < 1):
         raise ConfigError(f"memory={memory!r} is not allowed: give a number of bytes")
-    if memory is not None and needed > memory:
-        raise ConfigError(f"memory={memory} is not allowed: one network takes about {needed} bytes, give at least that")
-    return max(1, (default if memory is None else int(memory)) // needed)
+    if memory is not None and each + once > memory:
+        least = each + once
+        raise ConfigError(f"memory={memory} is not allowed: one network takes about {least} bytes, give at least that")
+    return max(1, ((default if memory is None else int(memory)) - once) // each)
 
 
 def _identity(value: Any) -> str:

@@ -157,12 +157,12 @@ def planned(parts: list[_Part], memory: int | None, way: str) -> Plan:
     epochs: list[int] = []
     largest = 0
     for part in parts:
-        needed = part.networks.needed()
-        most = networks_at_once(needed, memory, default_memory())
+        each, once = part.networks.needed()
+        most = networks_at_once(each, once, memory, default_memory())
         runs = part.group.runs
         turns = -(-len(runs) // most)
         size = -(-len(runs) // turns)
-        largest = max(largest, size * needed)
+        largest = max(largest, size * each + once)
         for start in range(0, len(runs), size):
             chunks.append(Chunk(part.group, runs[start : start + size]))
             at_once.append(size)
