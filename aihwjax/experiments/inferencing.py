@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -17,7 +16,7 @@ from aihwjax.errors import ConfigError, ModuleError, nearest
 from aihwjax.experiments.data import Dataset, as_dataset
 from aihwjax.experiments.losses import LossFunction, check_loss, loss_name
 from aihwjax.experiments.training import check_whole, short
-from aihwjax.tile.checks import as_numbers
+from aihwjax.tile.checks import ascending_times
 
 _FEWEST_TIMES = 2
 _LONGEST = 1e30
@@ -154,13 +153,8 @@ def check_times(value: object) -> tuple[float, ...]:
         ConfigError: If they are not ascending numbers of seconds, from 0 on.
         DataError: If they are no numbers.
     """
-    times = np.asarray(as_numbers("times", value), np.float64)
-    if times.ndim != 1 or times.size == 0:
-        raise ConfigError(f"times of shape {times.shape} is not allowed: give a list of seconds")
+    times = ascending_times("times", value)
     for t in times.tolist():
         if not 0 <= t <= _LONGEST:
             raise ConfigError(f"times with {t:g} is not allowed: give seconds, 0 to {_LONGEST:g}")
-    for before, after in itertools.pairwise(times.tolist()):
-        if not after > before:
-            raise ConfigError(f"times with {after:g} after {before:g} is not allowed: give them ascending")
     return tuple(times.tolist())

@@ -42,7 +42,7 @@ def table() -> SweepTable:
 def single(row: dict[str, Any], paths: Any = SPACE) -> list[Any]:
     """Return the metrics of the single run of a row."""
     key = jax.random.fold_in(jax.random.key(5), row["seed"])
-    one = configured(experiment(), {path: row[path] for path in paths}, jax.random.fold_in(key, 0))
+    one = configured(experiment(), {path: row[path] for path in paths}, aj.random.fold(key, "devices"))
     return fit(one, key=key, progress=False)[1]
 
 

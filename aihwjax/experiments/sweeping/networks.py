@@ -31,6 +31,10 @@ from aihwjax.typing import Key
 _train_epoch, _validate = inspect.unwrap(loop.train_epoch), inspect.unwrap(loop.validate)
 
 
+DEVICES = "devices"
+"""Name of the noise source of devices; a number would be that of an epoch, whose key an epoch has for itself."""
+
+
 class Found(NamedTuple):
     """What leaves the device after an epoch, of each network."""
 
@@ -97,7 +101,7 @@ class Networks:
     def _drawn(self, start: Any, values: dict[str, jax.Array], key: Key) -> tuple[loop.TrainState, Any, jax.Array]:
         """Return the state of one network before its first step, its configurations, and which leaves are finite."""
         model = nnx.merge(self._start[0], start, copy=True)
-        redraw(model, {**self._group.choices, **values}, random.as_noise(jax.random.fold_in(key, 0)))
+        redraw(model, {**self._group.choices, **values}, random.fold(key, DEVICES))
         model.train()
         self._graph, moving, fixed = optim.take_apart(model)
         rate = self._rate if not self._own_rate else np.float32(0)

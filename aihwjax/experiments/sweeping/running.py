@@ -53,7 +53,7 @@ def sweep(
     another device or noise management, are grouped by what they have in common.
 
     Each network is the single run of its configuration: ``fit(configured(experiment, point, key=k0), data, key=k)``
-    with the key ``k = jax.random.fold_in(key, seed)`` and ``k0 = jax.random.fold_in(k, 0)``, see
+    with the key ``k = jax.random.fold_in(key, seed)`` and ``k0 = aj.random.fold(k, "devices")``, see
     :func:`aihwjax.experiments.configured`. All configurations of a seed have the same key, so that they differ by what
     is varied and not by their noise. A network that diverges ends with a row that says so; others do not notice.
 
