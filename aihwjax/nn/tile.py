@@ -415,8 +415,9 @@ class AnalogTile(Readable):
 
     def _scales(self) -> Float[Array, "*stack scales"]:
         """Return the product of mapping scale and learned output scale; 1 without."""
-        scales = jnp.ones((1,), jnp.float32)
-        mapping = self.state.get_value().mapping_scales
+        state = self.state.get_value()
+        scales = jnp.ones((1,) * (state.weights.ndim - 1), jnp.float32)
+        mapping = state.mapping_scales
         scales = scales if mapping is None else scales * mapping
         return scales if self.out_scaling is None else scales * self.out_scaling.get_value()
 
