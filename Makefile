@@ -13,8 +13,9 @@ STAMP := $(VENV)/.ready
 PINS := constraints/python$(shell $(firstword $(wildcard $(BIN)/python) $(PYTHON)) -c \
 	'import sys; print("3.12" if sys.version_info >= (3, 12) else "3.11")').txt
 
-# One thread a test worker, so that the workers share the cores instead of fighting for them.
-TEST_ENV := JAX_PLATFORMS=cpu NPROC=1 OMP_NUM_THREADS=1
+# One thread a test worker, so that the workers share the cores instead of fighting for them; each process that a test
+# starts reads what the one before it compiled, whatever this shell says of bytecode.
+TEST_ENV := JAX_PLATFORMS=cpu NPROC=1 OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE=
 EXECUTED := $(patsubst %,build/%,$(wildcard notebooks/*.ipynb))
 PYTEST := $(TEST_ENV) $(BIN)/python -m pytest -n $(WORKERS)
 
@@ -42,6 +43,7 @@ test-slow: $(STAMP)  ## Run the long statistical tests, in parallel
 
 test-exhaustive: $(STAMP)  ## Run the rest of the tables whose kinds the other tests have, in parallel
 	$(PYTEST) --dist worksteal -m 'exhaustive and not runs_long'
+	$(PYTEST) --dist worksteal -m 'exhaustive and runs_long'
 
 # JAX's stricter ways, that a user may have switched on: a model, upkeep and training, each in about a minute.
 STRICT := tests/tile/test_maintenance.py tests/test_optim.py

@@ -12,6 +12,7 @@ classes stand for the class they are derived from; their values are all in the d
 from __future__ import annotations
 
 import dataclasses
+import functools
 import typing
 from collections.abc import Mapping
 from typing import Any, TypeAlias
@@ -155,9 +156,14 @@ def _nested(flat: Mapping[str, Value]) -> _Tree:
     return tree
 
 
+@functools.cache
+def _hints(cls: type[Config]) -> dict[str, Any]:
+    return typing.get_type_hints(cls)
+
+
 def _fields(cls: type[Config], tree: _Tree, path: str) -> dict[str, Any]:
     """Return the keyword arguments of ``cls`` that a group describes."""
-    hints = typing.get_type_hints(cls)
+    hints = _hints(cls)
     known = {field.name for field in dataclasses.fields(cls)} - _OWN  # type: ignore[arg-type]
     values: dict[str, Any] = {}
     for name, value in tree.items():

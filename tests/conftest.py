@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +11,10 @@ import pytest
 
 from tests import programs
 
+WEEKLY = Path(__file__).parent / "weekly.txt"
 _MOST_MAPPINGS = 20_000
+_MOST_GROWTH = 2**30
+_GROWTH: list[int] = []
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -18,9 +22,22 @@ def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):
         programs.keep_small()
     if any(word in config.option.markexpr for word in ("not slow", "not runs_long")):
-        programs.compile_quickly(at_all_costs="not slow" in config.option.markexpr)
+        programs.compile_quickly()
     programs.keep()
     config.pluginmanager.register(programs.Counts())
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark the rows of ``weekly.txt`` as exhaustive; one that is no test any more is an error."""
+    weekly = set(WEEKLY.read_text().splitlines())
+    found = [item for item in items if item.nodeid in weekly]
+    for item in found:
+        item.add_marker(pytest.mark.exhaustive)
+    if config.args_source is pytest.Config.ArgsSource.TESTPATHS:
+        unknown = weekly - {item.nodeid for item in found}
+        if unknown:
+            raise pytest.UsageError(f"{WEEKLY.name} names what is no test: {sorted(unknown)}")
 
 
 @pytest.fixture
@@ -31,9 +48,16 @@ def key() -> jax.Array:
 
 @pytest.fixture(autouse=True, scope="module")
 def _forget_programs() -> Iterator[None]:
-    """Drop compiled programs after each module: a worker that keeps them all grows to gigabytes."""
+    """Drop compiled programs after modules by which a worker has grown: one that keeps them all takes gigabytes.
+
+    Not after each: those of single operations serve the next module, too.
+    """
+    before = _bytes()
     yield
-    jax.clear_caches()
+    _GROWTH.append(_bytes() - before)
+    if sum(_GROWTH) > _MOST_GROWTH:
+        _GROWTH.clear()
+        jax.clear_caches()
 
 
 @pytest.fixture(autouse=True)
@@ -48,5 +72,13 @@ def _mappings() -> int:
     """Return the number of memory mappings of this process, 0 where the system doesn't tell."""
     try:
         return Path("/proc/self/maps").read_bytes().count(b"\n")
+    except OSError:
+        return 0
+
+
+def _bytes() -> int:
+    """Return the memory of this process, 0 where the system doesn't tell."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
     except OSError:
         return 0

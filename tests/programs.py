@@ -44,17 +44,14 @@ def keep() -> None:
         os.environ[name.upper()] = str(value)
 
 
-def compile_quickly(at_all_costs: bool = False) -> None:
-    """Compile without XLA's fusion emitters where there is a choice: in two thirds of the time, to the same numbers.
+def compile_quickly() -> None:
+    """Let XLA optimise nothing, and leave out its fusion emitters where there is a choice: less than half of its time.
 
-    For tests whose time is XLA's. Those that run for long compile as users do, and so do notebooks and `make demo`.
-
-    Args:
-        at_all_costs: Optimise nothing, which takes a third less again. What runs for more than a moment runs several
-            times as long then.
+    For tests whose time is XLA's. What runs for more than a moment runs several times as long then: tests that are
+    marked ``runs_long`` compile as users do, and so do notebooks and `make demo`.
     """
     flags = ["--xla_cpu_use_fusion_emitters=false"] if jax.__version_info__ < (0, 11) else []
-    flags += ["--xla_backend_optimization_level=0"] if at_all_costs else []
+    flags += ["--xla_backend_optimization_level=0"]
     os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *flags]).strip()
 
 

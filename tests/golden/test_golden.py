@@ -8,6 +8,7 @@ workers and cases that share a compile are not.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import os
 from collections.abc import Iterable
@@ -16,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from aihwjax.fidelity import MODES, Case, evaluate, families_in, has_update, load, sampling
-from aihwjax.fidelity.cases import TileCase
+from aihwjax.fidelity.cases import TileCase, matches
 from aihwjax.fidelity.running import grouped
 from aihwjax.reference import from_reference
 from tests.golden import data
@@ -114,12 +115,17 @@ def folder() -> Path:
     return beside if beside.is_dir() else data.FOLDER
 
 
+@functools.cache
+def _loaded(place: Path, family: str) -> list[Case]:
+    return load(place, [family])
+
+
 def cases(family: str, pattern: str | None = None) -> list[Case]:
     """Return the cases of a family that the library is meant to pass."""
     place = data.FOLDER if family in OWN else folder()
     if family not in families_in(place):
         return []
-    found = load(place, [family], pattern)
+    found = [case for case in _loaded(place, family) if matches(case.name, pattern)]
     if family != "directed":
         return found
     chosen = {f"directed/{group}/{name}" for group, names in DIRECTED.items() for name in names}
@@ -168,11 +174,13 @@ class TestPulseResponse(Agreement):
     """One certain pulse after the other: here the two update modes do the same."""
 
 
+@pytest.mark.runs_long
 @golden("update")
 class TestUpdate(Agreement):
     """Pulse types and management, as many pulses at once as the device allows."""
 
 
+@pytest.mark.runs_long
 @golden("update", modes=["sequential"])
 class TestSequentialUpdate(Agreement):
     """Pulse types and management, pulse by pulse: the slowest, and `aihwjax fidelity` takes as many as everywhere."""
@@ -180,11 +188,13 @@ class TestSequentialUpdate(Agreement):
     repeats = 1500
 
 
+@pytest.mark.runs_long
 @golden("joint")
 class TestJoint(Agreement):
     """What is shared by rows, columns and outputs."""
 
 
+@pytest.mark.runs_long
 @golden("joint", "update-*", modes=["sequential"])
 class TestSequentialJoint(Agreement):
     """What is shared by rows and columns, pulse by pulse."""
