@@ -65,18 +65,20 @@ def _sweep(described: Any, output: Path | None, parquet: bool, data: Path | None
 
     experiment = described.experiment
     load: Any = load_examples if isinstance(experiment, BasicInferencing) else load_data
-    options: dict[str, Any] = {"data": load(experiment, data, described.limit), "memory": described.memory, "progress": not quiet}
-    common: Any = experiment, described.space, described.seeds, described.key
+    examples = load(experiment, data, described.limit)
+    options: dict[str, Any] = {"seeds": described.seeds, "key": described.key, "memory": described.memory}
+    options |= {"data": examples, "progress": not quiet}
     if output is not None:
         writable(output)
     if described.halving is not None:
         if parquet:
             raise ConfigError("--parquet is not allowed with sweep.halving, whose rows come at the end: use table.csv")
-        judged: dict[str, Any] = {"metric": described.metric, "extreme": described.extreme}
-        table = successive_halving(*common, **judged, factor=described.halving, first=described.first, **options)
+        options |= {"metric": described.metric, "extreme": described.extreme}
+        options |= {"factor": described.halving, "first": described.first}
+        table = successive_halving(experiment, described.space, **options)
     else:
         folder = None if output is None else output / "rows"
-        table = sweep(*common, **options, folder=folder, parquet=parquet)
+        table = sweep(experiment, described.space, **options, folder=folder, parquet=parquet)
     if output is not None:
         write_text(output / "config.toml", files.to_toml(described.resolved))
         table.to_csv(output / "table.csv")

@@ -192,5 +192,7 @@ def _identity(engine: Engine, points: Sequence[Mapping[str, Any]], seeds: Sequen
     for number, point in enumerate(points):
         result |= {f"configuration {number}: {path}": simple(value) for path, value in point.items()}
     calls = [len(chunk.runs) for chunk in plan.chunks]
-    own = {"epochs": int(experiment.epochs), "seeds": list(seeds), "calls": calls, "way": plan.way}
+    # in short where they are numbered from 0
+    named = len(seeds) if list(seeds) == list(range(len(seeds))) else list(seeds)
+    own = {"epochs": int(experiment.epochs), "seeds": named, "calls": calls, "way": plan.way}
     return {**result, **own}
