@@ -23,7 +23,6 @@ from aihwjax.experiments import (
 )
 from aihwjax.experiments.sweeping.halving import rungs
 from tests.experiments.sweeping_small import KEY, exact, single, told
-from tests.marks import slow
 
 POINTS = sampled({"learning_rate": LogUniform(0.01, 1e7)}, 12, key=1)
 
@@ -59,7 +58,7 @@ def test_halving_keeps_the_best_and_its_rows_are_those_of_a_sweep(table: SweepTa
     assert "halving: 12 until epoch 1, 6 until epoch 2, 3 until epoch 3; 21 of 36 epochs" in str(found.plan)
 
 
-@slow
+@pytest.mark.slow
 def test_side_by_side_halves_the_same(table: SweepTable) -> None:
     found = successive_halving(exact(), POINTS, key=KEY, factor=2, way="vmap", progress=False)
     mine = {(row["index"], row["epoch"]): row for row in table.rows}
@@ -95,7 +94,7 @@ def test_a_schedule_that_is_wrong_at_a_step_is_refused_before_anything_is_traine
         sweep(exact(learning_rate=rate), {"learning_rate.factor": [0.5, -0.5]}, progress=False)
 
 
-@slow
+@pytest.mark.slow
 def test_rates_by_layer_are_numbers_and_steps_of_optax_are_choices() -> None:
     by_path = exact(learning_rate={"tiles": 0.1, "default": 0.2})
     rate = exact(learning_rate=aj.schedule(optax.linear_schedule, init_value=0.1, end_value=0.0, transition_steps=4))
@@ -178,7 +177,7 @@ def test_mistakes_with_optuna_are_one_line(monkeypatch: pytest.MonkeyPatch) -> N
         optuna_search(study, exact(), space, 4)
 
 
-@slow
+@pytest.mark.slow
 def test_of_a_thousand_a_hundred_diverge_and_nobody_notices() -> None:
     rates = [float(rate) for rate in (0.01 + 0.0002 * i for i in range(1000))]
     for index in range(5, 1000, 10):

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from aihwjax.errors import ConfigError
-from aihwjax.experiments.sweeping.fields import EPOCHS, is_field
+from aihwjax.experiments.sweeping.fields import EPOCHS, RATE, is_field
 from aihwjax.experiments.sweeping.points import Point, numeric, plain
 from aihwjax.experiments.training import BasicTraining
 
@@ -111,6 +111,8 @@ def grouped(
     known: dict[tuple[str, Any], bool] = {}
 
     def is_numeric(path: str, value: Any) -> bool:
+        if path.startswith(f"{RATE}."):  # of rates by path, 0 is another program
+            return numeric(experiment, path, value)
         kind = (path, type(value))
         if kind not in known or not known[kind]:
             known[kind] = numeric(experiment, path, value)

@@ -80,6 +80,9 @@ def points_of(experiment: Experiment, space: Space) -> list[dict[str, Any]]:
     if not points:
         raise ConfigError("space is empty: give at least one configuration")
     for number, point in enumerate(points):
+        for path in point:
+            if not isinstance(path, str) or not path:
+                raise ConfigError(f"space has the path {path!r}: give text, such as 'device.dw_min'")
         try:
             of_layers(experiment, {path: plain(value) for path, value in point.items()})
             experiment.replace(**changed_fields(experiment, point))
@@ -153,6 +156,7 @@ def of_layers(experiment: Experiment, values: Point) -> dict[str, dict[str, Any]
         if not reached:
             raise ConfigError(_unknown(path, where, layers, own))
         for name in reached:
+            _check_kind(config_of(layers[name]), path, inner, value)
             changes[name][inner] = value
     for name, layer in layers.items():
         try:
@@ -160,6 +164,19 @@ def of_layers(experiment: Experiment, values: Point) -> dict[str, dict[str, Any]
         except ConfigError as error:
             raise ConfigError(f"{_cause(str(error), changes[name], own)}{error}") from None
     return changes
+
+
+def _check_kind(config: TileConfig, path: str, inner: str, value: Any) -> None:
+    """Refuse several numbers in place of one, which a configuration takes for itself, and complex ones."""
+    if isinstance(value, complex) or (hasattr(value, "dtype") and np.issubdtype(value.dtype, np.complexfloating)):
+        raise ConfigError(f"{path}={value!r} is not allowed: give a real number")
+    if not isinstance(value, Sequence | np.ndarray) or isinstance(value, str) or np.ndim(value) == 0:
+        return
+    here: Any = config
+    for name in inner.split("."):
+        here = here[int(name)] if isinstance(here, Sequence) and name.isdecimal() else getattr(here, name, None)
+    if is_number(here):
+        raise ConfigError(f"{path}={_short(value)} is not allowed: give one number for each configuration")
 
 
 def config_of(layer: AnalogLayer) -> TileConfig:
