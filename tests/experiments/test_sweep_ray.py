@@ -17,7 +17,7 @@ from aihwjax.experiments.fitting import splits_of
 from aihwjax.experiments.sweeping import with_ray
 from tests.experiments.sweeping_small import KEY, exact, single, told
 
-RATES = [0.05, 0.1, 1e12, 0.2, 0.3, 0.4]
+RATES = [0.05, 0.1, 1e12, 0.4]
 
 
 def test_a_trial_reports_each_epoch_and_that_it_diverged() -> None:
@@ -43,8 +43,10 @@ def test_mistakes_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs Ray, which is a large package")
-def test_a_cluster_of_two_workers_halves_the_trials(tmp_path: Path) -> None:
+def test_a_cluster_of_two_workers_halves_the_trials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import ray
+
+    monkeypatch.setenv("RAY_worker_niceness", "0")  # else a busy machine lets them wait
 
     cache = str(jax.config.jax_compilation_cache_dir)
     settings = {"JAX_PLATFORMS": "cpu", "JAX_COMPILATION_CACHE_DIR": cache, "PYTHONPATH": ":".join(sys.path)}

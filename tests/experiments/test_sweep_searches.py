@@ -131,7 +131,7 @@ def test_optuna_is_asked_for_batches_and_told_every_result() -> None:
     best = study.best_trial
     assert told(of(found, best.number), best.params) == single(exact(), best.params)
     study.enqueue_trial({"learning_rate": 0.1, "epochs": 1})
-    with pytest.raises(RuntimeError, match="stopped"):
+    with pytest.raises(ConfigError, match="RuntimeError: stopped"):
         optuna_search(study, exact(metrics={"own": _stop}), space, 2, key=KEY, way="map", progress=False)
     assert [trial.state.name for trial in study.trials[9:]] == ["FAIL", "FAIL"]
 
