@@ -67,6 +67,8 @@ class Networks:
         self.experiment, self._group, self.way = experiment, group, way
         self._train, self._valid = train, valid
         self._start = nnx.split(experiment.model)
+        # traced once, for the estimates, for what it returns and in the program around it
+        self._one = jax.jit(self._one_epoch)
         schedule, self._rate = parted(experiment.learning_rate)
         self._shapes = jax.eval_shape(self._drawn, self._start[1], self._example(), jax.random.key(0))
         model = nnx.merge(self._graph, self._shapes[0][0], self._shapes[1])
@@ -126,7 +128,7 @@ class Networks:
         self, state: loop.TrainState, own: Any, train: Split, valid: Split | None, number: jax.Array
     ) -> tuple[loop.TrainState, Found]:
         """Train an epoch of all networks, side by side."""
-        return jax.vmap(self._one_epoch, (0, 0, None, None, None))(state, own, train, valid, number)
+        return jax.vmap(self._one, (0, 0, None, None, None))(state, own, train, valid, number)
 
     def _some(
         self,
@@ -143,11 +145,11 @@ class Networks:
         def one(turn: jax.Array, carried: tuple[loop.TrainState, Found]) -> tuple[loop.TrainState, Found]:
             states, found = carried
             place = order[turn]
-            new = self._one_epoch(_taken(states, place), _taken(own, place), train, valid, number)
+            new = self._one(_taken(states, place), _taken(own, place), train, valid, number)
             return _put(states, new[0], place), _put(found, new[1], place)
 
         single = jax.eval_shape(lambda tree: _taken(tree, jnp.int32(0)), (state, own))
-        shape = jax.eval_shape(self._one_epoch, *single, train, valid, number)[1]
+        shape = jax.eval_shape(self._one, *single, train, valid, number)[1]
         nothing = jax.tree.map(lambda leaf: jnp.zeros((len(order), *leaf.shape), leaf.dtype), shape)
         return lax.fori_loop(0, count, one, (state, nothing))
 
@@ -173,7 +175,7 @@ class Networks:
         own = fixed, finite, self._rate, jax.random.key(0)
         arguments = state, own, self._train, self._valid, jnp.uint32(0)
         if not hasattr(self, "_program_of_one"):
-            self._program_of_one = jax.jit(self._one_epoch).trace(*arguments).jaxpr.jaxpr
+            self._program_of_one = self._one.trace(*arguments).jaxpr.jaxpr
         return self._program_of_one, arguments
 
     def start(self, values: dict[str, np.ndarray], rates: Sequence[Any], keys: Key) -> Started:
