@@ -218,8 +218,7 @@ def is_number(value: Any) -> bool:
     """Whether a value is one real number; ``True`` and ``False`` are none."""
     if isinstance(value, bool | np.bool_ | str) or value is None:
         return False
-    shape = getattr(value, "shape", ())
-    return shape == () and np.issubdtype(np.asarray(value).dtype, np.number) and not isinstance(value, complex)
+    return np.shape(value) == () and np.issubdtype(np.asarray(value).dtype, np.number) and not isinstance(value, complex)
 
 
 def plain(value: Any) -> Any:
