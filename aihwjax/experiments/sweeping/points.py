@@ -218,7 +218,9 @@ def is_number(value: Any) -> bool:
     """Whether a value is one real number; ``True`` and ``False`` are none."""
     if isinstance(value, bool | np.bool_ | str) or value is None:
         return False
-    return np.shape(value) == () and np.issubdtype(np.asarray(value).dtype, np.number) and not isinstance(value, complex)
+    if isinstance(value, complex) or np.shape(value) != ():
+        return False
+    return bool(np.issubdtype(np.asarray(value).dtype, np.number))
 
 
 def plain(value: Any) -> Any:
