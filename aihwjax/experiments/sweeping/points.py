@@ -170,7 +170,7 @@ def _check_kind(config: TileConfig, path: str, inner: str, value: Any) -> None:
     """Refuse several numbers in place of one, which a configuration takes for itself, and complex ones."""
     if isinstance(value, complex) or (hasattr(value, "dtype") and np.issubdtype(value.dtype, np.complexfloating)):
         raise ConfigError(f"{path}={value!r} is not allowed: give a real number")
-    if not isinstance(value, Sequence | np.ndarray) or isinstance(value, str) or np.ndim(value) == 0:
+    if isinstance(value, str) or not (isinstance(value, Sequence) or np.ndim(value)):
         return
     here: Any = config
     for name in inner.split("."):
@@ -218,7 +218,7 @@ def is_number(value: Any) -> bool:
     """Whether a value is one real number; ``True`` and ``False`` are none."""
     if isinstance(value, bool | np.bool_ | str) or value is None:
         return False
-    if isinstance(value, complex) or np.shape(value) != ():
+    if isinstance(value, complex | Sequence) or np.shape(value) != ():
         return False
     return bool(np.issubdtype(np.asarray(value).dtype, np.number))
 
