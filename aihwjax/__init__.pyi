@@ -122,6 +122,9 @@ from .pulses import PulseType as PulseType
 from .pulses import UpdateMode as UpdateMode
 from .pulses import UpdateParameters as UpdateParameters
 from .random import NoiseEngine as NoiseEngine
+from .schedules import exponential_decay as exponential_decay
+from .schedules import schedule as schedule
+from .schedules import step_decay as step_decay
 from .tile.calibration import InputRangeCalibrationType as InputRangeCalibrationType
 from .tile.config import CustomRPUConfig as CustomRPUConfig
 from .tile.config import DigitalRankUpdateRPUConfig as DigitalRankUpdateRPUConfig

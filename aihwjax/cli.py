@@ -1,4 +1,4 @@
-"""The command line: ``aihwjax train``, ``summary``, ``export``, ``presets``, ``plot``, ``fidelity``, ``cloud``...
+"""The command line: ``aihwjax train``, ``sweep``, ``summary``, ``export``, ``presets``, ``plot``, ``cloud``...
 
 Exit codes: 0 success, 1 a golden case or an experiment in the cloud failed, 2 a mistake of the user
 (one line on stderr), 130 interrupted. JAX is imported by the commands only, so that ``--help`` is fast.
@@ -18,6 +18,7 @@ from aihwjax.commands.composer import app as composer
 from aihwjax.commands.infer import infer
 from aihwjax.commands.models import export, summary
 from aihwjax.commands.plot import app as plot
+from aihwjax.commands.sweep import sweep
 from aihwjax.commands.tables import print_metrics
 from aihwjax.errors import AihwjaxError, ConfigError, DataError
 
@@ -31,6 +32,7 @@ app = App(
     suppress_keyboard_interrupt=False,  # what was interrupted is said below
 )
 app.command(infer)
+app.command(sweep)
 app.command(summary)
 app.command(export)
 app.command(plot)

@@ -13,6 +13,7 @@ from jaxtyping import Array, Int
 from aihwjax import showing
 from aihwjax.errors import ConfigError, nearest
 from aihwjax.rates import LearningRate, ScheduleCheck, check_rate, rate_at
+from aihwjax.schedules import Schedule
 from aihwjax.typing import Number
 
 DEFAULT = "default"
@@ -189,7 +190,7 @@ def parted(learning_rate: AnyRate) -> tuple[optax.Schedule | None, Any]:
     Args:
         learning_rate: One rate, or rates by path.
     """
-    if isinstance(learning_rate, LayerRates):
+    if isinstance(learning_rate, LayerRates | Schedule):
         return None, jax.tree.map(np.float32, learning_rate)
     if callable(learning_rate):
         return learning_rate, np.float32(0)

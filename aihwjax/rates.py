@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from typing import Any, TypeAlias
 
 import jax
@@ -13,6 +12,7 @@ from jaxtyping import Array, Int
 
 from aihwjax.config import LARGEST
 from aihwjax.errors import ConfigError
+from aihwjax.schedules import Schedule
 from aihwjax.tile.checks import check_learning_rate
 from aihwjax.typing import Number
 
@@ -112,7 +112,8 @@ class ScheduleCheck:
         """
         while self._schedule is not None and self._next < min(step, self._end):
             first = jax.device_put(np.int32(self._next))  # by itself: a run sends nothing to the device unasked
-            rates = np.asarray(_rates(self._schedule, self._block, first))[: self._end - self._next]
+            block = _rates_of_numbers if isinstance(self._schedule, Schedule) else _rates
+            rates = np.asarray(block(self._schedule, self._block, first))[: self._end - self._next]
             wrong = ~((rates >= 0) & (rates <= LARGEST))
             if wrong.any():
                 index = int(np.argmax(wrong))
@@ -123,7 +124,11 @@ class ScheduleCheck:
             self._next += self._block
 
 
-@functools.partial(jax.jit, static_argnames=("schedule", "count"))
-def _rates(schedule: optax.Schedule, count: int, first: jax.Array) -> jax.Array:
+def _every_rate(schedule: optax.Schedule, count: int, first: jax.Array) -> jax.Array:
     each = lambda step: jnp.asarray(rate_at(schedule, step), jnp.float32)  # noqa: E731
     return jax.vmap(each)(first + jnp.arange(count, dtype=jnp.int32))
+
+
+_rates = jax.jit(_every_rate, static_argnames=("schedule", "count"))
+_rates_of_numbers = jax.jit(_every_rate, static_argnames=("count",))
+"""Of a schedule that is a pytree: other numbers compile nothing."""

@@ -11,7 +11,7 @@ from benchmarks.rates import Options
 
 NAMES = (
     "train", "modifier", "chips", "ir_drop", "compounds", "models", "forward", "memory", "conversion", "compile",
-    "update_pass", "sweep",
+    "update_pass", "sweep", "sweeps",
 )  # fmt: skip
 """The benchmarks; each is a module with a function ``records(options)``."""
 

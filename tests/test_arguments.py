@@ -89,6 +89,7 @@ KEYED: dict[str, Callable[[Any], Any]] = {
     "AnalogTile.update": lambda key: changed(layer(), lambda it: it.tiles[0].update(X, D, 0.1, key)),
     "AnalogTile.end_of_batch": lambda key: changed(layer(), lambda it: it.tiles[0].end_of_batch(key)),
     "AnalogSGD.update": stepped,
+    "experiments.sampled": lambda key: aj.experiments.sampled({"a": aj.experiments.Uniform(0, 1)}, 4, key),
     "random.fold": lambda key: random.fold(key, "name"),
     "random.derive": lambda key: random.derive(key, "name"),
     "random.stream": lambda key: random.stream(key, aj.NoiseEngine.COUNTER).normal((3,)),

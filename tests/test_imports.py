@@ -42,6 +42,7 @@ LAYERS = (
     ("reference",),
     # what is trained
     ("nn",),
+    ("schedules",),
     ("rates",),
     ("layer_rates",),
     ("optim", "linalg"),

@@ -14,7 +14,21 @@ from aihwjax.experiments.inferring import infer, load_examples, run_local_infere
 from aihwjax.experiments.metrics import EpochMetrics, MetricsFile, Printer, Report
 from aihwjax.experiments.runners import InferenceLocalRunner, LocalRunner
 from aihwjax.experiments.storing import Saved, load, load_all, save
-from aihwjax.experiments.sweeping import SweepTable, configured, grid, sweep
+from aihwjax.experiments.sweeping import (
+    Choice,
+    Integers,
+    LogUniform,
+    SweepTable,
+    Uniform,
+    configured,
+    grid,
+    optuna_search,
+    ray_search,
+    ray_trainable,
+    sampled,
+    successive_halving,
+    sweep,
+)
 from aihwjax.experiments.training import BasicTraining
 from aihwjax.experiments.watching import StepMetrics, StepReport
 
@@ -22,12 +36,15 @@ __all__ = [
     "BasicInferencing",
     "BasicTraining",
     "ChipResult",
+    "Choice",
     "EpochMetrics",
     "InferenceLocalRunner",
     "InferenceReport",
     "InferenceResult",
     "InferenceRuns",
+    "Integers",
     "LocalRunner",
+    "LogUniform",
     "MetricsFile",
     "Printer",
     "Report",
@@ -36,6 +53,7 @@ __all__ = [
     "StepReport",
     "SweepTable",
     "TimeResult",
+    "Uniform",
     "configured",
     "fit",
     "grid",
@@ -45,8 +63,13 @@ __all__ = [
     "load_best",
     "load_data",
     "load_examples",
+    "optuna_search",
+    "ray_search",
+    "ray_trainable",
     "run_local",
     "run_local_inference",
+    "sampled",
     "save",
+    "successive_halving",
     "sweep",
 ]

@@ -92,7 +92,10 @@ def read(path: str | Path) -> dict[str, Any]:
 
 
 def assign(
-    document: Mapping[str, Any], assignments: Iterable[str], settings: Iterable[str] = SETTINGS
+    document: Mapping[str, Any],
+    assignments: Iterable[str],
+    settings: Iterable[str] = SETTINGS,
+    sections: Iterable[str] = SECTIONS,
 ) -> dict[str, Any]:
     """Return a document with values at dotted paths replaced.
 
@@ -103,6 +106,7 @@ def assign(
         document: The document.
         assignments: ``"path=value"`` each.
         settings: Fields of ``experiment``.
+        sections: Tables of the document.
 
     Raises:
         ConfigError: If an assignment has no ``=``, or its path leads through a value.
@@ -113,7 +117,7 @@ def assign(
         if not separator or not path.strip():
             raise ConfigError(f"--set {assignment!r} is not allowed: give PATH=VALUE, such as device.dw_min=0.002")
         names = path.strip().split(".")
-        if names[0] not in SECTIONS:
+        if names[0] not in sections:
             names = [_section(names[0], settings), *names]
         _put(result, names, _value(text.strip()), path.strip())
     return result

@@ -194,6 +194,7 @@ TINY = [
     exhaustive("update_pass", 6),
     exhaustive("compile", 4),
     exhaustive("sweep", 4),
+    exhaustive("sweeps", 3),
     exhaustive("ir_drop", 3),
 ]
 

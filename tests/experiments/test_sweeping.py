@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 import pytest
 from flax import nnx
@@ -13,37 +12,17 @@ from flax import nnx
 import aihwjax as aj
 from aihwjax import nn
 from aihwjax.errors import CheckpointError, ConfigError, DataError
-from aihwjax.experiments import BasicTraining, SweepTable, configured, fit, grid, sweep
+from aihwjax.experiments import BasicTraining, LogUniform, SweepTable, configured, grid, sweep
 from aihwjax.experiments.sweeping import running
+from tests.experiments.sweeping_small import examples, experiment, single, told
 
 SPACE = {"device.dw_min": [0.002, 0.004], "learning_rate": [0.1, 0.4], "device.dw_min_std": [0.0, 0.3]}
-
-
-def examples(count: int = 28) -> tuple[np.ndarray, ...]:
-    """Return training and validation examples of three classes."""
-    rng = np.random.default_rng(0)
-    x, y = rng.normal(size=(count + 12, 4)).astype(np.float32), rng.integers(0, 3, count + 12)
-    return x[:count], y[:count], x[count:], y[count:]
-
-
-def experiment(**fields: Any) -> BasicTraining:
-    """Return an experiment on two layers."""
-    first, second = (nn.AnalogLinear(a, b, rngs=nnx.Rngs(a)) for a, b in ((4, 5), (5, 3)))
-    model = nn.AnalogSequential(first, nn.Sigmoid(), second, nn.LogSoftmax())
-    return BasicTraining(examples(), model, **{"batch_size": 8, "epochs": 2, "learning_rate": 0.2, **fields})
 
 
 @pytest.fixture(scope="module")
 def table() -> SweepTable:
     """A sweep over numbers, one network after the other."""
     return sweep(experiment(), SPACE, seeds=2, key=5, way="map", progress=False)
-
-
-def single(row: dict[str, Any], paths: Any = SPACE) -> list[Any]:
-    """Return the metrics of the single run of a row."""
-    key = jax.random.fold_in(jax.random.key(5), row["seed"])
-    one = configured(experiment(), {path: row[path] for path in paths}, aj.random.fold(key, "devices"))
-    return fit(one, key=key, progress=False)[1]
 
 
 def test_rows_are_in_order(table: SweepTable) -> None:
@@ -58,11 +37,9 @@ def test_rows_are_in_order(table: SweepTable) -> None:
 
 @pytest.mark.parametrize("number", [0, 11])
 def test_a_row_is_the_single_run_of_its_configuration(table: SweepTable, number: int) -> None:
-    row = table.last()[number]
-    metrics = single(row)
-    mine = [{name: row[name] for name in ("accuracy", "train_loss", "valid_loss")} for row in table.rows]
-    of_it = [{name: entry[name] for name in ("accuracy", "train_loss", "valid_loss")} for entry in metrics]  # type: ignore[literal-required]
-    assert mine[2 * number : 2 * number + 2] == of_it
+    rows = table.rows[2 * number : 2 * number + 2]
+    point = {path: rows[0][path] for path in SPACE}
+    assert told(rows, point) == single(experiment(), point, rows[0]["seed"])
 
 
 def test_seeds_and_numbers_make_a_difference(table: SweepTable) -> None:
@@ -150,6 +127,14 @@ def test_a_stopped_sweep_goes_on_where_it_was(
         ({"device.dw_min": ["small"]}, r"dw_min"),
         ({"learning_rate": [float("nan")]}, r"learning_rate"),
         ({"batch_size": [0]}, r"batch_size=0 is not allowed"),
+        ({"device.dw_min": LogUniform(0.1, 0.2)}, r"has no end of values: draw configurations with sampled"),
+        ({"learning_rate.factor": [0.1]}, r"learning_rate is the number 0\.2: give the experiment aj\.schedule"),
+        ({"device.dw_min": [[0.1, 0.2]]}, r"device\.dw_min=\[0\.1, 0\.2\] is not allowed: give one number"),
+        ({"device.dw_min": [1j]}, r"device\.dw_min=1j is not allowed: give a real number"),
+        ({"update.desired_bl": [5.5]}, r"desired_bl=5\.5 is not allowed: give a whole number"),
+        ({3: [0.1]}, r"space has the path 3: give text"),
+        ({"epochs": [1.5]}, r"epochs=1\.5 is not allowed"),
+        ({"forward.bound_management": [0.5, 1.5]}, r"bound_management"),
         ([], r"space is empty"),
         (3, r"space=3 is not allowed"),
         ([{"device.dw_min": 0.1}, {"device.dw": 0.1}], r"space\[1\]"),
@@ -165,6 +150,9 @@ def test_a_wrong_space_is_one_line(space: Any, message: str) -> None:
     ("arguments", "message"),
     [
         ({"seeds": 0}, "seeds=0 is not allowed"),
+        ({"seeds": []}, r"seeds=\[\] is not allowed"),
+        ({"seeds": [1, 1]}, r"seeds=\[1, 1\] is not allowed: give whole numbers from 0, each once"),
+        ({"parquet": True}, "parquet=True is not allowed without a folder"),
         ({"way": "pmap"}, "way='pmap' is not allowed"),
         ({"memory": 10}, "memory=10 is not allowed: one network takes about"),
         ({"memory": -1}, "memory=-1 is not allowed"),

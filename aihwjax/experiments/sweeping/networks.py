@@ -1,9 +1,9 @@
-"""The compiled programs of a group of networks: drawing them, and one epoch of all of them."""
+"""The compiled programs of a group of networks: drawing them, and one epoch of those that go on."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -15,12 +15,12 @@ from jax import lax
 from aihwjax import optim, random
 from aihwjax.devices import counts
 from aihwjax.experiments import loop
-from aihwjax.experiments.arrays import own_buffers
+from aihwjax.experiments.arrays import from_arrays, own_buffers, to_arrays
 from aihwjax.experiments.batches import Split
 from aihwjax.experiments.divergence import finite_leaves
 from aihwjax.experiments.fitting import program_of
 from aihwjax.experiments.sweeping.plan import Group
-from aihwjax.experiments.sweeping.points import redraw
+from aihwjax.experiments.sweeping.points import of_layers, redraw
 from aihwjax.experiments.tasks import Task
 from aihwjax.experiments.training import BasicTraining
 from aihwjax.layer_rates import parted
@@ -33,6 +33,8 @@ _train_epoch, _validate = inspect.unwrap(loop.train_epoch), inspect.unwrap(loop.
 
 DEVICES = "devices"
 """Name of the noise source of devices; a number would be that of an epoch, whose key an epoch has for itself."""
+
+_OPTIONS = {"xla_cpu_prefer_vector_width": 512}
 
 
 class Found(NamedTuple):
@@ -62,29 +64,25 @@ class Networks:
             valid: Validation set; ``None``: there is none.
             way: ``"map"``: one after the other; ``"vmap"``: side by side.
         """
-        self.experiment, self._group, self._way = experiment, group, way
+        self.experiment, self._group, self.way = experiment, group, way
         self._train, self._valid = train, valid
         self._start = nnx.split(experiment.model)
-        self._own_rate = "learning_rate" in group.numbers
+        # traced once, for the estimates, for what it returns and in the program around it
+        self._one = jax.jit(self._one_epoch)
         schedule, self._rate = parted(experiment.learning_rate)
-        schedule = None if self._own_rate else schedule
-        shapes = jax.eval_shape(self._drawn, self._start[1], self._example(), jax.random.key(0))
-        self._shapes = shapes
-        model = nnx.merge(self._graph, shapes[0][0], shapes[1])
+        self._shapes = jax.eval_shape(self._drawn, self._start[1], self._example(), jax.random.key(0))
+        model = nnx.merge(self._graph, self._shapes[0][0], self._shapes[1])
         self.program = program_of(experiment, self._graph, model, train.y.shape[0], task, schedule)
         self._draw = jax.jit(self._over(self._drawn, (None, 0, 0)))
-        self._epoch = jax.jit(
-            self._over(self._one_epoch, (0, 0, 0, 0, 0, None, None, None)),
-            donate_argnums=0,
-            compiler_options={"xla_cpu_prefer_vector_width": 512},
-        )
+        epoch = self._some if way == "map" else self._all
+        self._epoch = jax.jit(epoch, donate_argnums=0, compiler_options=_OPTIONS)
 
     def _example(self) -> dict[str, jax.ShapeDtypeStruct]:
         return {path: jax.ShapeDtypeStruct((), jnp.float32) for path in self._group.numbers}
 
     def _over(self, function: Callable[..., Any], axes: tuple[int | None, ...]) -> Callable[..., Any]:
         """Return a function of one network as one of all, in the way that was chosen."""
-        if self._way == "vmap":
+        if self.way == "vmap":
             return jax.vmap(function, axes)
 
         def each(*arguments: Any) -> Any:
@@ -101,25 +99,23 @@ class Networks:
     def _drawn(self, start: Any, values: dict[str, jax.Array], key: Key) -> tuple[loop.TrainState, Any, jax.Array]:
         """Return the state of one network before its first step, its configurations, and which leaves are finite."""
         model = nnx.merge(self._start[0], start, copy=True)
-        redraw(model, {**self._group.choices, **values}, random.fold(key, DEVICES))
+        own = self.experiment.replace(model=model)
+        redraw(model, of_layers(own, {**self._group.choices, **values}), random.fold(key, DEVICES))
         model.train()
         self._graph, moving, fixed = optim.take_apart(model)
-        rate = self._rate if not self._own_rate else np.float32(0)
-        state = moving, optim.with_rate(self.experiment.optimizer, rate).init(model)
+        state = moving, optim.with_rate(self.experiment.optimizer, self._rate).init(model)
         return state, fixed, finite_leaves(state)
 
     def _one_epoch(
         self,
         state: loop.TrainState,
-        fixed: Any,
-        finite: jax.Array,
-        rate: Any,
-        key: Key,
+        own: tuple[Any, jax.Array, Any, Key],
         train: Split,
         valid: Split | None,
         number: jax.Array,
     ) -> tuple[loop.TrainState, Found]:
-        program = self.program
+        """Train an epoch of one network; its own are configurations, finite leaves, learning rate and key."""
+        program, (fixed, finite, rate, key) = self.program, own
         state, steps = _train_epoch(program, state, fixed, rate, train, key, number)
         totals = loop.Totals(steps.loss, None, jnp.int32(0), None, steps.weight)
         if valid is not None:
@@ -128,60 +124,148 @@ class Networks:
         sound = (~finite | finite_leaves(state)).all()
         return state, Found(totals, sound, counts.counters(state[0]))
 
+    def _all(
+        self, state: loop.TrainState, own: Any, train: Split, valid: Split | None, number: jax.Array
+    ) -> tuple[loop.TrainState, Found]:
+        """Train an epoch of all networks, side by side."""
+        return jax.vmap(self._one, (0, 0, None, None, None))(state, own, train, valid, number)
+
+    def _some(
+        self,
+        state: loop.TrainState,
+        own: Any,
+        train: Split,
+        valid: Split | None,
+        number: jax.Array,
+        order: jax.Array,
+        count: jax.Array,
+    ) -> tuple[loop.TrainState, Found]:
+        """Train an epoch of those networks that ``order`` has first, one after the other; the others stay."""
+
+        def one(turn: jax.Array, carried: tuple[loop.TrainState, Found]) -> tuple[loop.TrainState, Found]:
+            states, found = carried
+            place = order[turn]
+            new = self._one(_taken(states, place), _taken(own, place), train, valid, number)
+            return _put(states, new[0], place), _put(found, new[1], place)
+
+        single = jax.eval_shape(lambda tree: _taken(tree, jnp.int32(0)), (state, own))
+        shape = jax.eval_shape(self._one, *single, train, valid, number)[1]
+        nothing = jax.tree.map(lambda leaf: jnp.zeros((len(order), *leaf.shape), leaf.dtype), shape)
+        return lax.fori_loop(0, count, one, (state, nothing))
+
     def needed(self) -> tuple[int, int]:
         """Return the bytes that each network takes, and those that a call takes besides, estimated from the program."""
-        state, fixed, finite = self._shapes
-        rate = jax.ShapeDtypeStruct((), jnp.float32) if self._own_rate else self._rate
-        arguments = state, fixed, finite, rate, jax.random.key(0), self._train, self._valid, jnp.uint32(0)
-        program = jax.jit(self._one_epoch).trace(*arguments).jaxpr.jaxpr
+        program, arguments = self._traced()
+        state, (fixed, *_) = arguments[:2]
         own = sum(_bytes(leaf) for leaf in jax.tree.leaves((state, fixed)))
         working = needed(program) - sum(_bytes(leaf) for leaf in jax.tree.leaves(arguments))
-        # one after the other, the working memory is that of one; the state stands twice, before and after
-        return (own + working, 0) if self._way == "vmap" else (2 * own, working)
+        # one after the other, the working memory is that of one; the state stands twice while it is drawn
+        return (own + working, 0) if self.way == "vmap" else (2 * own, working)
 
-    def start(self, values: dict[str, np.ndarray], keys: Key) -> Started:
+    def counts_pulses(self) -> bool:
+        """Whether devices count their pulses."""
+        return bool(counts.counters(self._shapes[0][0]))
+
+    def jaxpr(self) -> Any:
+        """Return the program of an epoch of one network."""
+        return self._traced()[0]
+
+    def _traced(self) -> tuple[Any, tuple[Any, ...]]:
+        state, fixed, finite = self._shapes
+        own = fixed, finite, self._rate, jax.random.key(0)
+        arguments = state, own, self._train, self._valid, jnp.uint32(0)
+        if not hasattr(self, "_program_of_one"):
+            self._program_of_one = self._one.trace(*arguments).jaxpr.jaxpr
+        return self._program_of_one, arguments
+
+    def start(self, values: dict[str, np.ndarray], rates: Sequence[Any], keys: Key) -> Started:
         """Draw networks.
 
         Args:
             values: Numbers by path, ``(networks,)``.
+            rates: Learning rate of each, as :func:`aihwjax.layer_rates.parted` returns it.
             keys: Key of the run of each.
         """
         numbers = {path: jnp.asarray(value) for path, value in values.items()}
         state, fixed, finite = self._draw(self._start[1], numbers, keys)
-        if self._own_rate:
-            rate: Any = numbers["learning_rate"]
-        else:
-            rate = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (len(keys), *np.shape(leaf))), self._rate)
-        return Started(self, own_buffers(state), fixed, finite, rate, keys)
+        rate = jax.tree.map(lambda *each: jnp.asarray(np.stack(each)), *rates)
+        return Started(self, own_buffers(state), (fixed, finite, rate, keys))
 
 
 class Started:
     """Networks that are being trained."""
 
-    def __init__(
-        self, networks: Networks, state: loop.TrainState, fixed: Any, finite: jax.Array, rate: Any, keys: Key
-    ) -> None:
+    def __init__(self, networks: Networks, state: loop.TrainState, own: tuple[Any, ...]) -> None:
         """Keep what :meth:`Networks.start` drew."""
-        self._networks, self._state = networks, state
-        self._numbers = fixed, finite, rate, keys
+        self._networks, self._state, self._own = networks, state, own
+        self._width = len(own[3])
+        self._places = np.arange(self._width)
 
-    def epoch(self, number: int) -> Found:
-        """Train one epoch and return what it says, on the host.
+    def epoch(self, number: int, going: Sequence[int]) -> dict[int, Found]:
+        """Train one epoch of some networks and return what each says, on the host.
 
         Args:
             number: The epoch, from 0.
+            going: Those that go on; of those that don't, nothing is wanted any more.
         """
-        own = self._networks
-        turn = jnp.uint32(number)
-        self._state, found = own._epoch(self._state, *self._numbers, own._train, own._valid, turn)
-        return jax.device_get(found)
+        own, turn = self._networks, jnp.uint32(number)
+        common = own._train, own._valid, turn
+        if own.way == "map":
+            order = np.zeros(self._width, np.int32)
+            order[: len(going)] = going
+            some = jnp.asarray(order), jnp.int32(len(going))
+            self._state, found = own._epoch(self._state, self._own, *common, *some)
+        else:
+            self._narrow(going)
+            self._state, found = own._epoch(self._state, self._own, *common)
+        found = jax.device_get(found)
+        where = {int(index): place for place, index in enumerate(self._places)}
+        return {index: jax.tree.map(lambda leaf, at=where[index]: leaf[at], found) for index in going}
+
+    def _narrow(self, going: Sequence[int]) -> None:
+        """Leave out networks that don't go on when that is half of them: side by side, each one costs."""
+        width = len(self._places)
+        while width > 1 and len(going) <= -(-width // 2):
+            width = -(-width // 2)
+        if width == len(self._places):
+            return
+        where = {int(index): place for place, index in enumerate(self._places)}
+        kept = [*going, *[going[-1]] * (width - len(going))]
+        places = jnp.asarray([where[index] for index in kept])
+        self._state, self._own = jax.tree.map(lambda leaf: leaf[places], (self._state, self._own))
+        self._places = np.asarray(kept)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return the state of all networks by name, on the host."""
+        return {**to_arrays(self._state), "places": self._places}
+
+    def go_on(self, arrays: dict[str, np.ndarray], source: str) -> None:
+        """Go on from :meth:`arrays`.
+
+        Args:
+            arrays: The state.
+            source: Where it comes from, for errors.
+
+        Raises:
+            CheckpointError: If it is that of other networks.
+        """
+        rest = dict(arrays)
+        places = rest.pop("places")
+        if len(places) != len(self._places):
+            at = jnp.asarray(places)
+            self._state, self._own = jax.tree.map(lambda leaf: leaf[at], (self._state, self._own))
+        self._places = places
+        self._state = own_buffers(from_arrays(self._state, rest, source))
+
+
+def _taken(tree: Any, place: jax.Array) -> Any:
+    return jax.tree.map(lambda leaf: lax.dynamic_index_in_dim(leaf, place, keepdims=False), tree)
+
+
+def _put(tree: Any, new: Any, place: jax.Array) -> Any:
+    return jax.tree.map(lambda leaf, one: lax.dynamic_update_index_in_dim(leaf, one, place, 0), tree, new)
 
 
 def _bytes(leaf: Any) -> int:
     size, dtype = np.prod(np.shape(leaf), dtype=np.int64), getattr(leaf, "dtype", None)
     return int(size) * getattr(dtype, "itemsize", 4)
-
-
-def network(found: Found, index: int) -> Found:
-    """Return what one network says."""
-    return jax.tree.map(lambda leaf: leaf[index], found)

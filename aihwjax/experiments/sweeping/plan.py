@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +10,8 @@ import jax
 import numpy as np
 
 from aihwjax.errors import ConfigError
-from aihwjax.experiments.sweeping.points import Point, numeric
+from aihwjax.experiments.sweeping.fields import EPOCHS, RATE, is_field
+from aihwjax.experiments.sweeping.points import Point, numeric, plain
 from aihwjax.experiments.training import BasicTraining
 
 
@@ -32,9 +34,11 @@ class Group:
     runs: tuple[Run, ...]
     """The networks."""
     numbers: tuple[str, ...]
-    """Paths of the numbers in which they may differ."""
+    """Paths of the numbers of layers in which they may differ."""
     choices: dict[str, Any]
     """What they have in common, by path."""
+    kind: tuple[Any, ...] = ()
+    """What tells the group from others."""
 
     def values(self, runs: tuple[Run, ...]) -> dict[str, np.ndarray]:
         """Return the numbers of some networks, by path, ``(networks,)`` each.
@@ -42,7 +46,7 @@ class Group:
         Args:
             runs: Some of the group.
         """
-        return {path: np.asarray([run.point[path] for run in runs], np.float32) for path in self.numbers}
+        return {path: np.stack([plain(run.point[path]) for run in runs]) for path in self.numbers}
 
 
 @dataclass(frozen=True)
@@ -69,54 +73,64 @@ class Plan:
     """``"map"`` or ``"vmap"``."""
     epochs: tuple[int, ...]
     """Epochs of each chunk."""
+    seconds: float = 0.0
+    """About how long all of it takes, without compiling; an estimate from the operations of the program."""
 
     def __str__(self) -> str:
-        """Return one line a group."""
+        """Return one line, and one a group."""
         groups: dict[int, list[int]] = {}
         for number, chunk in enumerate(self.chunks):
             groups.setdefault(id(chunk.group), []).append(number)
         networks = sum(len(chunk.runs) for chunk in self.chunks)
         turn = "one after the other" if self.way == "map" else "side by side"
         sizes = f"{_count(len(groups), 'program')}, {_count(len(self.chunks), 'call')} an epoch"
-        lines = [f"{networks} networks, {sizes}, in each {turn}, {self.memory / 2**20:.0f} MiB"]
+        about = f", about {_duration(self.seconds)}" if self.seconds else ""
+        lines = [f"{networks} networks, {sizes}, in each {turn}, {self.memory / 2**20:.0f} MiB{about}"]
         for numbers in groups.values():
             group = self.chunks[numbers[0]].group
             choices = ", ".join(f"{path}={_text(value)}" for path, value in group.choices.items()) or "all"
-            lines.append(
-                f"  {choices}: {len(group.runs)} networks, {self.at_once[numbers[0]]} a call, "
-                f"{self.epochs[numbers[0]]} epochs"
-            )
+            most, least = (choose(self.epochs[number] for number in numbers) for choose in (max, min))
+            epochs = f"{most} epochs" if most == least else f"{least} to {most} epochs"
+            lines.append(f"  {choices}: {len(group.runs)} networks, {self.at_once[numbers[0]]} a call, {epochs}")
         return "\n".join(lines)
 
 
-def grouped(experiment: BasicTraining, points: list[dict[str, Any]], seeds: int) -> list[Group]:
+def grouped(
+    experiment: BasicTraining, points: Sequence[Point], seeds: Sequence[int], indices: Sequence[int] | None = None
+) -> list[Group]:
     """Return the groups of a sweep, in the order of their first configuration.
 
     Args:
         experiment: What is varied.
         points: The configurations.
-        seeds: Networks of each.
+        seeds: Numbers of the networks of each.
+        indices: Numbers of the configurations; ``None``: from 0 on.
     """
     found: dict[Any, list[Run]] = {}
     numbers: dict[Any, tuple[str, ...]] = {}
     known: dict[tuple[str, Any], bool] = {}
 
     def is_numeric(path: str, value: Any) -> bool:
+        if path.startswith(f"{RATE}."):  # of rates by path, 0 is another program
+            return numeric(experiment, path, value)
         kind = (path, type(value))
         if kind not in known or not known[kind]:
             known[kind] = numeric(experiment, path, value)
         return known[kind]
 
-    for index, point in enumerate(points):
+    for index, point in zip(range(len(points)) if indices is None else indices, points, strict=True):
         moving = tuple(sorted(path for path, value in point.items() if is_numeric(path, value)))
         same = tuple(sorted((path, _identity(value)) for path, value in point.items() if path not in moving))
         kind = (moving, same)
         numbers[kind] = moving
-        found.setdefault(kind, []).extend(Run(index, seed, point) for seed in range(seeds))
+        found.setdefault(kind, []).extend(Run(index, seed, point) for seed in seeds)
     groups = []
     for kind, runs in found.items():
         choices = {path: value for path, value in runs[0].point.items() if path not in numbers[kind]}
-        groups.append(Group(tuple(runs), numbers[kind], choices))
+        # those with most epochs first, so that networks of a call end together
+        ordered = sorted(runs, key=lambda run: -int(run.point.get(EPOCHS, 0)))
+        of_layers = tuple(path for path in numbers[kind] if not is_field(experiment, path))
+        groups.append(Group(tuple(ordered), of_layers, choices, kind))
     return groups
 
 
@@ -147,6 +161,15 @@ def _identity(value: Any) -> str:
     if callable(value):
         return f"{getattr(value, '__name__', type(value).__name__)} {id(value)}"
     return f"{type(value).__name__} {value!r}"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 1:
+        return "a second"
+    for unit, size in (("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
 
 
 def _count(number: int, what: str) -> str:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 from flax import nnx
@@ -13,6 +12,16 @@ from flax import nnx
 from aihwjax import random
 from aihwjax.config import Config
 from aihwjax.errors import AihwjaxError, ConfigError, nearest
+from aihwjax.experiments.sweeping.fields import (
+    EPOCHS,
+    RATE,
+    Experiment,
+    changed_fields,
+    fields,
+    is_field,
+    is_number_of_rate,
+)
+from aihwjax.experiments.sweeping.spaces import Distribution
 from aihwjax.experiments.training import BasicTraining
 from aihwjax.nn.layer import AnalogLayer
 from aihwjax.nn.paths import analog_layers
@@ -25,9 +34,7 @@ Point: TypeAlias = Mapping[str, Any]
 Space: TypeAlias = Mapping[str, Sequence[Any]] | Sequence[Point]
 """Values by path, of which all combinations are meant, or single configurations."""
 
-_OF_THE_DATA = ("dataset", "model", "metrics", "validate_every")
-FIELDS = tuple(field.name for field in dataclasses.fields(BasicTraining) if field.name not in _OF_THE_DATA)
-"""Fields of an experiment that configurations may differ in."""
+_Experiment = TypeVar("_Experiment", bound=Experiment)
 
 
 def grid(space: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
@@ -40,6 +47,9 @@ def grid(space: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
         ConfigError: If a path has no list of values, or an empty one.
     """
     for path, values in space.items():
+        if isinstance(values, Distribution):
+            hint = "draw configurations with sampled(space, count)"
+            raise ConfigError(f"space[{path!r}]={values} has no end of values: {hint}")
         several = isinstance(values, Sequence | np.ndarray) and not isinstance(values, str | bytes)
         if not several and not hasattr(values, "__array__"):
             raise ConfigError(f"space[{path!r}]={_short(values)} is not allowed: give a list of values")
@@ -48,7 +58,7 @@ def grid(space: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
     return [dict(zip(space, values, strict=True)) for values in itertools.product(*space.values())]
 
 
-def points_of(experiment: BasicTraining, space: Space) -> list[dict[str, Any]]:
+def points_of(experiment: Experiment, space: Space) -> list[dict[str, Any]]:
     """Return the configurations of a space, each checked.
 
     Args:
@@ -70,16 +80,19 @@ def points_of(experiment: BasicTraining, space: Space) -> list[dict[str, Any]]:
     if not points:
         raise ConfigError("space is empty: give at least one configuration")
     for number, point in enumerate(points):
+        for path in point:
+            if not isinstance(path, str) or not path:
+                raise ConfigError(f"space has the path {path!r}: give text, such as 'device.dw_min'")
         try:
-            of_layers(experiment.model, {path: plain(value) for path, value in point.items()})
-            experiment.replace(**fields_of(point))
+            of_layers(experiment, {path: plain(value) for path, value in point.items()})
+            experiment.replace(**changed_fields(experiment, point))
         except AihwjaxError as error:
             where = f"space[{number}]" if not isinstance(space, Mapping) else "space"
             raise ConfigError(f"{where}: {error}") from None
     return points
 
 
-def configured(experiment: BasicTraining, point: Point, key: Noise) -> BasicTraining:
+def configured(experiment: _Experiment, point: Point, key: Noise) -> _Experiment:
     """Return the experiment of one configuration: the single run that a row of a sweep is.
 
     The devices of all analog layers, and what is fixed of their converters, are drawn anew with the new numbers;
@@ -104,55 +117,66 @@ def configured(experiment: BasicTraining, point: Point, key: Noise) -> BasicTrai
         ConfigError: If a path does not exist (with the nearest name) or a value is not allowed.
     """
     model = nnx.clone(experiment.model)
-    redraw(model, {path: plain(value) for path, value in point.items()}, random.as_noise(key))
-    return experiment.replace(model=model, **fields_of(point))
+    values = {path: plain(value) for path, value in point.items()}
+    redraw(model, of_layers(experiment, values), random.as_noise(key))
+    changed: Any = experiment.replace(model=model, **changed_fields(experiment, point))
+    return changed
 
 
-def redraw(model: nnx.Module, values: Point, key: Noise) -> None:
+def redraw(model: nnx.Module, changes: Mapping[str, Mapping[str, Any]], key: Noise) -> None:
     """Draw the devices of all analog layers anew, with other numbers, in place.
 
     Args:
         model: The model.
-        values: By path; those of the experiment are left out.
+        changes: From :func:`of_layers`.
         key: Source of all draws.
     """
-    changes = of_layers(model, values)
     for path, layer in analog_layers(model).items():
         layer.redraw(changes[path], key=random.derive(key, path))
 
 
-def fields_of(point: Point) -> dict[str, Any]:
-    """Return what belongs to the experiment itself: values by name."""
-    return {path: value for path, value in point.items() if path in FIELDS}
-
-
-def of_layers(model: nnx.Module, values: Point) -> dict[str, dict[str, Any]]:
+def of_layers(experiment: Experiment, values: Point) -> dict[str, dict[str, Any]]:
     """Return what changes in each analog layer's configuration, by path of the layer and within the configuration.
 
     Args:
-        model: The model.
-        values: By path; those of the experiment are left out.
+        experiment: What is varied.
+        values: By path; those of the experiment itself are left out.
 
     Raises:
         ConfigError: If a path does not exist or a value is not allowed.
     """
-    layers = analog_layers(model)
+    layers = analog_layers(experiment.model)
+    own = fields(experiment)
     changes: dict[str, dict[str, Any]] = {path: {} for path in layers}
     for path, value in values.items():
-        if path in FIELDS:
+        if is_field(experiment, path):
             continue
         where, inner = _parted(path)
         reached = _reached(where, layers)
         if not reached:
-            raise ConfigError(_unknown(path, where, layers))
+            raise ConfigError(_unknown(path, where, layers, own))
         for name in reached:
+            _check_kind(config_of(layers[name]), path, inner, value)
             changes[name][inner] = value
     for name, layer in layers.items():
         try:
             config_of(layer).replace(changes[name])
         except ConfigError as error:
-            raise ConfigError(f"{_cause(str(error), changes[name])}{error}") from None
+            raise ConfigError(f"{_cause(str(error), changes[name], own)}{error}") from None
     return changes
+
+
+def _check_kind(config: TileConfig, path: str, inner: str, value: Any) -> None:
+    """Refuse several numbers in place of one, which a configuration takes for itself, and complex ones."""
+    if isinstance(value, complex) or (hasattr(value, "dtype") and np.issubdtype(value.dtype, np.complexfloating)):
+        raise ConfigError(f"{path}={value!r} is not allowed: give a real number")
+    if isinstance(value, str) or not (isinstance(value, Sequence) or np.ndim(value)):
+        return
+    here: Any = config
+    for name in inner.split("."):
+        here = here[int(name)] if isinstance(here, Sequence) and name.isdecimal() else getattr(here, name, None)
+    if is_number(here):
+        raise ConfigError(f"{path}={_short(value)} is not allowed: give one number for each configuration")
 
 
 def config_of(layer: AnalogLayer) -> TileConfig:
@@ -160,7 +184,7 @@ def config_of(layer: AnalogLayer) -> TileConfig:
     return layer.tiles[0].config.get_value()
 
 
-def numeric(experiment: BasicTraining, path: str, value: Any) -> bool:
+def numeric(experiment: Experiment, path: str, value: Any) -> bool:
     """Whether a value is a number of the compiled program, so that another one compiles nothing.
 
     Args:
@@ -170,8 +194,10 @@ def numeric(experiment: BasicTraining, path: str, value: Any) -> bool:
     """
     if not is_number(value):
         return False
-    if path in FIELDS:
-        return path == "learning_rate"
+    if is_field(experiment, path):
+        if path.startswith(RATE) and isinstance(experiment, BasicTraining):
+            return is_number_of_rate(experiment, path, value)
+        return path == EPOCHS
     marked = plain(value)
     where, inner = _parted(path)
     layers = analog_layers(experiment.model)
@@ -192,8 +218,9 @@ def is_number(value: Any) -> bool:
     """Whether a value is one real number; ``True`` and ``False`` are none."""
     if isinstance(value, bool | np.bool_ | str) or value is None:
         return False
-    shape = getattr(value, "shape", ())
-    return shape == () and np.issubdtype(np.asarray(value).dtype, np.number) and not isinstance(value, complex)
+    if isinstance(value, complex | Sequence) or np.shape(value) != ():
+        return False
+    return bool(np.issubdtype(np.asarray(value).dtype, np.number))
 
 
 def plain(value: Any) -> Any:
@@ -211,17 +238,17 @@ def _reached(where: str | None, layers: Iterable[str]) -> list[str]:
     return [name for name in layers if where is None or name == where or name.startswith(f"{where}/")]
 
 
-def _unknown(path: str, where: str | None, layers: Mapping[str, Any]) -> str:
+def _unknown(path: str, where: str | None, layers: Mapping[str, Any], own: Sequence[str]) -> str:
     if not layers:
-        known = ", ".join(FIELDS)
+        known = ", ".join(own)
         return f"{path!r} is no field of the experiment, and its model has no analog layer: give any of {known}"
     return f"{path!r} is for no analog layer{nearest(str(where), layers)}"
 
 
-def _cause(error: str, changes: Mapping[str, Any]) -> str:
+def _cause(error: str, changes: Mapping[str, Any], own: Sequence[str]) -> str:
     """Return the path to put before an error that names a class and a field only."""
     heads = [path for path in changes if f"{path.rpartition('.')[2]!r}" in error or path.rpartition(".")[2] in error]
-    hint = nearest(heads[0], FIELDS) if heads and "." not in heads[0] else ""
+    hint = nearest(heads[0], own) if heads and "." not in heads[0] else ""
     return f"{heads[0]}{hint}: " if len(heads) == 1 else ""
 
 

@@ -1,61 +1,62 @@
-"""Running a sweep: networks in groups and calls, epoch by epoch, to a table."""
+"""Sweeps: many configurations of one experiment in a few compiled calls."""
 
 from __future__ import annotations
 
-import dataclasses
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from aihwjax.devices import counts
-from aihwjax.errors import ConfigError, DataError
-from aihwjax.experiments.batches import on_device
+from aihwjax.errors import ConfigError
 from aihwjax.experiments.data import Dataset, Splits, fingerprint
-from aihwjax.experiments.data.dataset import StreamedSplits
 from aihwjax.experiments.fingerprint import describe
-from aihwjax.experiments.fitting import dataset_of, entry_of, run_key_of, splits_of
-from aihwjax.experiments.shapes import check_fit
-from aihwjax.experiments.sweeping.folder import Folder
-from aihwjax.experiments.sweeping.networks import Found, Networks, network
-from aihwjax.experiments.sweeping.plan import Chunk, Group, Plan, Run, grouped, networks_at_once
-from aihwjax.experiments.sweeping.points import Space, configured, points_of
+from aihwjax.experiments.fitting import dataset_of
+from aihwjax.experiments.inferencing import BasicInferencing
+from aihwjax.experiments.sweeping.engine import Call, Engine, Row
+from aihwjax.experiments.sweeping.fields import Experiment
+from aihwjax.experiments.sweeping.folder import Folder, OnTheWay
+from aihwjax.experiments.sweeping.inference import swept_chips
+from aihwjax.experiments.sweeping.plan import Plan
+from aihwjax.experiments.sweeping.points import Space, points_of
 from aihwjax.experiments.sweeping.table import SweepTable, joined, simple
-from aihwjax.experiments.tasks import task_of
-from aihwjax.experiments.training import BasicTraining
-from aihwjax.layer_rates import schedule_check
-from aihwjax.nn.peak_memory import default_memory
+from aihwjax.experiments.sweeping.tables import Columns, kind
 from aihwjax.progress import Bar
 from aihwjax.typing import Key
 
-_WAYS = ("map", "vmap")
+_EVERY_SECONDS = 30.0
+"""A call that takes longer is kept so often, after the epoch in which that time is over."""
 
 
 def sweep(
-    experiment: BasicTraining,
+    experiment: Experiment,
     space: Space,
-    seeds: int = 1,
+    seeds: int | Sequence[int] = 1,
     key: Key | int = 0,
     *,
     data: Splits | Dataset | tuple[np.ndarray, ...] | None = None,
     memory: int | None = None,
     way: str | None = None,
     folder: str | Path | None = None,
+    parquet: bool = False,
     progress: bool = True,
 ) -> SweepTable:
     """Train many configurations of an experiment, as many as the memory allows in one compiled call.
 
     Paths are those of a tile's configuration, for all analog layers (``"device.dw_min"``) or those below a path in the
-    model (``"layers/1:device.dw_min"``), and fields of the experiment (``"learning_rate"``, ``"batch_size"``). Numbers
-    are arguments of the compiled program: all configurations that differ in numbers alone share one. Others, such as
-    another device or noise management, are grouped by what they have in common.
+    model (``"layers/1:device.dw_min"``), fields of the experiment (``"learning_rate"``, ``"batch_size"``), and numbers
+    within a learning rate that is an :func:`aihwjax.schedule` (``"learning_rate.decay"``) or rates by path. Numbers
+    are arguments of the compiled program: all configurations that differ in numbers alone share one; ``"epochs"``, too,
+    need none of their own. Others, such as another device or noise management, are grouped by what they have in common.
 
     Each network is the single run of its configuration: ``fit(configured(experiment, point, key=k0), data, key=k)``
     with the key ``k = jax.random.fold_in(key, seed)`` and ``k0 = aj.random.fold(k, "devices")``, see
     :func:`aihwjax.experiments.configured`. All configurations of a seed have the same key, so that they differ by what
     is varied and not by their noise. A network that diverges ends with a row that says so; others do not notice.
+
+    An inference experiment is swept in the same way, with ``run_local_inference`` in place of ``fit``: rows are those
+    of its chips and times.
 
     Example:
         >>> import numpy as np
@@ -71,16 +72,19 @@ def sweep(
 
     Args:
         experiment: What is varied; it stays as it is.
-        space: A list of values for each path, of which all combinations are trained, or a list of configurations.
-        seeds: Networks of each configuration.
+        space: A list of values for each path, of which all combinations are trained, or a list of configurations, such
+            as :func:`aihwjax.experiments.sampled` draws.
+        seeds: Networks of each configuration, or their numbers.
         key: Source of all devices, order and noise.
         data: As for :func:`aihwjax.fit`.
         memory: Bytes that the networks of a call may take, by an estimate; ``None``: a quarter of what the device has,
             on a CPU 256 MiB.
         way: ``"map"``: the networks of a call one after the other; ``"vmap"``: side by side; ``None``: the first on a
             CPU, the second on an accelerator.
-        folder: Where the rows of each call are written when it is done, and from which a sweep that was stopped goes
-            on.
+        folder: Where the rows of each call are written when it is done, and networks that take long from time to time;
+            a sweep that was stopped goes on from there.
+        parquet: Write rows to ``parts/`` in the folder as they come, and all of them to ``table.parquet`` at the end
+            (extra ``tables``).
         progress: Print the plan first, and show a bar of calls.
 
     Raises:
@@ -88,128 +92,107 @@ def sweep(
             memory is less than one network takes.
         DataError: If the data do not fit the model, or come as a stream.
         CheckpointError: If the folder cannot be used, or belongs to another sweep.
+        MissingExtraError: If Parquet is asked for and pyarrow is not installed.
     """
-    if not isinstance(experiment, BasicTraining):
-        raise ConfigError(f"experiment={type(experiment).__name__} is not allowed: give a BasicTraining")
-    points = points_of(experiment, space)
-    if isinstance(seeds, bool) or not isinstance(seeds, int | np.integer) or seeds < 1:
-        raise ConfigError(f"seeds={seeds!r} is not allowed: give a whole number of at least 1")
-    if way is not None and way not in _WAYS:
-        raise ConfigError(f"way={way!r} is not allowed: give 'map', 'vmap' or None")
-    chosen = way or ("map" if jax.default_backend() == "cpu" else "vmap")
-    run_key = run_key_of(key)
-    splits = splits_of(experiment if data is None else data)
-    if isinstance(splits, StreamedSplits):
-        raise DataError("data that come as a stream are not allowed in a sweep: give arrays")
-    parts = [_Part(experiment, group, splits, chosen) for group in grouped(experiment, points, int(seeds))]
-    plan = planned(parts, memory, chosen)
+    if parquet and folder is None:
+        raise ConfigError("parquet=True is not allowed without a folder to write to: give folder")
+    if isinstance(experiment, BasicInferencing):
+        return swept_chips(experiment, space, seeds_of(seeds), key, data, memory, way, folder, parquet, progress)
+    engine = Engine(experiment, data, key, memory, way)
+    points, numbers = points_of(experiment, space), seeds_of(seeds)
+    plan = engine.plan(points, numbers)
     kept = None
     if folder is not None:
-        kept = Folder(folder, _identity(experiment, splits, run_key, points, int(seeds), plan))
+        columns = columns_of_sweep(engine, plan, points) if parquet else None
+        kept = Folder(folder, _identity(engine, points, numbers, plan), columns)
     if progress:
         print(plan, flush=True)
-    rows: dict[tuple[int, int], list[dict[str, Any]]] = {}
-    owner = {id(part.group): part for part in parts}
-    with Bar(progress, len(plan.chunks), "compiling") as bar:
-        for number, chunk in enumerate(plan.chunks):
+    rows: dict[tuple[int, int], list[Row]] = {}
+    started = time.monotonic()
+    with Bar(progress, len(plan.chunks), "compiling", unit="calls") as bar:
+        for number in range(len(plan.chunks)):
             found = None if kept is None else kept.rows(number)
             if found is None:
-                found = _trained(owner[id(chunk.group)], chunk, plan.at_once[number], run_key)
+                found = _trained(engine, plan, number, kept, bar)
                 if kept is not None:
                     kept.write(number, found)
             for row in found:
                 rows.setdefault((row["index"], row["seed"]), []).append(row)
-            bar.show(number + 1, f"{len(rows)} networks")
-    return SweepTable(joined(rows), tuple(dict.fromkeys(path for point in points for path in point)), plan)
+            bar.show(number + 1, f"{len(rows)} networks, {time.monotonic() - started:.0f} s")
+    table = SweepTable(joined(rows), tuple(dict.fromkeys(path for point in points for path in point)), plan)
+    if kept is not None:
+        kept.write_table(table.rows)
+    return table
 
 
-class _Part:
-    """A group with its experiment, checked against the data."""
-
-    def __init__(self, experiment: BasicTraining, group: Group, splits: Splits, way: str) -> None:
-        self.group, self.splits = group, splits
-        # the first network stands for all when shapes and the loss are checked
-        self.experiment = configured(experiment, group.runs[0].point, jax.random.key(0))
-        output = check_fit(self.experiment, splits)
-        own = "accuracy" in self.experiment.metrics
-        task = None if own else task_of(self.experiment.loss_function, output, splits)
-        self.data = on_device(self.experiment, splits)
-        count = len(splits.train_y)
-        steps = -(-count // (self.experiment.batch_size * self.experiment.accumulate)) * self.experiment.epochs
-        schedule_check(self.experiment.learning_rate, 0, steps, steps)(steps)
-        base = dataclasses.replace(self.experiment, model=experiment.model)
-        self.networks = Networks(base, group, task, *self.data, way)
-
-
-def planned(parts: list[_Part], memory: int | None, way: str) -> Plan:
-    """Return the calls of a sweep.
+def seeds_of(seeds: int | Sequence[int]) -> list[int]:
+    """Return the numbers of the networks of each configuration.
 
     Args:
-        parts: The groups.
-        memory: Bytes that a call may take.
-        way: How networks of a call are run.
+        seeds: How many, or which.
 
     Raises:
-        ConfigError: If that is less than one network takes.
+        ConfigError: If they are neither.
     """
-    chunks: list[Chunk] = []
-    at_once: list[int] = []
-    epochs: list[int] = []
-    largest = 0
-    for part in parts:
-        each, once = part.networks.needed()
-        most = networks_at_once(each, once, memory, default_memory())
-        runs = part.group.runs
-        turns = -(-len(runs) // most)
-        size = -(-len(runs) // turns)
-        largest = max(largest, size * each + once)
-        for start in range(0, len(runs), size):
-            chunks.append(Chunk(part.group, runs[start : start + size]))
-            at_once.append(size)
-            epochs.append(int(part.experiment.epochs))
-    return Plan(tuple(chunks), tuple(at_once), largest, way, tuple(epochs))
+
+    def whole(value: Any, least: int) -> bool:
+        real = isinstance(value, int | np.integer) and not isinstance(value, bool)
+        return real and bool(least <= value < 2**32)
+
+    if whole(seeds, 1):
+        return list(range(int(seeds)))  # type: ignore[arg-type]
+    if isinstance(seeds, Sequence | np.ndarray) and not isinstance(seeds, str):
+        if len(seeds) and all(whole(seed, 0) for seed in seeds) and len(set(seeds)) == len(seeds):
+            return [int(seed) for seed in seeds]
+        raise ConfigError(f"seeds={seeds!r} is not allowed: give whole numbers from 0, each once")
+    raise ConfigError(f"seeds={seeds!r} is not allowed: give a whole number of at least 1")
 
 
-def _trained(part: _Part, chunk: Chunk, size: int, key: Key) -> list[dict[str, Any]]:
+def columns_of_sweep(engine: Engine, plan: Plan, points: Sequence[Mapping[str, Any]]) -> Columns:
+    """Return the columns of the table before anything is trained, so that all of its parts have the same.
+
+    Args:
+        engine: Knows what rows say.
+        plan: The plan.
+        points: The configurations.
+    """
+    values: dict[str, list[Any]] = {}
+    for point in points:
+        for path, value in point.items():
+            values.setdefault(path, []).append(simple(value))
+    names = dict.fromkeys(name for chunk in plan.chunks for name in engine.metrics(chunk.group))
+    metrics: Columns = {name: int if name == "pulses" else float for name in names}
+    paths = {path: kind(each) for path, each in values.items()}
+    return {"index": int, "seed": int, **paths, "epoch": int, **metrics, "diverged": bool}
+
+
+def _trained(engine: Engine, plan: Plan, number: int, folder: Folder | None, bar: Bar) -> list[Row]:
     """Return the rows of the networks of a call, network by network."""
-    # the last call of a group repeats a network rather than having a program of its own
-    runs = chunk.runs + (chunk.runs[-1],) * (size - len(chunk.runs))
-    keys = jax.vmap(lambda seed: jax.random.fold_in(key, seed))(jnp.asarray([run.seed for run in runs], jnp.uint32))
-    started = part.networks.start(chunk.group.values(runs), keys)
-    rows: list[list[dict[str, Any]]] = [[] for _ in chunk.runs]
-    alive = np.ones(len(chunk.runs), bool)
-    for number in range(part.experiment.epochs):
-        if not alive.any():
-            break
-        found = started.epoch(number)
-        for index, run in enumerate(chunk.runs):
-            if alive[index]:
-                row = _row(part, run, network(found, index), number)
-                rows[index].append(row)
-                alive[index] = not row["diverged"]
-    return [row for each in rows for row in each]
+    call = engine.start(plan.chunks[number], plan.at_once[number])
+    if folder is not None:
+        kept = folder.kept(number)
+        if kept is not None:
+            call.go_on(*kept[0], source=kept[1])
+    written = time.monotonic()
+
+    def after(call: Call) -> None:
+        nonlocal written
+        bar.show(number, f"call {number + 1}, {call.done} of {call.last} epochs")
+        if folder is not None and time.monotonic() - written >= _EVERY_SECONDS and call.done < call.last:
+            folder.keep(number, OnTheWay(call.flat(), call.done, call.started.arrays()))
+            written = time.monotonic()
+
+    call.advance(plan.epochs[number], after)
+    return call.flat()
 
 
-def _row(part: _Part, run: Run, found: Found, number: int) -> dict[str, Any]:
-    own = part.experiment
-    every = own.validate_every
-    totals = found.totals
-    if not (every and (number + 1) % every == 0):
-        totals = totals._replace(valid_loss=None, predictions=None)
-    pulses = counts.total(found.pulses)
-    entry = dict(entry_of(number, totals, part.splits, part.networks.program, own, pulses))
-    losses = [np.asarray(totals.train_loss), *([] if totals.valid_loss is None else [np.asarray(totals.valid_loss)])]
-    diverged = not bool(found.sound) or not all(np.isfinite(loss).all() for loss in losses)
-    metrics = {name: value for name, value in entry.items() if name not in ("epoch", "time_epoch")}
-    values = {path: simple(value) for path, value in run.point.items()}
-    return {"index": run.index, "seed": run.seed, **values, "epoch": number, **metrics, "diverged": diverged}
-
-
-def _identity(
-    experiment: BasicTraining, splits: Splits, key: Key, points: list[dict[str, Any]], seeds: int, plan: Plan
-) -> dict[str, Any]:
-    result = describe(experiment, fingerprint(dataset_of(experiment).name, splits), key)
+def _identity(engine: Engine, points: Sequence[Mapping[str, Any]], seeds: Sequence[int], plan: Plan) -> dict[str, Any]:
+    experiment = engine.experiment
+    result = describe(experiment, fingerprint(dataset_of(experiment).name, engine.splits), engine.key)
     for number, point in enumerate(points):
         result |= {f"configuration {number}: {path}": simple(value) for path, value in point.items()}
     calls = [len(chunk.runs) for chunk in plan.chunks]
-    return {**result, "epochs": int(experiment.epochs), "seeds": seeds, "calls": calls, "way": plan.way}
+    # in short where they are numbered from 0
+    named = len(seeds) if list(seeds) == list(range(len(seeds))) else list(seeds)
+    own = {"epochs": int(experiment.epochs), "seeds": named, "calls": calls, "way": plan.way}
+    return {**result, **own}

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from aihwjax.errors import ConfigError
-from aihwjax.experiments.best import Extreme, goal
+from aihwjax.experiments.best import Extreme, Goal, goal
+from aihwjax.experiments.sweeping.tables import Columns, arrow, columns_of, pandas, write_csv, write_parquet
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
 
 _SHOWN = 20
 
 
 @dataclass(frozen=True)
 class SweepTable:
-    """Rows of a sweep, in the order of configuration, seed and epoch.
+    """Rows of a sweep, in the order of configuration, seed and epoch (of chips: chip and time).
 
-    Each row is a dictionary, ready for ``pandas.DataFrame(table.rows)``: ``index`` (number of the configuration),
+    Each row is a dictionary: ``index`` (number of the configuration),
     ``seed``, the values of the configuration by path, ``epoch`` (from 0), the metrics of a run of this configuration,
     and ``diverged``: its losses or weights are not finite from this epoch on, which is then its last row.
     """
@@ -48,12 +54,9 @@ class SweepTable:
             ConfigError: If no row has it, it does not say what is better, or every configuration diverged.
         """
         last = self.last()
-        others = ("index", "seed", "epoch", "diverged", *self.paths)
+        others = ("index", "seed", "epoch", "chip", "time", "diverged", *self.paths)
         known = {name for row in last for name in row if name not in others}
-        try:
-            wanted = goal(metric, extreme, known)
-        except ConfigError as error:
-            raise ConfigError(str(error).replace("keep_best=", "metric=")) from None
+        wanted = wanted_metric(metric, extreme, known)
         values: dict[int, list[float]] = {}
         for row in last:
             values.setdefault(row["index"], []).append(np.nan if row["diverged"] else row.get(metric, np.nan))
@@ -65,6 +68,50 @@ class SweepTable:
         index = choose(sound, key=sound.__getitem__)
         row = next(row for row in last if row["index"] == index)
         return {**{n: v for n, v in row.items() if n != "seed"}, metric: sound[index]}
+
+    @property
+    def columns(self) -> Columns:
+        """Kind of each column by name, ``bool``, ``int``, ``float`` or ``str``."""
+        return columns_of(self.rows)
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Return the rows as a pandas data frame (extra ``tables``).
+
+        Raises:
+            MissingExtraError: If pandas is not installed.
+        """
+        return pandas(self.rows, self.columns)
+
+    def to_arrow(self) -> pa.Table:
+        """Return the rows as an Arrow table (extra ``tables``); what a row lacks is null.
+
+        Raises:
+            MissingExtraError: If pyarrow is not installed.
+        """
+        return arrow(self.rows, self.columns)
+
+    def to_parquet(self, path: str | Path) -> None:
+        """Write the rows as a Parquet file (extra ``tables``); the same rows are the same bytes.
+
+        Args:
+            path: The file; one that is there is replaced at once.
+
+        Raises:
+            MissingExtraError: If pyarrow is not installed.
+            CheckpointError: If it cannot be written.
+        """
+        write_parquet(path, self.rows, self.columns)
+
+    def to_csv(self, path: str | Path) -> None:
+        """Write the rows as a CSV file.
+
+        Args:
+            path: The file; one that is there is replaced at once.
+
+        Raises:
+            CheckpointError: If it cannot be written.
+        """
+        write_csv(path, self.rows, self.columns)
 
     def __str__(self) -> str:
         """Return the last rows of the first networks as a table."""
@@ -78,6 +125,23 @@ class SweepTable:
         return "\n".join([*text, *([f"... and {more} more"] if more > 0 else [])])
 
     __repr__ = __str__
+
+
+def wanted_metric(metric: str, extreme: Extreme | None, known: Collection[str]) -> Goal:
+    """Return what makes a configuration the best.
+
+    Args:
+        metric: Name of an entry of rows.
+        extreme: Which of its values is the best; ``None``: as the name says.
+        known: Names that there are.
+
+    Raises:
+        ConfigError: If it is none of them, or does not say what is better.
+    """
+    try:
+        return goal(metric, extreme, set(known))
+    except ConfigError as error:
+        raise ConfigError(str(error).replace("keep_best=", "metric=").replace("best=", "extreme=")) from None
 
 
 def simple(value: Any) -> Any:

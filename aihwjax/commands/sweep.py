@@ -1,0 +1,90 @@
+"""``aihwjax sweep``: many configurations of the experiment of a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from aihwjax.errors import ConfigError, DataError
+
+_PLAIN = Parameter(negative=())
+
+
+def sweep(
+    config: Path,
+    /,
+    *,
+    set_: Annotated[tuple[str, ...], Parameter(name="--set", negative=())] = (),
+    output: Path | None = None,
+    parquet: Annotated[bool, _PLAIN] = False,
+    infer: Annotated[bool, _PLAIN] = False,
+    key: int | None = None,
+    device: str | None = None,
+    data: Path | None = None,
+    quiet: Annotated[bool, _PLAIN] = False,
+) -> None:
+    """Train the configurations of a TOML file with a section sweep, and print the plan and the table.
+
+    With --output, a sweep that was interrupted continues where it was when it is started again.
+
+    Args:
+        config: TOML file with the sections experiment, model, tile and sweep.
+        set_: Change a value, such as sweep.seeds=4 or epochs=2; may be repeated.
+        output: Folder for table.csv, config.toml and the rows of each call.
+        parquet: Write table.parquet too, and its parts as they come.
+        infer: The file describes an inference experiment: chips over time.
+        key: Seed of initial weights, devices, order and noise.
+        device: Where to compute, such as cpu, gpu or gpu:1.
+        data: Folder of the data set's files.
+        quiet: Print nothing.
+    """
+    from aihwjax.compiling import compile_cache
+    from aihwjax.experiments import files, inference_files, sweep_files
+    from aihwjax.experiments.devices import find_device, on_device
+    from aihwjax.experiments.entries import INFERENCE_SETTINGS, SETTINGS
+
+    if parquet and output is None:
+        raise ConfigError("--parquet needs a folder to write to: give --output")
+    compile_cache()
+    document = inference_files.read(config) if infer else files.read(config)
+    settings = INFERENCE_SETTINGS if infer else SETTINGS
+    document = files.assign(document, set_, settings, sweep_files.SECTIONS)
+    if data is not None and not data.is_dir():  # else a download would make a folder that was mistyped
+        raise DataError(f"--data={str(data)!r} is no folder: give the one of the data set's files")
+    with on_device(find_device(device)):
+        _sweep(sweep_files.build(document, key, infer), output, parquet, data, quiet)
+
+
+def _sweep(described: Any, output: Path | None, parquet: bool, data: Path | None, quiet: bool) -> None:
+    from aihwjax.experiments import files, load_data, load_examples, successive_halving, sweep
+    from aihwjax.experiments.inferencing import BasicInferencing
+    from aihwjax.experiments.metrics import write_text
+    from aihwjax.experiments.storage import writable
+
+    experiment = described.experiment
+    load: Any = load_examples if isinstance(experiment, BasicInferencing) else load_data
+    examples = load(experiment, data, described.limit)
+    options: dict[str, Any] = {"seeds": described.seeds, "key": described.key, "memory": described.memory}
+    options |= {"data": examples, "progress": not quiet}
+    if output is not None:
+        writable(output)
+    if described.halving is not None:
+        if parquet:
+            raise ConfigError("--parquet is not allowed with sweep.halving, whose rows come at the end: use table.csv")
+        options |= {"metric": described.metric, "extreme": described.extreme}
+        options |= {"factor": described.halving, "first": described.first}
+        table = successive_halving(experiment, described.space, **options)
+    else:
+        folder = None if output is None else output / "rows"
+        table = sweep(experiment, described.space, **options, folder=folder, parquet=parquet)
+    if output is not None:
+        write_text(output / "config.toml", files.to_toml(described.resolved))
+        table.to_csv(output / "table.csv")
+    if not quiet:
+        print(table)
+        if described.metric is not None:
+            best = table.best(described.metric, described.extreme)
+            shown = {path: best[path] for path in (*table.paths, described.metric) if path in best}
+            print("best:", ", ".join(f"{name}={value}" for name, value in shown.items()))
