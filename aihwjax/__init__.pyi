@@ -117,6 +117,7 @@ from .nn import load_weights as load_weights
 from .nn import program as program
 from .optim import analog_optimizer as analog_optimizer
 from .optim import analog_sgd as analog_sgd
+from .optim import named_optimizer as named_optimizer
 from .presets import build_config as build_config
 from .pulses import PulseType as PulseType
 from .pulses import UpdateMode as UpdateMode

@@ -36,6 +36,18 @@ def _weights_first(z: jax.Array, weights: jax.Array) -> jax.Array:
     return lax.optimization_barrier(currents).T
 
 
+def product_of_lines(z: jax.Array, weights: jax.Array) -> jax.Array:
+    """Return the product ``(in, out)`` of as many inputs as there are lines, each of which drives one line alone.
+
+    The same numbers as those of :func:`product` with the diagonal matrix of ``z``.
+
+    Args:
+        z: What input i puts on line i, ``(in, 1)``.
+        weights: Weights ``(out, in)``.
+    """
+    return z * weights.T
+
+
 def outer(d: jax.Array, x: jax.Array) -> jax.Array:
     """Return the sum ``(out, in)`` of the outer products of ``d`` ``(n, out)`` with ``x`` ``(n, in)``."""
     return lax.dot_general(d.T, x, (((1,), (0,)), ((), ())), precision=_HIGHEST)

@@ -12,7 +12,7 @@ from flax import nnx
 
 import aihwjax as aj
 from aihwjax.experiments.data import MNIST10K
-from aihwjax.nn import over_time
+from aihwjax.nn import many_chips
 from benchmarks import ours
 from benchmarks.measure import Runner, Sample, interleave, timed
 from benchmarks.peer import Peer
@@ -141,12 +141,12 @@ def memory(data: Digits, chips: int, budget: int = 2**26) -> Record:
     """Return what the program of many chips takes, by the compiler's own account, over the budget that it was given."""
     runner = ChipsRunner(data, single_tile=True)
     seen: list[Any] = []
-    evaluated = over_time._evaluated
+    evaluated = many_chips._evaluated
     try:
-        over_time._evaluated = lambda *args: (seen.append(args), evaluated(*args))[1]  # type: ignore[assignment]
+        many_chips._evaluated = lambda *args: (seen.append(args), evaluated(*args))[1]  # type: ignore[assignment]
         aj.evaluate_over_time(runner.model, (data.images, data.labels), TIMES, chips, 0, memory=budget)
     finally:
-        over_time._evaluated = evaluated
+        many_chips._evaluated = evaluated
     account = evaluated.lower(*seen[0]).compile().memory_analysis()
     given = sum(array.nbytes for array in jax.tree.leaves(nnx.state(runner.model)) if hasattr(array, "nbytes"))
     return Record(

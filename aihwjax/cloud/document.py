@@ -29,7 +29,15 @@ from aihwjax.cloud.keys import key_entry, run_key
 from aihwjax.cloud.plain import at, check_finite, dumps, loads, short
 from aihwjax.cloud.results import check_results, metrics
 from aihwjax.cloud.section import check_fit, check_model, settings
-from aihwjax.cloud.sendable import check_sendable, dataset_name, learning_rate, loss_entry, metric_names, weights_entry
+from aihwjax.cloud.sendable import (
+    check_sendable,
+    dataset_name,
+    learning_rate,
+    loss_entry,
+    metric_names,
+    optimizer_entry,
+    weights_entry,
+)
 from aihwjax.errors import ArchiveError, ConfigError
 from aihwjax.experiments.architecture import from_document as model_from_document
 from aihwjax.experiments.architecture import to_document as model_to_document
@@ -39,6 +47,7 @@ from aihwjax.experiments.entries import check_names
 from aihwjax.experiments.inferencing import BasicInferencing
 from aihwjax.experiments.shapes import prediction
 from aihwjax.experiments.training import BasicTraining
+from aihwjax.optim.named import from_entry
 from aihwjax.typing import Key
 
 __all__ = [
@@ -121,8 +130,6 @@ def to_document(
     if type(experiment) is not BasicTraining:
         kind = type(experiment).__name__
         raise ConfigError(f"experiment={kind} is not allowed in the cloud: give a BasicTraining or BasicInferencing")
-    if experiment.optimizer is not None:
-        raise ConfigError("optimizer is not allowed in the cloud: give None, or train locally with aihwjax.fit")
     check_sendable(experiment)
     document = {
         "format": FORMAT,
@@ -133,6 +140,7 @@ def to_document(
             "loss_function": loss_entry(experiment.loss_function),
             "epochs": int(experiment.epochs),
             "learning_rate": learning_rate(experiment.learning_rate),
+            **optimizer_entry(experiment.optimizer),
             **({} if experiment.class_weights is None else {"class_weights": weights_entry(experiment.class_weights)}),
             **({"accumulate": int(experiment.accumulate)} if experiment.accumulate != 1 else {}),
             "key": key_entry(key),
@@ -187,9 +195,10 @@ def built(document: Mapping[str, Any], known: Facts) -> Described:
         made = inference.experiment_of(model, given)
         return Described(made, known.key, given["max_elements"], dict(document))
     with at("experiment"):
-        experiment = BasicTraining(
-            model=model, **{name: value for name, value in given.items() if name not in _NOT_TRAINING}
-        )
+        fields = {name: value for name, value in given.items() if name not in _NOT_TRAINING}
+        if "optimizer" in fields:
+            fields["optimizer"] = from_entry(fields["optimizer"])
+        experiment = BasicTraining(model=model, **fields)
     kept: tuple[Any, Any] = given.get("keep_best"), given.get("best")
     return Described(experiment, known.key, given["max_elements_train"], dict(document), *kept)
 

@@ -22,6 +22,7 @@ from aihwjax.experiments.shapes import check_loss_fits, prediction
 from aihwjax.experiments.weighting import check_class_weights
 from aihwjax.layer_rates import check_rates
 from aihwjax.optim import check_fits
+from aihwjax.optim.named import from_entry
 
 _SECTION = "experiment"
 _DEFAULTS = {
@@ -80,6 +81,8 @@ def _check(name: str, value: Any) -> None:
             if not 0 <= rate <= LARGEST:  # as in training
                 raise ConfigError(f"{where}{'.' if path else ''}{path}={rate} is not allowed: give 0 to {LARGEST:g}")
         check_rates(value)
+    if name == "optimizer":
+        from_entry(value)
     if name == "loss_function":
         check_loss(value)
     if name == "dataset":

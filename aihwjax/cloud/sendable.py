@@ -15,6 +15,7 @@ from aihwjax.errors import ConfigError, DataError
 from aihwjax.experiments import data
 from aihwjax.experiments.losses import known_losses, loss_name
 from aihwjax.layer_rates import LayerRates
+from aihwjax.optim import NamedOptimizer
 
 if TYPE_CHECKING:
     from aihwjax.experiments.training import BasicTraining
@@ -44,10 +45,14 @@ def check_sendable(experiment: BasicTraining) -> None:
         experiment: The experiment.
 
     Raises:
-        ConfigError: If it has an optimizer, metrics of the user's own, or an epoch that is not validated.
+        ConfigError: If it has an optimizer without a name, metrics of the user's own, or an epoch that is not
+            validated.
     """
-    if experiment.optimizer is not None:
-        raise ConfigError("optimizer is not allowed in the cloud: give None, or train locally with aihwjax.fit")
+    if experiment.optimizer is not None and not isinstance(experiment.optimizer, NamedOptimizer):
+        raise ConfigError(
+            "optimizer is not allowed in the cloud: give aihwjax.named_optimizer, or None, or train locally with "
+            "aihwjax.fit"
+        )
     if experiment.metrics:
         names = ", ".join(map(repr, experiment.metrics))
         raise ConfigError(
@@ -106,6 +111,15 @@ def learning_rate(value: Any) -> float | dict[str, float]:
         path = next(iter(value.schedules))
         raise ConfigError(f"learning_rate of {path!r} is a schedule, which is not allowed in the cloud: give a number")
     return {path: _number(rate) for path, rate in value.values(0).items()}
+
+
+def optimizer_entry(optimizer: Any) -> dict[str, Any]:
+    """Return the entry of an optimizer, or nothing if there is none.
+
+    Args:
+        optimizer: Of an experiment that can be sent.
+    """
+    return {"optimizer": optimizer.entry()} if isinstance(optimizer, NamedOptimizer) else {}
 
 
 def weights_entry(weights: Any) -> list[float]:

@@ -13,6 +13,7 @@ SETTINGS: dict[str, type] = {
     "loss_function": str,
     "epochs": int,
     "learning_rate": float,
+    "optimizer": dict,
     "class_weights": list,
     "validate_every": int,
     "accumulate": int,
@@ -38,7 +39,14 @@ INFERENCE_SETTINGS: dict[str, type] = {
 }
 """Those of an inference experiment."""
 
-_KINDS = {bool: "true or false", str: "text", int: "a whole number", float: "a number", list: "a list of numbers"}
+_KINDS = {
+    bool: "true or false",
+    str: "text",
+    int: "a whole number",
+    float: "a number",
+    list: "a list of numbers",
+    dict: "a table with a name and numbers",
+}
 
 
 def check_settings(entries: Mapping[str, Any], known: Mapping[str, type] = SETTINGS) -> dict[str, Any]:

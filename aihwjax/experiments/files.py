@@ -49,6 +49,7 @@ from aihwjax.experiments.architecture import from_document, registry, takes
 from aihwjax.experiments.best import Extreme
 from aihwjax.experiments.entries import SETTINGS, check_names, check_settings, table
 from aihwjax.experiments.training import BasicTraining
+from aihwjax.optim.named import from_entry
 from aihwjax.random import as_key
 from aihwjax.tile.config import TileConfig
 
@@ -154,7 +155,8 @@ def build(document: Mapping[str, Any], key: int | None = None) -> ExperimentFile
     if "dataset" not in settings:
         raise ConfigError("experiment.dataset is missing: give the name of a data set, such as 'mnist10k'")
     model, sections = build_network(document, seed)
-    experiment = BasicTraining(model=model, **settings)
+    optimizer = from_entry(settings["optimizer"]) if "optimizer" in settings else None
+    experiment = BasicTraining(model=model, **{**settings, "optimizer": optimizer})
     chosen = {"key": seed, "max_elements_train": limit, **kept, **settings}
     described = {name: chosen.get(name, getattr(experiment, name, None)) for name in SETTINGS}
     resolved = without_none({"experiment": described, **sections})

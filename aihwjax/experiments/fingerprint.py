@@ -17,7 +17,7 @@ from aihwjax.experiments.losses import loss_name
 from aihwjax.experiments.training import BasicTraining
 from aihwjax.layer_rates import LayerRates
 from aihwjax.nn.variables import ModelState
-from aihwjax.optim import AnalogOptimizer
+from aihwjax.optim import AnalogOptimizer, NamedOptimizer
 from aihwjax.typing import Key
 
 Fingerprint: TypeAlias = dict[str, Any]
@@ -86,6 +86,8 @@ def _optimizer(experiment: BasicTraining) -> str:
     """Return the shape of the optimizer's state, all that can be known of its functions, and whether tiles take it."""
     optimizer, model = experiment.optimizer, experiment.model
     assert optimizer is not None
+    if isinstance(optimizer, NamedOptimizer):
+        return f"on tiles, {optimizer.entry()}"
     if isinstance(optimizer, AnalogOptimizer):
         return f"on tiles, {_shape(optimizer.transformation, optimizer.parameters(model))}"
     return _shape(optimizer, nnx.state(model, nnx.Param))

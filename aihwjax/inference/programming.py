@@ -120,17 +120,20 @@ def readout(
         key: Source of the noise.
     """
     assert config.drift_compensation is not None
+    lines = weights.shape[1]
+    alone = mvm.reads_line_by_line(config.forward)
     y, _ = mvm.analog_product(
         config.forward,
         frozen,
         weights,
-        jnp.eye(weights.shape[1], dtype=jnp.float32),
+        jnp.ones((lines, 1), jnp.float32) if alone else jnp.eye(lines, dtype=jnp.float32),
         random.stream(key, config.noise_engine),
         bound_managed=True,
         running=running,
         quirks=config.reference_quirks,
         torch_tile=config.torch_tile,
         columns=columns(config, training=False),
+        line_by_line=alone,
     )
     return config.drift_compensation.readout(y)
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, overload
 
 import jax.numpy as jnp
 import numpy as np
@@ -69,6 +69,7 @@ class OverTime:
         return "\n".join(lines)
 
 
+@overload
 def evaluate_over_time(
     model: nnx.Module,
     data: tuple[Any, Any],
@@ -79,7 +80,30 @@ def evaluate_over_time(
     metric: Metric = accuracy,
     memory: int | None = None,
     mesh: Mesh | None = None,
-) -> OverTime:
+) -> OverTime: ...
+@overload
+def evaluate_over_time(
+    model: nnx.Module,
+    data: tuple[Any, Any],
+    times: Sequence[float],
+    repeats: int,
+    key: Noise,
+    *,
+    metric: Mapping[str, Metric],
+    memory: int | None = None,
+    mesh: Mesh | None = None,
+) -> dict[str, OverTime]: ...
+def evaluate_over_time(
+    model: nnx.Module,
+    data: tuple[Any, Any],
+    times: Sequence[float],
+    repeats: int,
+    key: Noise,
+    *,
+    metric: Metric | Mapping[str, Metric] = accuracy,
+    memory: int | None = None,
+    mesh: Mesh | None = None,
+) -> OverTime | dict[str, OverTime]:
     """Program a model onto many chips and evaluate each at several times.
 
     Each chip is programmed once, and drifts from there to every time with noise of its own; see :func:`aihwjax.program`
@@ -102,35 +126,59 @@ def evaluate_over_time(
         repeats: Number of chips.
         key: Source of all noise.
         metric: What is evaluated: a function of all outputs and targets, of module level, so that it is compiled once.
+            Several by name are found of the same chips and the same products.
         memory: Bytes that chips evaluated at once may take, by an estimate that counts every array of the
             program, on each device; ``None``: a quarter of what the device has, on a CPU 256 MiB. Values do not depend
             on it.
         mesh: Devices among which the chips are divided, along all axes of the mesh; ``None``: one device has all.
             A chip has the same noise on any device.
 
+    Returns:
+        The table of the metric; of several one for each, by name.
+
     Raises:
         ModuleError: If the model has no analog layer.
         ConfigError: If a tile has no noise model, the times are not ascending or one is not allowed, ``repeats`` is no
-            number of at least 1, the memory is less than one chip takes, or the mesh is none of this process.
+            number of at least 1, the memory is less than one chip takes, the mesh is none of this process, or a metric
+            is no function or gives more than one number.
         DataError: If the data are no pair of arrays.
         ShapeError: If there are more or fewer targets than inputs.
     """
     seconds = checked_times(model, times)
     if isinstance(repeats, bool) or not isinstance(repeats, int | np.integer) or repeats < 1:
         raise ConfigError(f"repeats={repeats!r} is not allowed: give a whole number of at least 1")
-    values = ManyChips(model, _checked_data(data), seconds, key, _Judged(metric), memory, mesh).values(0, int(repeats))
-    name = getattr(metric, "__name__", "metric")
-    return OverTime(name, np.asarray(seconds, np.float64), values)
+    metrics = _checked_metrics(metric)
+    judge = _Judged(tuple(metrics.items()))
+    values = ManyChips(model, _checked_data(data), seconds, key, judge, memory, mesh).values(0, int(repeats))
+    known = np.asarray(seconds, np.float64)
+    tables = {name: OverTime(name, known, values[..., place]) for place, name in enumerate(metrics)}
+    return tables if isinstance(metric, Mapping) else next(iter(tables.values()))
+
+
+def _checked_metrics(metric: Metric | Mapping[str, Metric]) -> dict[str, Metric]:
+    metrics = dict(metric) if isinstance(metric, Mapping) else {getattr(metric, "__name__", "metric"): metric}
+    if not metrics:
+        raise ConfigError("metric={} is not allowed: give a function of outputs and targets, or several by name")
+    for name, each in metrics.items():
+        if not callable(each):
+            raise ConfigError(f"metric {name!r}: {each!r} is not allowed: give a function of outputs and targets")
+    return metrics
 
 
 @dataclass(frozen=True)
 class _Judged:
-    """A metric of all outputs."""
+    """Metrics of all outputs, by name."""
 
-    metric: Metric
+    metrics: tuple[tuple[str, Metric], ...]
 
     def __call__(self, model: nnx.Module, x: Num[Array, "n ..."], y: Num[Array, "n ..."], key: Noise, /) -> Array:
-        return jnp.asarray(self.metric(call(model, x, key=key), y), jnp.float32)
+        outputs, values = call(model, x, key=key), []
+        for name, metric in self.metrics:
+            value = jnp.asarray(metric(outputs, y), jnp.float32)
+            if value.shape != ():
+                raise ConfigError(f"metric {name!r} of shape {value.shape} is not allowed: give one number of all")
+            values.append(value)
+        return jnp.stack(values)
 
 
 def checked_times(model: nnx.Module, times: Sequence[float]) -> Float[Array, " times"]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import jax
 import numpy as np
@@ -12,6 +13,9 @@ _SHARE = 0.25
 """Part of the memory of an accelerator that is used if nothing is said."""
 _ON_CPU = 2**28
 """Bytes that are used on a CPU if nothing is said: beyond the caches more at once is not faster."""
+
+# a program that is called again is the same object, and so are the functions that many of its steps call
+_known: WeakKeyDictionary[Jaxpr, int] = WeakKeyDictionary()
 
 
 def needed(program: Jaxpr) -> int:
@@ -44,6 +48,12 @@ def _bytes(var: Any) -> int:
 
 def _peak(jaxpr: Jaxpr) -> int:
     """Return the bytes of the results of a program that are needed at the same time, at most, as if none were fused."""
+    if jaxpr not in _known:
+        _known[jaxpr] = _counted(jaxpr)
+    return _known[jaxpr]
+
+
+def _counted(jaxpr: Jaxpr) -> int:
     last = {}
     for place, equation in enumerate(jaxpr.eqns):
         for var in equation.invars:

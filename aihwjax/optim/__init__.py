@@ -3,11 +3,13 @@
 from aihwjax.optim.any_transformation import AnalogOptimizer, analog_optimizer, with_rate
 from aihwjax.optim.descent import AnalogSGD, analog_sgd
 from aihwjax.optim.loop import Training, take_apart, training_step
+from aihwjax.optim.named import NamedOptimizer, named_optimizer
 from aihwjax.optim.step import Optimizer, OptimizerState, check_fits, check_transformation
 
 __all__ = [
     "AnalogOptimizer",
     "AnalogSGD",
+    "NamedOptimizer",
     "Optimizer",
     "OptimizerState",
     "Training",
@@ -15,6 +17,7 @@ __all__ = [
     "analog_sgd",
     "check_fits",
     "check_transformation",
+    "named_optimizer",
     "take_apart",
     "training_step",
     "with_rate",

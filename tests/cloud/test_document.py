@@ -129,7 +129,7 @@ CANNOT_TRAVEL = [
         "learning_rate of 'layers/1' is a schedule",
     ),
     ({"validate_every": 2}, "validate_every=2 is not allowed in the cloud"),
-    ({"optimizer": optax.adam(0.1)}, "optimizer is not allowed"),
+    ({"optimizer": optax.adam(0.1)}, "optimizer is not allowed in the cloud: give aihwjax.named_optimizer, or"),
     (
         {"metrics": {"f1": lambda p, t: 0.0}},
         "metrics ('f1') are functions of your own, which cannot travel to the cloud: leave them out",

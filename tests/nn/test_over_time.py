@@ -16,7 +16,7 @@ from flax import nnx
 
 import aihwjax as aj
 from aihwjax import nn
-from aihwjax.nn import many_chips, over_time
+from aihwjax.nn import many_chips, over_time, peak_memory
 
 X = jax.random.normal(jax.random.key(2), (40, 6))
 CONFIG = aj.InferenceRPUConfig(forward=aj.IOParameters(is_perfect=True))
@@ -91,9 +91,35 @@ def test_a_metric_of_ones_own_sees_the_drift() -> None:
     assert np.all(result.std > 0)
 
 
+def test_several_metrics_are_those_of_the_same_chips() -> None:
+    together = aj.evaluate_over_time(MODEL, DATA, TIMES, 3, 0, metric={"hits": over_time.accuracy, "largest": largest})
+    assert list(together) == ["hits", "largest"]
+    assert together["hits"].name == "hits"
+    np.testing.assert_allclose(together["hits"].values, evaluate().values, atol=1e-6)
+    assert together["largest"].values.shape == (3, 3)
+    assert np.all(np.diff(together["largest"].values, axis=0) != 0)
+
+
+def largest(outputs: jax.Array, targets: jax.Array) -> jax.Array:
+    """Return the largest output."""
+    return outputs.max()
+
+
+def test_memory_is_estimated_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    evaluate()
+    seen: list[object] = []
+    counted = peak_memory._counted
+    monkeypatch.setattr(peak_memory, "_counted", lambda program: (seen.append(program), counted(program))[1])
+    evaluate()
+    assert not seen
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"metric": {}}, "metric={} is not allowed: give a function of outputs and targets, or several by name"),
+        ({"metric": {"hits": 3}}, "metric 'hits': 3 is not allowed: give a function of outputs and targets"),
+        ({"metric": lambda y, _: y}, r"metric '<lambda>' of shape \(40, 3\) is not allowed: give one number of all"),
         ({"times": [1.0, 0.5]}, "times with 0.5 after 1 is not allowed: give them ascending"),
         ({"times": [-1.0, 0.5]}, "t=-1 is not allowed: give seconds after programming, at least 0"),
         ({"times": []}, r"times of shape \(0,\) is not allowed: give a list of seconds"),

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from aihwjax.products import product
+from aihwjax.products import product, product_of_lines
 from aihwjax.random import Draws
 from aihwjax.tile.product.converters import single
 from aihwjax.tile.product.frozen import has_offset
@@ -29,6 +29,7 @@ def array_output(
     source: Draws,
     transposed: bool = False,
     product_of_devices: Callable[[], jax.Array] | None = None,
+    line_by_line: bool = False,
 ) -> jax.Array:
     """Return the currents of one pass of the array, ``(n, out)``, in output units.
 
@@ -40,14 +41,18 @@ def array_output(
         source: Noise of this pass.
         transposed: Whether ``weights`` is the transpose of an array in memory.
         product_of_devices: Gives the product, the drop on the wires included; ``None``: that of weights.
+        line_by_line: Whether ``z`` is ``(in, 1)``, and input i drives line i alone.
     """
-    y = product(z, weights, transposed=transposed) if product_of_devices is None else product_of_devices()
+    if line_by_line:
+        y = product_of_lines(z, weights)
+    else:
+        y = product(z, weights, transposed=transposed) if product_of_devices is None else product_of_devices()
     if io.present("ir_drop") and not isinstance(io, IOParametersIRDropT):
         y = y - ir_drop(io, weights, z, transposed)
     if has_offset(io):
         y = with_offset(io, frozen.v_offset, y, z)
     if io.present("w_noise") and io.w_noise_type is not WeightNoiseType.NONE:
-        spread = single(io.w_noise) * _noise_norm(io, weights, z, transposed)
+        spread = single(io.w_noise) * _noise_norm(io, weights, z, transposed, line_by_line)
         y = y + spread * source.child("w_noise").normal(y.shape)
     return y
 
@@ -95,8 +100,22 @@ def with_offset(io: IOParameters, offset: jax.Array | None, y: jax.Array, z: jax
     return (1 - v) * compressed(y + g) - (1 + v) * compressed(g)
 
 
-def _noise_norm(io: IOParameters, weights: jax.Array, z: jax.Array, transposed: bool) -> jax.Array:
+def _noise_norm(
+    io: IOParameters, weights: jax.Array, z: jax.Array, transposed: bool, line_by_line: bool
+) -> jax.Array:
     """Return the output-referred spread for unit weight noise (section 7.3)."""
     if io.w_noise_type is WeightNoiseType.ADDITIVE_CONSTANT:
         return root(jnp.sum(z * z, axis=1, keepdims=True))
+    if line_by_line:
+        return root(product_of_lines(z * z, jnp.abs(weights)))
     return root(product(z * z, jnp.abs(weights), transposed=transposed))
+
+
+def reads_line_by_line(io: IOParameters) -> bool:
+    """Whether lines that are driven one at a time can be read without the product: the others stay exactly at 0.
+
+    Args:
+        io: Parameters of this direction.
+    """
+    other = isinstance(io, IOParametersIRDropT) or io.present("ir_drop")
+    return not (other or io.inp_sto_round or io.present("inp_noise"))

@@ -77,6 +77,7 @@ def converted(
     *,
     transposed: bool,
     smooth: bool = False,
+    line_by_line: bool = False,
 ) -> tuple[list[jax.Array], list[float]]:
     """Return the codes of each conversion before the clip, and how they count in the sum (sections 7.4 and 11.2).
 
@@ -89,6 +90,7 @@ def converted(
         source: Noise of this reading.
         transposed: Whether weights are the transpose of an array in memory.
         smooth: Whether to count charge without rounding it.
+        line_by_line: Whether ``z`` is ``(in, 1)``, and input i drives line i alone.
     """
 
     def currents(array: Array, z: jax.Array, source: Draws, each: Pass | None = None) -> jax.Array:
@@ -97,7 +99,7 @@ def converted(
             assert isinstance(io, IOParametersIRDropT)
             reading = ChargeReading(each or passes(io, z)[0], array.lines.quirks, smooth)
             devices = partial(charge, io, array.lines, array.weights, reading, source)
-        return array_output(io, frozen, array.weights, z, source, transposed, devices)
+        return array_output(io, frozen, array.weights, z, source, transposed, devices, line_by_line)
 
     negative, array = arrays
     if io.mv_type is AnalogMVType.ONE_PASS:

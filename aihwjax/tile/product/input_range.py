@@ -107,8 +107,9 @@ def adapted(
         count: Number of moves before.
         x: Inputs ``(..., in)``.
     """
-    spread = jnp.std(x, ddof=1)  # NaN for a single number, which moves nothing
     early = count < parameter.init_from_data
+    # NaN for a single number, which moves nothing; of later batches, where it does not count, anything of x's kind
+    spread = jax.lax.cond(early, lambda x: jnp.std(x, ddof=1), lambda x: x.reshape(-1)[:1].sum(), x)
     moves = early & (spread > 0)
     new = jnp.where(moves, (count * old + parameter.init_std_alpha * spread) / (count + 1), old)
     return jnp.where(early, jnp.abs(new), new), count + moves

@@ -24,8 +24,9 @@ import jax
 import jax.numpy as jnp
 from jax.lax import stop_gradient
 
-from aihwjax.products import product
+from aihwjax.products import product, product_of_lines
 from aihwjax.random import Draws, Stream
+from aihwjax.tile.product.array import reads_line_by_line
 from aihwjax.tile.product.bits import holds_bits
 from aihwjax.tile.product.bound_management import Round, has_failed, repeat_clipped
 from aihwjax.tile.product.conversions import arrays, converted, counted, prepared
@@ -38,7 +39,7 @@ from aihwjax.tile.product.straight_through import Reading, replayed, with_deriva
 from aihwjax.tile.product.wires import Columns
 from aihwjax.tile.state import FrozenIO
 
-__all__ = ["advance_running", "analog_product", "freeze"]
+__all__ = ["advance_running", "analog_product", "freeze", "reads_line_by_line"]
 
 _MASK_MARGIN = 0.999
 
@@ -57,6 +58,7 @@ def analog_product(
     want_mask: bool = False,
     transposed: bool = False,
     columns: Columns | None = None,
+    line_by_line: bool = False,
 ) -> tuple[jax.Array, jax.Array | None]:
     """Return the product of each input vector with the weights, as the hardware computes it.
 
@@ -76,6 +78,8 @@ def analog_product(
         want_mask: Whether to return which outputs are clipped.
         transposed: Whether ``weights`` is the transpose of an array in memory, as in the backward product.
         columns: What is known of the devices; needed with :class:`IOParametersIRDropT`.
+        line_by_line: Whether ``x`` is ``(in, 1)``: vector i drives line i alone, as in the product with a diagonal
+            matrix that this takes the place of. Only where :func:`reads_line_by_line` says so.
 
     Returns:
         Outputs ``(n, out)``, and a mask ``(n, out)`` of the outputs whose gradient is not passed
@@ -89,7 +93,7 @@ def analog_product(
     masked = want_mask and has_range(io, "out_bound")
     torch_quirks = quirks and torch_tile
     if is_exact(io):
-        y = product(x, weights, transposed=transposed)
+        y = product_of_lines(x, weights) if line_by_line else product(x, weights, transposed=transposed)
         if torch_quirks:
             return y, None
         y = y * single(io.out_scale)
@@ -99,7 +103,7 @@ def analog_product(
         y = jnp.zeros((0, weights.shape[0]), jnp.float32)
         return y, jnp.zeros(y.shape, bool) if masked else None
 
-    case = _Case(bound_managed, quirks and not torch_tile, torch_quirks, masked, transposed)
+    case = _Case(bound_managed, quirks and not torch_tile, torch_quirks, masked, transposed, line_by_line)
     operands = _Operands(io, frozen, weights, x, running, stream, columns)
     y, mask = with_derivative(partial(_readings, case), partial(_last_reading, case), operands)
     if isinstance(io, IOParametersIRDropT) and (bits := holds_bits(io)) is not None:
@@ -116,6 +120,12 @@ class _Case(NamedTuple):
     together: bool
     masked: bool
     transposed: bool
+    line_by_line: bool
+
+    @property
+    def reads(self) -> dict[str, bool]:
+        """How the weights lie and are read."""
+        return {"transposed": self.transposed, "line_by_line": self.line_by_line}
 
     def repeats(self, io: IOParameters, adc: Converter) -> bool:
         """Whether there can be more than one round."""
@@ -156,7 +166,7 @@ def _readings(case: _Case, operands: _Operands, recorded: bool) -> tuple[jax.Arr
     def one_round(scale: jax.Array | None, factor: jax.Array | None, number: jax.Array | int, source: Stream) -> Round:
         gain = _gain(scale, factor)
         z = prepared(io, dac, x if gain is None else gain * x, source)
-        codes, counts = converted(io, frozen, adc, read, z, source, transposed=case.transposed)
+        codes, counts = converted(io, frozen, adc, read, z, source, **case.reads)
         clips = [counted(adc.clip(code), count) for code, count in zip(codes, counts, strict=True)]
         y = functools.reduce(jnp.add, clips)
         failed, clipped = jnp.zeros((x.shape[0], 1), bool), None
@@ -222,8 +232,7 @@ def _read_again(
     gain = _gain(scale, reading.factor)
     z = prepared(io, dac, x if gain is None else gain * x, source)
     read = arrays(io, frozen, weights, columns)
-    options = {"transposed": case.transposed, "smooth": dac.step is None}
-    codes, counts = converted(io, frozen, adc, read, z, source, **options)
+    codes, counts = converted(io, frozen, adc, read, z, source, smooth=dac.step is None, **case.reads)
     total = jnp.zeros((), jnp.float32)
     for code, count, outside in zip(codes, counts, reading.outside, strict=True):
         held = None if gain is None else jnp.where(outside, stop_gradient(gain), gain)

@@ -17,6 +17,7 @@ _SETTINGS = {
     "batch_size": "Batch size",
     "accumulate": "Batches in an update",
     "learning_rate": "Learning rate",
+    "optimizer": "Optimizer",
     "class_weights": "Class weights",
     "keep_best": "Kept epoch: the best by",
     "best": "Best is the",
