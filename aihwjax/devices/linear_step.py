@@ -57,6 +57,7 @@ class LinearStepDevice(WriteNoiseDevice):
 
     at_once: ClassVar[tuple[str, ...]] = ("mult_noise",)
     step_law: ClassVar[StepLaw] = "affine"
+    fitted: ClassVar[tuple[str, ...]] = ("gamma_up", "gamma_down", "gamma_up_dtod", "gamma_down_dtod")
 
     def validate(self) -> None:
         super().validate()

@@ -1,0 +1,175 @@
+"""The search for the numbers of a fit: limited-memory BFGS from several starts, in one compiled call."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import lax
+from jax.flatten_util import ravel_pytree
+
+from aihwjax.devices.base import PulsedDevice
+from aihwjax.fitting.likelihood import Data, loss, predicted, state_of, steps_at, with_steps, within
+from aihwjax.fitting.unknowns import Layout, Unknowns, starts
+from aihwjax.typing import Key
+
+_MEMORY = 20
+_MOST_TRIALS = 12
+# Small enough that a further iteration would move no number by a visible part of its standard error
+_GRADIENT = 2e-5
+_CHANGE = 1e-7
+_JITTER = 0.5
+
+
+class Found(NamedTuple):
+    """The end of a search from each start; every array has them as its first axis."""
+
+    unknowns: Unknowns
+    """The numbers."""
+    loss: jax.Array
+    """Minus the logarithm of the likelihood, for each reading."""
+    iterations: jax.Array
+    """Iterations that were made."""
+
+
+@partial(jax.jit, static_argnames=("layout", "longest", "noisy", "restarts"))
+def search(
+    device: PulsedDevice,
+    data: Data,
+    key: Key,
+    iterations: jax.Array,
+    *,
+    layout: Layout,
+    longest: int,
+    noisy: bool,
+    restarts: int,
+) -> Found:
+    """Search from the model's own numbers and from others beside them.
+
+    Args:
+        device: The model.
+        data: The measurement.
+        key: Of the other starts.
+        iterations: Most iterations.
+        layout: Which numbers are searched.
+        longest: Most pulses between two readings.
+        noisy: Whether readings have noise.
+        restarts: Starts.
+    """
+    first = starts(device, layout, data, key)
+    _, whole = ravel_pytree(first)
+
+    def value(vector: jax.Array) -> jax.Array:
+        return loss(whole(vector), device, layout, data, longest, noisy)
+
+    solver = optax.lbfgs(
+        memory_size=_MEMORY, linesearch=optax.scale_by_zoom_linesearch(max_linesearch_steps=_MOST_TRIALS)
+    )
+    value_and_grad = optax.value_and_grad_from_state(value)
+
+    def one(number: jax.Array) -> Found:
+        own = starts(device, layout, data, jax.random.fold_in(key, number))
+        away = jnp.where(number == 0, 0.0, _JITTER)
+        own["shape"] = jax.tree.map(lambda place: away * place, own["shape"])
+        begin = ravel_pytree(with_steps(own, device, layout, data))[0]
+
+        def step(carry: tuple) -> tuple:
+            vector, state, _, count, _ = carry
+            now, slope = value_and_grad(vector, state=state)
+            updates, state = solver.update(slope, state, vector, value=now, grad=slope, value_fn=value)
+            vector = optax.apply_updates(vector, updates)
+            slope = optax.tree.get(state, "grad")
+            change = now - optax.tree.get(state, "value")
+            rests = (jnp.max(jnp.abs(slope)) < _GRADIENT) | (change < _CHANGE)
+            return vector, state, optax.tree.get(state, "value"), count + 1, rests
+
+        def on(carry: tuple) -> jax.Array:
+            return (carry[3] < iterations) & ~carry[4]
+
+        carry = (begin, solver.init(begin), jnp.asarray(jnp.inf), jnp.zeros((), jnp.int32), jnp.asarray(False))
+        vector, _, reached, count, _ = lax.while_loop(on, step, carry)
+        return Found(whole(vector), jnp.where(jnp.isfinite(reached), reached, jnp.inf), count)
+
+    return jax.vmap(one)(jnp.arange(restarts))
+
+
+@partial(jax.jit, static_argnames=("layout", "longest", "noisy"))
+def curvature(
+    unknowns: Unknowns, device: PulsedDevice, data: Data, *, layout: Layout, longest: int, noisy: bool
+) -> jax.Array:
+    """Return the second derivatives of minus the logarithm of the likelihood, ``(numbers, numbers)``.
+
+    Args:
+        unknowns: The numbers, one after the other in the order of their pytree.
+        device: The model.
+        data: The measurement.
+        layout: Which numbers are searched.
+        longest: Most pulses between two readings.
+        noisy: Whether readings have noise.
+    """
+    vector, whole = ravel_pytree(unknowns)
+
+    def value(vector: jax.Array) -> jax.Array:
+        return loss(whole(vector), device, layout, data, longest, noisy) * jnp.sum(data["pulses"] != 0)
+
+    def row(direction: jax.Array) -> jax.Array:
+        return jax.jvp(jax.grad(value), (vector,), (direction,))[1]
+
+    return lax.map(row, jnp.eye(vector.size))
+
+
+class Judged(NamedTuple):
+    """How well numbers describe a measurement."""
+
+    response: jax.Array
+    """Weights of each device under the pulses without noise, from its first reading on, ``(readings, devices)``."""
+    deviations: jax.Array
+    """What each reading is off from its prediction, in standard deviations, ``(groups, devices)``."""
+    steps: jax.Array
+    """Sizes of the steps up and down at each reading, ``(2, groups, devices)``."""
+
+
+@partial(jax.jit, static_argnames=("layout", "longest", "noisy"))
+def judged(
+    unknowns: Unknowns,
+    device: PulsedDevice,
+    data: Data,
+    first: jax.Array,
+    pulses: jax.Array,
+    *,
+    layout: Layout,
+    longest: int,
+    noisy: bool,
+) -> Judged:
+    """Return what the found numbers say of the measurement.
+
+    Args:
+        unknowns: The numbers.
+        device: The model.
+        data: The measurement.
+        first: First reading of each device, ``(devices,)``.
+        pulses: All pulses, also where readings are missing, ``(groups, devices)``.
+        layout: Which numbers were searched.
+        longest: Most pulses between two readings.
+        noisy: Whether readings have noise.
+    """
+    own, state = state_of(device, layout, unknowns, data)
+    mean, variance = predicted(own, state, data, longest, noisy)
+    deviation = jnp.sqrt(variance + 2 * data["reading"] ** 2 + (1e-2 * data["typical"]) ** 2)
+    steps, _ = steps_at(own, state, data["start"])
+
+    def group(weights: jax.Array, count: jax.Array) -> tuple[jax.Array, jax.Array]:
+        def pulse(number: jax.Array, now: jax.Array) -> jax.Array:
+            sizes, _ = steps_at(own, state, now[None])
+            moved = now + jnp.where(count > 0, sizes.up[0], -sizes.down[0])
+            return jnp.where(number < jnp.abs(count), within(own, state, moved[None])[0], now)
+
+        weights = lax.fori_loop(0, longest, pulse, weights)
+        return weights, weights
+
+    _, later = lax.scan(group, first, pulses)
+    response = jnp.concatenate([first[None], later])
+    return Judged(response, (data["end"] - mean) / deviation, jnp.stack(steps))
