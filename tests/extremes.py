@@ -36,7 +36,7 @@ OWN: dict[str, list[Fields]] = {
     "PiecewiseStepDevice": [{"piecewise_up": (1.0, 1.0, 0.5), "piecewise_down": (0.5, 1.0, 1.0)}],
     "MeasuredStepDevice": [
         {
-            **{name: (1.0, 0.5, 0.2) for name in ("up", "down", "up_std", "down_std", "up_dtod", "down_dtod")},
+            **dict.fromkeys(("up", "down", "up_std", "down_std", "up_dtod", "down_dtod"), (1.0, 0.5, 0.2)),
             "nodes": (0.0, 0.5, 1.0), "dw_min_std": 0.3,
         }
     ],

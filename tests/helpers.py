@@ -20,7 +20,6 @@ from aihwjax.devices.soft_bounds_pmax import SoftBoundsPmaxDevice
 from aihwjax.devices.soft_bounds_reference import SoftBoundsReferenceDevice
 
 
-
 def falling(w: jax.Array, slope: jax.Array) -> jax.Array:
     """An up step that falls towards the upper bound."""
     return 1.1 - slope * w

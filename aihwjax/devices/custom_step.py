@@ -1,7 +1,7 @@
 """Custom step: the steps are functions of the weight that the user gives.
 
-    up    w <- clip(w + dw_up   up(w, *parameters)   (1 + sigma xi))
-    down  w <- clip(w - dw_down down(w, *parameters) (1 + sigma xi))
+up    w <- clip(w + dw_up   up(w, *parameters)   (1 + sigma xi))
+down  w <- clip(w - dw_down down(w, *parameters) (1 + sigma xi))
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class CustomStepDevice(WriteNoiseDevice):
     :func:`aihwjax.devices.from_table` for that.
 
     Raises:
-        ConfigError: If a function fails, returns another shape, no finite number, or a granularity that is not positive.
+        ConfigError: If a function fails, returns another shape or no finite number, or the granularity is not positive.
     """
 
     up: StepFunction

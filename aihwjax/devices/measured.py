@@ -133,7 +133,9 @@ def _check(source: str, grid_name: str, found: Mapping[str, np.ndarray], low: fl
             f"least {CLOSEST:g} of the range apart"
         )
     if not low <= 0 <= high or not low < high:
-        where = f"{grid_name} from {low:g} to {high:g}" if grid_name == "weight" else f"weight_range=({low:g}, {high:g})"
+        where = (
+            f"{grid_name} from {low:g} to {high:g}" if grid_name == "weight" else f"weight_range=({low:g}, {high:g})"
+        )
         more = ": call the column 'conductance' to have it mapped to weights" if grid_name == "weight" else ""
         raise ConfigError(f"{where} is not allowed: give a range that contains the weight 0{more}")
     for name in _STEPS:

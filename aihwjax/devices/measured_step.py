@@ -67,8 +67,8 @@ class MeasuredStepDevice(WriteNoiseDevice):
 
     When to use: for devices that you measured and that no formula fits. :func:`aihwjax.devices.from_table` makes one
     of steps against conductance, in your own units, from arrays or a CSV file. All tables are factors on ``dw_min``,
-    an entry for each node or one number for all; nodes are places in the range of the crosspoint. Unlike those of other devices, the spreads ``*_dtod`` and the noise
-    ``dw_min_std`` are 0 unless given: the tables have what was measured.
+    an entry for each node or one number for all; nodes are places in the range of the crosspoint. Unlike those of other
+    devices, the spreads ``*_dtod`` and the noise ``dw_min_std`` are 0 unless given: the tables have what was measured.
 
     Example:
         >>> import aihwjax as aj
@@ -99,7 +99,7 @@ class MeasuredStepDevice(WriteNoiseDevice):
     down_std: Number | None = number(None, minimum=0, optional=True)
     """The same of down pulses; both or none."""
     up_dtod: Number | None = number(None, minimum=0, optional=True)
-    """Standard deviations of up steps over crosspoints, as factors of ``dw_min``, ``(n,)``; ``None``: no such spread."""
+    """Standard deviations of up steps over crosspoints, as factors of ``dw_min``, ``(n,)``; ``None``: they are alike."""
     down_dtod: Number | None = number(None, minimum=0, optional=True)
     """The same of down steps; both or none."""
     spread_correlation: Number = number(1.0, minimum=-1, maximum=1)
@@ -128,7 +128,7 @@ class MeasuredStepDevice(WriteNoiseDevice):
         granularity = self._middle()
         if granularity is not None and not granularity > 0:
             raise ConfigError(
-                f"{kind}.up and down are not allowed: the mean of an up and a down step is {granularity:.4g} at weight 0,"
+                f"{kind}.up and down are not allowed: their mean at weight 0 is {granularity:.4g},"
                 " but it sets the granularity: give a positive one"
             )
 
@@ -198,7 +198,10 @@ class MeasuredStepDevice(WriteNoiseDevice):
             tables += [self.up_dtod, self.down_dtod]
         up, down, *spread = interpolate(self.nodes, tables, self.place(state, weights))
         if spread:
-            wide_up, wide_down = up + spread[0] * state.model["spread_up"], down + spread[1] * state.model["spread_down"]
+            wide_up, wide_down = (
+                up + spread[0] * state.model["spread_up"],
+                down + spread[1] * state.model["spread_down"],
+            )
             if self.enforce_consistency:  # spread alone turns no step round
                 wide_up = jnp.maximum(wide_up, jnp.minimum(up, 0.0))
                 wide_down = jnp.maximum(wide_down, jnp.minimum(down, 0.0))
@@ -221,7 +224,10 @@ class MeasuredStepDevice(WriteNoiseDevice):
         nodes = jnp.asarray(self.nodes, jnp.float32)
         slope = step = jnp.zeros(())
         for table, size in ((self.up, state.dwmin_up), (self.down, state.dwmin_down)):
-            values, unit = jnp.broadcast_to(jnp.asarray(table, jnp.float32), nodes.shape), jnp.mean(jnp.abs(size) / span)
+            values, unit = (
+                jnp.broadcast_to(jnp.asarray(table, jnp.float32), nodes.shape),
+                jnp.mean(jnp.abs(size) / span),
+            )
             slope += unit * jnp.sum(jnp.abs(jnp.diff(values))) / 2
             middles = jnp.abs(values[1:] + values[:-1]) / 2
             # a step over half the range, mean of up and down: twice a half

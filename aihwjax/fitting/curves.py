@@ -62,12 +62,14 @@ class PulseCurves:
             raise DataError("readings and pulses are not allowed: give rectangular arrays of numbers") from None
         table = table[:, None] if table.ndim == 1 else table
         if table.ndim != 2 or table.shape[0] < 2 or table.shape[1] < 1:
-            raise DataError(f"readings of shape {table.shape} are not allowed: give (readings, devices), at least 2 of 1")
+            raise DataError(
+                f"readings of shape {table.shape} are not allowed: give (readings, devices), at least 2 of 1"
+            )
         counts = np.broadcast_to(counts[:, None], (counts.size, table.shape[1])) if counts.ndim == 1 else counts
         if counts.shape != (table.shape[0] - 1, table.shape[1]):
             raise DataError(
                 f"pulses of shape {np.shape(pulses)} do not fit {table.shape[0]} readings of {table.shape[1]} devices: "
-                f"give ({table.shape[0] - 1},) or {(table.shape[0] - 1, table.shape[1])}, one number between two readings"
+                f"give ({table.shape[0] - 1},) or {(table.shape[0] - 1, table.shape[1])}, one between two readings"
             )
         if np.isinf(table).any():
             raise DataError("readings have infinite values: give finite numbers, or NaN where nothing was read")
@@ -125,7 +127,7 @@ class PulseCurves:
         read = np.isfinite(self.weights)
         return read[1:] & read[:-1] & (self.pulses != 0)
 
-    def conductance(self, weights: ArrayLike) -> Float64[np.ndarray, "..."]:
+    def conductance(self, weights: ArrayLike) -> Float64[np.ndarray, ...]:
         """Return weights in the unit of the measurement.
 
         Args:
@@ -162,8 +164,8 @@ class PulseCurves:
         needed = parameters + each * devices
         if points < needed:
             raise DataError(
-                f"{points} readings after pulses are too few for {needed} parameters, {each} of each of {devices} devices "
-                f"and {parameters} of all: give more readings"
+                f"{points} readings after pulses are too few for {needed} parameters ({each} for each device "
+                f"and {parameters} of all): give more readings"
             )
 
 

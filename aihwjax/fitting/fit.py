@@ -18,7 +18,7 @@ from aihwjax.errors import ConfigError, nearest
 from aihwjax.fitting.curves import PulseCurves
 from aihwjax.fitting.likelihood import prepared
 from aihwjax.fitting.result import DeviceFit
-from aihwjax.fitting.search import curvature, judged, search
+from aihwjax.fitting.search import information, judged, search
 from aihwjax.fitting.summing import summed
 from aihwjax.fitting.unknowns import Layout, state_of
 from aihwjax.random import Noise
@@ -51,19 +51,13 @@ def fit_device(
 
     From each reading the next one is predicted by the device's own law, with the noise of its pulses, for each measured
     device with numbers of its own: step sizes, bounds, and what else the model draws for a crosspoint. Gradients of the
-    likelihood lead from the model's values, and from others beside them, to the best numbers. Means and spreads over the
-    devices become fields, with errors from the second derivatives of the likelihood.
+    likelihood lead from the model's values, and from others beside them, to the best numbers. Means and spreads over
+    the devices become fields, with errors from the information that the curves hold.
 
     Fitted are ``dw_min``, ``up_down``, ``w_max``, ``w_min``, their spreads ``*_dtod`` (of several devices),
-    ``dw_min_std``, and the fields that shape the steps (``fitted`` of the class). All others stay as in the model, among
-    them what pulse curves cannot tell apart: scale and offset ``a`` and ``b`` of exponential steps, and references.
-
-    Example:
-        >>> import aihwjax as aj
-        >>> curves = aj.plot.compute_pulse_response(aj.SoftBoundsDevice(dw_min=0.05), pulses=40, crosspoints=30)
-        >>> fit = aj.fit_device(curves, aj.SoftBoundsDevice())
-        >>> abs(fit.device.dw_min - 0.05) < 4 * fit.errors["dw_min"]
-        True
+    ``dw_min_std``, and the fields that shape the steps (``fitted`` of the class). All others stay as in the model,
+    among them what pulse curves cannot tell apart: scale and offset ``a`` and ``b`` of exponential steps, and references.
+    With ``write_noise_std`` above 0 in the model, noise of the readings is taken for write noise.
 
     Args:
         measurements: Curves, a pulse response, or a CSV file (:meth:`PulseCurves.from_csv
@@ -78,7 +72,7 @@ def fit_device(
         DataError: If the curves are too short, or cannot be weights.
         ConfigError: If there is no such model, or it has no pulses.
     """
-    given = _model(model)
+    given = model_of(model)
     curves = _curves(measurements, weight_range)
     device = given.resolved()
     if not isinstance(device, PulsedDevice):
@@ -95,6 +89,7 @@ def fit_device(
         "layout": layout,
         "longest": int(np.abs(curves.pulses[known]).max()),
         "noisy": noise > 0,
+        "resting": bool(np.asarray(data["top_rests"]).any() or np.asarray(data["bottom_rests"]).any()),
     }
     device = device.replace(write_noise_std=0.0) if "write_noise_std" in vars(device) else device
     if not device.present("dw_min_std"):
@@ -103,10 +98,12 @@ def fit_device(
     found = search(device, data, source, jnp.asarray(iterations), **choices, restarts=restarts)
     losses = np.asarray(found.loss, np.float64)
     if not np.isfinite(losses).any():
-        raise ConfigError(f"no start of the fit led anywhere: give a {type(given).__name__} that is nearer to the curves")
+        raise ConfigError(
+            f"no start of the fit led anywhere: give a {type(given).__name__} that is nearer to the curves"
+        )
     best = jax.tree.map(lambda leaf: leaf[int(np.argmin(losses))], found.unknowns)
-    second = np.asarray(curvature(best, device, data, **choices))
-    fields, errors = summed(device, layout, best, data, second)
+    told = np.asarray(information(best, device, data, **choices))
+    fields, errors = summed(device, layout, best, data, told)
     return _result(given, device, curves, best, data, choices, fields, errors, losses, noise)
 
 
@@ -161,7 +158,15 @@ def _plain(like: Any, value: Any) -> Any:
     return tuple(array.tolist()) if isinstance(like, tuple) else array
 
 
-def _model(model: Any) -> Device:
+def model_of(model: object) -> Device:
+    """Return the device that a model stands for, with its values if it is one.
+
+    Args:
+        model: A device, a class of devices, or the name of a class or of a preset of a device.
+
+    Raises:
+        ConfigError: If there is none; names the nearest.
+    """
     if isinstance(model, Device):
         return model
     if isinstance(model, type) and issubclass(model, Device):
@@ -181,7 +186,9 @@ def _model(model: Any) -> Device:
             return found
         raise ConfigError(f"model={model!r} is not allowed: it is a preset of {type(found).__name__}, not of a device")
     named = [name for name in presets.names() if name.endswith("PresetDevice")]
-    raise ConfigError(f"there is no device {model!r}{nearest(model, [*classes, *named])}: give one of {', '.join(classes)}")
+    raise ConfigError(
+        f"there is no device {model!r}{nearest(model, [*classes, *named])}: give one of {', '.join(classes)}"
+    )
 
 
 def _curves(measurements: Any, weight_range: tuple[float, float] | None) -> PulseCurves:

@@ -1,8 +1,8 @@
 """How likely measured curves are under a device.
 
 From each reading the next one is predicted by the law of the device; what differs is the noise of the pulses. With the
-standard deviation ``s`` of one pulse and ``r`` of a reading, that is normal with the variance ``n s² + 2 r²`` after ``n``
-pulses. A reading that rests at a hard bound says only that the pulses would have led to the bound or beyond.
+standard deviation ``s`` of one pulse and ``r`` of a reading, that is normal with the variance ``n s² + 2 r²`` after
+``n`` pulses. A reading that rests at a hard bound says only that the pulses would have led to the bound or beyond.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _LEAST_NOISE = 0.01
 # Standard deviation of a bound around the readings that rest there, relative to the typical step
 _REST = 0.1
 # Standard deviation of the weak prior on all scaled numbers, which only holds what the curves say nothing about
-_PRIOR = 10.0
+PRIOR = 10.0
 
 
 def prepared(curves: PulseCurves, device: PulsedDevice) -> tuple[dict[str, jax.Array], float]:
@@ -78,9 +78,9 @@ def prepared(curves: PulseCurves, device: PulsedDevice) -> tuple[dict[str, jax.A
 def reading_noise(change: np.ndarray, known: np.ndarray, pulses: np.ndarray) -> float:
     """Return the standard deviation of a reading; 0 if it is not significant.
 
-    The noise of a reading is in the change before and, with the other sign, in the one after it; that of pulses is in one
-    change only. Second differences two steps apart have one reading in common, whose variance is their covariance, while
-    the mean curve, which is smooth, is in neither.
+    The noise of a reading is in the change before and, with the other sign, in the one after it; that of pulses is in
+    one change only. Second differences two steps apart have one reading in common, whose variance is their covariance,
+    while the mean curve, which is smooth, is in neither.
 
     Args:
         change: Change of the weight between readings, ``(groups, devices)``.
@@ -150,10 +150,12 @@ def within(device: PulsedDevice, state: DeviceState, weights: jax.Array) -> jax.
     return device.external(state, inside)
 
 
-def loss(
+def forecasts(
     unknowns: Unknowns, device: PulsedDevice, layout: Layout, data: Data, longest: int, noisy: bool
-) -> jax.Array:
-    """Return minus the logarithm of the likelihood of all readings, divided by their number.
+) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
+    """Return how far readings are from their prediction, its variance, and how far bounds are from where readings rest.
+
+    All in units of the typical step, the last two relative to their standard deviation, ``(devices,)``.
 
     Args:
         unknowns: The numbers that are searched.
@@ -167,18 +169,39 @@ def loss(
     mean, variance = predicted(device, state, data, longest, noisy)
     unit = data["typical"]
     variance = variance / unit**2 + 2 * (data["reading"] / unit) ** 2 + _LEAST_NOISE**2
-    off = (data["end"] - mean) / unit
-    terms = 0.5 * (off * off / variance + jnp.log(variance))
     assert state.max_bound is not None and state.min_bound is not None
-    top, bottom = device.external(state, state.max_bound), device.external(state, state.min_bound)
-    width = jnp.sqrt(variance)
-    terms = jnp.where(data["at_top"], -log_ndtr((mean - top) / unit / width), terms)
-    terms = jnp.where(data["at_bottom"], -log_ndtr((bottom - mean) / unit / width), terms)
+    top, bottom = device.external(state, state.max_bound)[0], device.external(state, state.min_bound)[0]
+    rests = ((top - data["highest"]) / (_REST * unit), (bottom - data["lowest"]) / (_REST * unit))
+    return (data["end"] - mean) / unit, variance, *rests
+
+
+def loss(
+    unknowns: Unknowns, device: PulsedDevice, layout: Layout, data: Data, longest: int, noisy: bool, resting: bool
+) -> jax.Array:
+    """Return minus the logarithm of the likelihood of all readings, divided by their number.
+
+    Args:
+        unknowns: The numbers that are searched.
+        device: The model.
+        layout: Which of its numbers are searched.
+        data: The measurement.
+        longest: Most pulses between two readings.
+        noisy: Whether readings have noise, so that none is seen to rest at a bound.
+        resting: Whether readings rest at bounds.
+    """
+    off, variance, top, bottom = forecasts(unknowns, device, layout, data, longest, noisy)
+    terms = 0.5 * (off * off / variance + jnp.log(variance))
     known = data["pulses"] != 0
-    total = jnp.sum(jnp.where(known, terms, 0.0))
-    for rests, bound, reading in ((data["top_rests"], top, "highest"), (data["bottom_rests"], bottom, "lowest")):
-        total += jnp.sum(jnp.where(rests, ((bound[0] - data[reading]) / (_REST * unit)) ** 2, 0.0)) / 2
-    total += sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(unknowns)) / (2 * _PRIOR**2)
+    total = jnp.asarray(0.0)
+    if resting:
+        # a reading at the bound is off by (bound - mean): the pulses would have led there or beyond
+        width = jnp.sqrt(variance)
+        terms = jnp.where(data["at_top"], -log_ndtr(-(off + _REST * top) / width), terms)
+        terms = jnp.where(data["at_bottom"], -log_ndtr((off + _REST * bottom) / width), terms)
+        total += jnp.sum(jnp.where(data["top_rests"], top**2, 0.0)) / 2
+        total += jnp.sum(jnp.where(data["bottom_rests"], bottom**2, 0.0)) / 2
+    total += jnp.sum(jnp.where(known, terms, 0.0))
+    total += sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(unknowns)) / (2 * PRIOR**2)
     total += sum(jnp.sum(draw**2) for draw in unknowns["draws"].values()) / 18
     return total / jnp.sum(known)
 

@@ -12,8 +12,8 @@ from jax import lax
 from jax.flatten_util import ravel_pytree
 
 from aihwjax.devices.base import PulsedDevice
-from aihwjax.fitting.likelihood import Data, loss, predicted, state_of, steps_at, with_steps, within
-from aihwjax.fitting.unknowns import Layout, Unknowns, starts
+from aihwjax.fitting.likelihood import PRIOR, Data, forecasts, loss, steps_at, with_steps, within
+from aihwjax.fitting.unknowns import Layout, Unknowns, starts, state_of
 from aihwjax.typing import Key
 
 _MEMORY = 20
@@ -35,7 +35,7 @@ class Found(NamedTuple):
     """Iterations that were made."""
 
 
-@partial(jax.jit, static_argnames=("layout", "longest", "noisy", "restarts"))
+@partial(jax.jit, static_argnames=("layout", "longest", "noisy", "resting", "restarts"))
 def search(
     device: PulsedDevice,
     data: Data,
@@ -45,6 +45,7 @@ def search(
     layout: Layout,
     longest: int,
     noisy: bool,
+    resting: bool,
     restarts: int,
 ) -> Found:
     """Search from the model's own numbers and from others beside them.
@@ -57,13 +58,14 @@ def search(
         layout: Which numbers are searched.
         longest: Most pulses between two readings.
         noisy: Whether readings have noise.
+        resting: Whether readings rest at bounds.
         restarts: Starts.
     """
     first = starts(device, layout, data, key)
     _, whole = ravel_pytree(first)
 
     def value(vector: jax.Array) -> jax.Array:
-        return loss(whole(vector), device, layout, data, longest, noisy)
+        return loss(whole(vector), device, layout, data, longest, noisy, resting)
 
     solver = optax.lbfgs(
         memory_size=_MEMORY, linesearch=optax.scale_by_zoom_linesearch(max_linesearch_steps=_MOST_TRIALS)
@@ -74,6 +76,9 @@ def search(
         own = starts(device, layout, data, jax.random.fold_in(key, number))
         away = jnp.where(number == 0, 0.0, _JITTER)
         own["shape"] = jax.tree.map(lambda place: away * place, own["shape"])
+        for name in ("top", "bottom"):  # a bound beyond all readings, at first up to e times nearer or farther
+            beside = jax.random.normal(jax.random.fold_in(key, number), ())
+            own[name] = own[name] + jnp.where(data[f"{name}_rests"], 0.0, 2 * away * beside)
         begin = ravel_pytree(with_steps(own, device, layout, data))[0]
 
         def step(carry: tuple) -> tuple:
@@ -96,11 +101,14 @@ def search(
     return jax.vmap(one)(jnp.arange(restarts))
 
 
-@partial(jax.jit, static_argnames=("layout", "longest", "noisy"))
-def curvature(
-    unknowns: Unknowns, device: PulsedDevice, data: Data, *, layout: Layout, longest: int, noisy: bool
+@partial(jax.jit, static_argnames=("layout", "longest", "noisy", "resting"))
+def information(
+    unknowns: Unknowns, device: PulsedDevice, data: Data, *, layout: Layout, longest: int, noisy: bool, resting: bool
 ) -> jax.Array:
-    """Return the second derivatives of minus the logarithm of the likelihood, ``(numbers, numbers)``.
+    """Return the Fisher information of the readings on the numbers, ``(numbers, numbers)``.
+
+    It is what the mean and the variance of each predicted reading, and the bounds at which readings rest, tell of the
+    numbers; never negative, unlike second derivatives of the likelihood.
 
     Args:
         unknowns: The numbers, one after the other in the order of their pytree.
@@ -109,16 +117,27 @@ def curvature(
         layout: Which numbers are searched.
         longest: Most pulses between two readings.
         noisy: Whether readings have noise.
+        resting: Whether readings rest at bounds.
     """
     vector, whole = ravel_pytree(unknowns)
+    known = (data["pulses"] != 0) & ~data["at_top"] & ~data["at_bottom"]
 
-    def value(vector: jax.Array) -> jax.Array:
-        return loss(whole(vector), device, layout, data, longest, noisy) * jnp.sum(data["pulses"] != 0)
+    def told(vector: jax.Array) -> tuple[jax.Array, ...]:
+        forecast = forecasts(whole(vector), device, layout, data, longest, noisy)
+        bounds = [
+            jnp.where(data[f"{end}_rests"], off, 0.0) for end, off in zip(("top", "bottom"), forecast[2:], strict=True)
+        ]
+        return (*forecast[:2], *bounds)
+
+    variance = told(vector)[1]
+    weights = (jnp.where(known, variance**-0.5, 0.0), jnp.where(known, 0.5**0.5 / variance, 0.0), 1.0, 1.0)
 
     def row(direction: jax.Array) -> jax.Array:
-        return jax.jvp(jax.grad(value), (vector,), (direction,))[1]
+        slopes = jax.jvp(told, (vector,), (direction,))[1]
+        return jnp.concatenate([jnp.ravel(weight * slope) for weight, slope in zip(weights, slopes, strict=True)])
 
-    return lax.map(row, jnp.eye(vector.size))
+    rows = lax.map(row, jnp.eye(vector.size))
+    return jnp.matmul(rows, rows.T, precision=lax.Precision.HIGHEST) + jnp.eye(vector.size) / PRIOR**2
 
 
 class Judged(NamedTuple):
@@ -128,11 +147,9 @@ class Judged(NamedTuple):
     """Weights of each device under the pulses without noise, from its first reading on, ``(readings, devices)``."""
     deviations: jax.Array
     """What each reading is off from its prediction, in standard deviations, ``(groups, devices)``."""
-    steps: jax.Array
-    """Sizes of the steps up and down at each reading, ``(2, groups, devices)``."""
 
 
-@partial(jax.jit, static_argnames=("layout", "longest", "noisy"))
+@partial(jax.jit, static_argnames=("layout", "longest", "noisy", "resting"))
 def judged(
     unknowns: Unknowns,
     device: PulsedDevice,
@@ -143,6 +160,7 @@ def judged(
     layout: Layout,
     longest: int,
     noisy: bool,
+    resting: bool,
 ) -> Judged:
     """Return what the found numbers say of the measurement.
 
@@ -155,11 +173,10 @@ def judged(
         layout: Which numbers were searched.
         longest: Most pulses between two readings.
         noisy: Whether readings have noise.
+        resting: Whether readings rest at bounds.
     """
     own, state = state_of(device, layout, unknowns, data)
-    mean, variance = predicted(own, state, data, longest, noisy)
-    deviation = jnp.sqrt(variance + 2 * data["reading"] ** 2 + (1e-2 * data["typical"]) ** 2)
-    steps, _ = steps_at(own, state, data["start"])
+    off, variance, _, _ = forecasts(unknowns, device, layout, data, longest, noisy)
 
     def group(weights: jax.Array, count: jax.Array) -> tuple[jax.Array, jax.Array]:
         def pulse(number: jax.Array, now: jax.Array) -> jax.Array:
@@ -172,4 +189,4 @@ def judged(
 
     _, later = lax.scan(group, first, pulses)
     response = jnp.concatenate([first[None], later])
-    return Judged(response, (data["end"] - mean) / deviation, jnp.stack(steps))
+    return Judged(response, off / jnp.sqrt(variance))

@@ -7,6 +7,7 @@ that is found is too wide by what the curves leave open of each device, which is
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import jax
@@ -22,13 +23,13 @@ from aihwjax.fitting.unknowns import _SCALE, Layout, Unknowns, draws, shape_valu
 _FLATTEST = 1e-7
 
 
-def covariance(second: Float64[np.ndarray, "n n"]) -> Float64[np.ndarray, "n n"]:
-    """Return the covariance of numbers of which minus the logarithm of the likelihood has these second derivatives.
+def covariance(information: Float64[np.ndarray, "n n"]) -> Float64[np.ndarray, "n n"]:
+    """Return the covariance of numbers of which readings have an information.
 
     Args:
-        second: Symmetric, up to rounding.
+        information: Symmetric, up to rounding.
     """
-    symmetric = (second + second.T) / 2
+    symmetric = (information + information.T) / 2
     scale = 1 / np.sqrt(np.maximum(np.abs(np.diag(symmetric)), 1e-12))
     values, vectors = np.linalg.eigh(symmetric * scale[:, None] * scale[None, :])
     values = np.maximum(values, _FLATTEST * values.max())
@@ -54,8 +55,23 @@ def of_devices(
     return {"size": size, "skew": skew, "top": state.max_bound[0], "bottom": state.min_bound[0], **own}
 
 
+@partial(jax.jit, static_argnames="layout")
+def _values_and_slopes(
+    device: PulsedDevice, unknowns: Unknowns, data: Mapping[str, jax.Array], layout: Layout
+) -> tuple[Any, Any]:
+    """Return the numbers of each device and those that all share, and their derivatives by all that was searched."""
+    vector, whole = ravel_pytree(unknowns)
+
+    def values(vector: jax.Array) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
+        own = whole(vector)
+        common = {**shape_values(device, layout, own), "dw_min_std": jnp.exp(own["noise"])}
+        return of_devices(device, layout, own, data), common
+
+    return values(vector), jax.jacfwd(values)(vector)
+
+
 def summed(
-    device: PulsedDevice, layout: Layout, unknowns: Unknowns, data: Mapping[str, jax.Array], second: np.ndarray
+    device: PulsedDevice, layout: Layout, unknowns: Unknowns, data: Mapping[str, jax.Array], told: np.ndarray
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the fields of the fitted configuration, and the standard errors of those that were fitted.
 
@@ -64,20 +80,10 @@ def summed(
         layout: Which of its numbers were searched.
         unknowns: What was found.
         data: The measurement.
-        second: Second derivatives of minus the logarithm of the likelihood.
+        told: Information of the readings on the numbers.
     """
-    vector, whole = ravel_pytree(unknowns)
-    spread_of_numbers = covariance(np.asarray(second, np.float64))
-
-    def each(vector: jax.Array) -> dict[str, jax.Array]:
-        return of_devices(device, layout, whole(vector), data)
-
-    def shared(vector: jax.Array) -> dict[str, jax.Array]:
-        own = whole(vector)
-        return {**shape_values(device, layout, own), "dw_min_std": jnp.exp(own["noise"])}
-
-    values, slopes = jax.jit(lambda v: (each(v), jax.jacrev(each)(v)))(vector)
-    common, common_slopes = jax.jit(lambda v: (shared(v), jax.jacrev(shared)(v)))(vector)
+    spread_of_numbers = covariance(np.asarray(told, np.float64))
+    (values, common), (slopes, common_slopes) = _values_and_slopes(device, unknowns, data, layout)
     devices = layout.devices
     mean, mean_error, spread, spread_error = {}, {}, {}, {}
     for name, found in values.items():

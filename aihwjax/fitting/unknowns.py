@@ -22,7 +22,7 @@ from aihwjax.random import Stream
 from aihwjax.typing import Shape
 
 Unknowns: TypeAlias = dict[str, Any]
-"""Arrays by name: ``up``, ``down``, ``top``, ``bottom`` and ``draws`` of each device, ``shape`` and ``noise`` of all."""
+"""Arrays by name: ``up``, ``down``, ``top``, ``bottom`` and ``draws`` of each device, ``shape``, ``noise`` of all."""
 
 _SCALE = 0.3
 """Spread with which the draws of a model are scaled while they are searched."""
@@ -196,6 +196,7 @@ def starts(device: PulsedDevice, layout: Layout, data: Mapping[str, jax.Array], 
         data: Of :func:`aihwjax.fitting.likelihood.prepared`.
         key: Where beside.
     """
+
     def beside(name: str) -> jax.Array:
         value = jnp.asarray(getattr(device, name), jnp.float32)
         return jax.random.normal(jax.random.fold_in(key, layout.shape.index(name)), value.shape)
@@ -208,7 +209,7 @@ def starts(device: PulsedDevice, layout: Layout, data: Mapping[str, jax.Array], 
         "down": zeros,
         "top": jnp.where(data["top_rests"], 0.0, away),
         "bottom": jnp.where(data["bottom_rests"], 0.0, away),
-        "draws": {name: zeros for name in layout.draws},
+        "draws": dict.fromkeys(layout.draws, zeros),
         "shape": {name: beside(name) for name in layout.shape},
         "noise": jnp.log(jnp.asarray(float(sigma) if sigma.size == 1 and sigma > 0 else 0.3)),
     }
