@@ -72,6 +72,7 @@ def fit_device(
         DataError: If the curves are too short, or cannot be weights.
         ConfigError: If there is no such model, or it has no pulses.
     """
+    source = random.plain(random.as_noise(key))
     given = model_of(model)
     curves = _curves(measurements, weight_range)
     device = given.resolved()
@@ -94,7 +95,6 @@ def fit_device(
     device = device.replace(write_noise_std=0.0) if "write_noise_std" in vars(device) else device
     if not device.present("dw_min_std"):
         device = device.replace(dw_min_std=0.3)
-    source = random.plain(random.as_noise(key))
     found = search(device, data, source, jnp.asarray(iterations), **choices, restarts=restarts)
     losses = np.asarray(found.loss, np.float64)
     if not np.isfinite(losses).any():

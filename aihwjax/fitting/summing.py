@@ -14,7 +14,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Float64
 
 from aihwjax.devices.base import PulsedDevice
 from aihwjax.fitting.unknowns import _SCALE, Layout, Unknowns, draws, shape_values, state_of
@@ -23,11 +22,11 @@ from aihwjax.fitting.unknowns import _SCALE, Layout, Unknowns, draws, shape_valu
 _FLATTEST = 1e-7
 
 
-def covariance(information: Float64[np.ndarray, "n n"]) -> Float64[np.ndarray, "n n"]:
-    """Return the covariance of numbers of which readings have an information.
+def covariance(information: np.ndarray) -> np.ndarray:
+    """Return the covariance, ``(n, n)``, of numbers of which readings have an information.
 
     Args:
-        information: Symmetric, up to rounding.
+        information: Symmetric up to rounding, ``(n, n)``.
     """
     symmetric = (information + information.T) / 2
     scale = 1 / np.sqrt(np.maximum(np.abs(np.diag(symmetric)), 1e-12))
