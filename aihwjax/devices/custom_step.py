@@ -37,6 +37,10 @@ class Mirrored:
         return self.function(-weights, *parameters)
 
 
+def _is_real(dtype: Any) -> bool:
+    return bool(jnp.issubdtype(dtype, jnp.floating) or jnp.issubdtype(dtype, jnp.integer))
+
+
 @configclass
 class CustomStepDevice(WriteNoiseDevice):
     """Device whose up and down step are functions of the weight; :func:`aihwjax.devices.from_steps` makes one.
@@ -62,6 +66,8 @@ class CustomStepDevice(WriteNoiseDevice):
     def validate(self) -> None:
         """Call the functions once at five weights of the range, if all numbers are known."""
         super().validate()
+        if any(np.ndim(value) for value in self.parameters):
+            return  # one for each of several devices, which are judged one by one
         for name in ("up", "down"):
             self._check(name)
         granularity = self._known_granularity()
@@ -81,7 +87,7 @@ class CustomStepDevice(WriteNoiseDevice):
             reason = next(iter(str(error).splitlines()), "")[:200]
             raise ConfigError(f"{where} fails with {type(error).__name__}: {reason}{hint}") from error
         shape = getattr(found, "shape", None)
-        if shape not in ((2, 3), ()) or not jnp.issubdtype(found.dtype, jnp.number):
+        if shape not in ((2, 3), ()) or not _is_real(found.dtype):
             what = f"shape {shape}" if shape is not None else f"a {type(found).__name__}"
             raise ConfigError(f"{where} returns {what} for weights of shape (2, 3): return one number for each weight")
         values = self._values(name)

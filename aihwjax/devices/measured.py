@@ -59,7 +59,9 @@ def from_table(
     grid = found[grid_name]
     if grid_name == "weight" and weight_range is not None:
         raise ConfigError("weight_range is not allowed with a column 'weight': call it 'conductance' to have it mapped")
-    low, high = (grid[0], grid[-1]) if grid_name == "weight" else (weight_range or _RANGE)
+    if grid.ndim != 1 or grid.size < 2:
+        raise ConfigError(f"{source} has {grid_name} of shape {grid.shape}: give a list of at least 2 values")
+    low, high = (grid[0], grid[-1]) if grid_name == "weight" else range_of(weight_range)
     _check(source, grid_name, found, low, high)
     scale = (high - low) / (grid[-1] - grid[0])
     sizes = {name: scale * found[name] for name in found if name != grid_name}
@@ -116,8 +118,6 @@ def _arrays(table: str | Path | Mapping[str, ArrayLike]) -> dict[str, np.ndarray
 def _check(source: str, grid_name: str, found: Mapping[str, np.ndarray], low: float, high: float) -> None:
     """Refuse columns that are no table of steps in one unit."""
     grid = found[grid_name]
-    if grid.ndim != 1 or grid.size < 2:
-        raise ConfigError(f"{source} has {grid_name} of shape {grid.shape}: give a list of at least 2 values")
     for name, values in found.items():
         if values.shape != grid.shape:
             raise ConfigError(f"{source} has {name} of shape {values.shape}: give {grid.size} values, one a row")
@@ -132,12 +132,11 @@ def _check(source: str, grid_name: str, found: Mapping[str, np.ndarray], low: fl
             f"{source} has {grid_name} {grid[row + 1]:g} after {grid[row]:g} in row {row + 2}: give them ascending, at "
             f"least {CLOSEST:g} of the range apart"
         )
-    if not low <= 0 <= high or not low < high:
-        where = (
-            f"{grid_name} from {low:g} to {high:g}" if grid_name == "weight" else f"weight_range=({low:g}, {high:g})"
+    if not low <= 0 <= high:
+        raise ConfigError(
+            f"weight from {low:g} to {high:g} is not allowed: give a range that contains the weight 0: call the column "
+            "'conductance' to have it mapped to weights"
         )
-        more = ": call the column 'conductance' to have it mapped to weights" if grid_name == "weight" else ""
-        raise ConfigError(f"{where} is not allowed: give a range that contains the weight 0{more}")
     for name in _STEPS:
         row = int(np.argmax(np.abs(found[name])))
         if np.abs(found[name][row]) > span:
@@ -145,6 +144,26 @@ def _check(source: str, grid_name: str, found: Mapping[str, np.ndarray], low: fl
                 f"{source} has a step of {found[name][row]:g} in row {row + 1} of {name}, more than the range of "
                 f"{grid_name}, {span:g}: give steps in the unit of the {grid_name}"
             )
+
+
+def range_of(weight_range: tuple[float, float] | None) -> tuple[float, float]:
+    """Return the weights to which the ends of a range of conductances are mapped.
+
+    Args:
+        weight_range: Two weights, 0 among them or between them; ``None``: -1 and 1.
+
+    Raises:
+        ConfigError: If they are anything else.
+    """
+    if weight_range is None:
+        return _RANGE
+    try:
+        low, high = (float(end) for end in weight_range)
+    except (TypeError, ValueError):
+        raise ConfigError(f"weight_range={weight_range!r} is not allowed: give two numbers") from None
+    if not (np.isfinite([low, high]).all() and low <= 0 <= high and low < high):
+        raise ConfigError(f"weight_range=({low:g}, {high:g}) is not allowed: give a range that contains the weight 0")
+    return low, high
 
 
 def from_steps(up: Callable[..., Any], down: Callable[..., Any], **fields: Any) -> CustomStepDevice:

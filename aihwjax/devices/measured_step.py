@@ -99,7 +99,7 @@ class MeasuredStepDevice(WriteNoiseDevice):
     down_std: Number | None = number(None, minimum=0, optional=True)
     """The same of down pulses; both or none."""
     up_dtod: Number | None = number(None, minimum=0, optional=True)
-    """Standard deviations of up steps over crosspoints, as factors of ``dw_min``, ``(n,)``; ``None``: they are alike."""
+    """Standard deviations of up steps over crosspoints, as factors of ``dw_min``, ``(n,)``; ``None``: 0."""
     down_dtod: Number | None = number(None, minimum=0, optional=True)
     """The same of down steps; both or none."""
     spread_correlation: Number = number(1.0, minimum=-1, maximum=1)

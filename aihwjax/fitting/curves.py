@@ -11,10 +11,10 @@ from jaxtyping import Bool, Float64, Int64
 from numpy.typing import ArrayLike
 
 from aihwjax import columns
+from aihwjax.devices.measured import range_of
 from aihwjax.errors import ConfigError, DataError
 
 _GRIDS = ("weight", "conductance")
-_RANGE = (-1.0, 1.0)
 MOST_PULSES = 256
 """Most pulses between two readings."""
 
@@ -115,7 +115,7 @@ class PulseCurves:
         for place, own in enumerate(rows.values()):
             table[: len(own), place] = readings[own]
             groups[: len(own) - 1, place] = counts[own[1:]]
-        mapped = (weight_range or _RANGE) if grids == ["conductance"] else None
+        mapped = range_of(weight_range) if grids == ["conductance"] else None
         try:
             return cls.from_arrays(table, groups, weight_range=mapped)
         except DataError as error:
@@ -173,12 +173,7 @@ def _units(table: np.ndarray, weight_range: tuple[float, float] | None) -> tuple
     """Return the reading of weight 0 and of a unit of weight."""
     if weight_range is None:
         return 0.0, 1.0
-    try:
-        low, high = (float(end) for end in weight_range)
-    except (TypeError, ValueError):
-        raise ConfigError(f"weight_range={weight_range!r} is not allowed: give two numbers") from None
-    if not (low <= 0 <= high and low < high):
-        raise ConfigError(f"weight_range=({low:g}, {high:g}) is not allowed: give a range that contains the weight 0")
+    low, high = range_of(weight_range)
     if not np.isfinite(table).any() or not np.nanmin(table) < np.nanmax(table):
         raise DataError("readings are all the same: give curves that move")
     bottom, top = float(np.nanmin(table)), float(np.nanmax(table))

@@ -56,8 +56,8 @@ def fit_device(
 
     Fitted are ``dw_min``, ``up_down``, ``w_max``, ``w_min``, their spreads ``*_dtod`` (of several devices),
     ``dw_min_std``, and the fields that shape the steps (``fitted`` of the class). All others stay as in the model,
-    among them what pulse curves cannot tell apart: scale and offset ``a`` and ``b`` of exponential steps, and references.
-    With ``write_noise_std`` above 0 in the model, noise of the readings is taken for write noise.
+    among them what pulse curves cannot tell apart: ``a`` and ``b`` of exponential steps, and references. With
+    ``write_noise_std`` above 0 in the model, noise of the readings is taken for write noise.
 
     Args:
         measurements: Curves, a pulse response, or a CSV file (:meth:`PulseCurves.from_csv

@@ -75,7 +75,10 @@ def search(
     def one(number: jax.Array) -> Found:
         own = starts(device, layout, data, jax.random.fold_in(key, number))
         away = jnp.where(number == 0, 0.0, _JITTER)
-        own["shape"] = jax.tree.map(lambda place: away * place, own["shape"])
+        # a field of 0 begins beside it: there laws that take its size have no slope
+        for name, place in own["shape"].items():
+            at_zero = jnp.asarray(getattr(device, name), jnp.float32) == 0
+            own["shape"][name] = away * place + jnp.where(at_zero, 1.0, 0.0)
         for name in ("top", "bottom"):  # a bound beyond all readings, at first up to e times nearer or farther
             beside = jax.random.normal(jax.random.fold_in(key, number), ())
             own[name] = own[name] + jnp.where(data[f"{name}_rests"], 0.0, 2 * away * beside)

@@ -98,8 +98,10 @@ def test_the_same_program_takes_other_numbers_and_one_key_gives_one_result() -> 
     scale = volts.unit / 3
     # where weight 0 is matters for soft bounds: steps at it and bounds from it
     shift = (volts.zero - 5) / 3
-    assert float(mapped.device.w_max) * scale + shift == pytest.approx(float(first.device.w_max), rel=0.01)  # type: ignore
-    assert mapped.device.dw_min_std == pytest.approx(first.device.dw_min_std, rel=0.01)  # type: ignore[attr-defined]
+    own, other = first.device, mapped.device
+    assert isinstance(own, aj.SoftBoundsDevice) and isinstance(other, aj.SoftBoundsDevice)
+    assert other.w_max * scale + shift == pytest.approx(own.w_max, rel=0.01)
+    assert other.dw_min_std == pytest.approx(own.dw_min_std, rel=0.01)
     assert volts.conductance(volts.weights) == pytest.approx(5 + 3 * curves.weights)
     figure = aj.plot.plot_device_fit(first)
     assert figure.axes[0].get_title().startswith("SoftBoundsDevice")
@@ -170,7 +172,7 @@ def test_a_file_is_read(tmp_path: Any) -> None:
 
 WORDS: list[tuple[str, list[str], str]] = [
     (FILE.replace("pulses", "puls"), [], "has a column 'puls' that is not allowed: .* did you mean 'pulses'?"),
-    (FILE.replace("conductance", "weight"), [], "readings from 10 to .* cannot be weights, which lie on both sides of 0"),
+    (FILE.replace("conductance", "weight"), [], "readings from 10 to .* cannot be weights, which lie on both"),
     ("pulses, weight\n0, 0\n1, 0.1\n1, 0.2\n-1, 0.1\n-1, 0\n", [], "4 readings after pulses are too few for"),
     ("pulses, weight\n0, 0\n1, 0.1\n1, 0.2\n", [], "device 0 has 0 readings before and after down pulses"),
     ("pulses, weight\n0, 0\n1.5, 0.1\n", [], "pulses have 1.5: give whole numbers"),
