@@ -14,7 +14,7 @@ import aihwjax as aj
 from aihwjax import config as configs
 from aihwjax import tile
 from aihwjax.devices.measured_step import interpolate
-from tests.marks import slow, some
+from tests.marks import exhaustive, slow, some
 
 PLAIN: dict[str, Any] = {"dw_min_dtod": 0.0, "up_down_dtod": 0.0, "w_max_dtod": 0.0, "w_min_dtod": 0.0}
 TABLE: dict[str, Any] = {"conductance": [5.0, 15.0, 25.0], "up": [0.6, 0.4, 0.1], "down": [0.1, 0.4, 0.5]}
@@ -222,8 +222,7 @@ def test_a_wrong_function_is_one_line(function: Any, fields: dict[str, Any], mes
         assert part in str(caught.value)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["measured", "functions"])
+@pytest.mark.parametrize("name", [slow("measured"), exhaustive("functions")])
 def test_the_two_modes_agree(name: str) -> None:
     """Mean and spread of 400 tiles after coarse updates, aggregated and pulse by pulse."""
     from tests.helpers import MEASURED, falling, rising

@@ -65,16 +65,16 @@ def off(found: aj.DeviceFit, true: Config, names: list[str] | None = None) -> di
     return result
 
 
-@pytest.mark.parametrize("name", some(CASES, ("soft_bounds",), ("constant_step",)))
+@pytest.mark.parametrize("name", some(CASES, (), ("soft_bounds",)))
 def test_the_numbers_are_found_within_their_errors(name: str) -> None:
-    """30 devices, two cycles of 60 pulses up and down, pulse noise of 30 %."""
+    """30 devices, two cycles of 100 pulses up and down, pulse noise of 30 %."""
     true, model = CASES[name]
-    found = aj.fit_device(measured(true, 60), model)
+    found = aj.fit_device(measured(true, 100), model)
     assert type(found.device) is type(true)
     wrong = {field: value for field, value in off(found, true).items() if value > 4}
     assert not wrong, f"{wrong}\n{found}"
     assert {"dw_min_std", "w_max_dtod"} <= set(found.errors)
-    # 7,200 readings: the mean square of a standard normal is known to 1.7 %
+    # 12,000 readings: the mean square of a standard normal is known to 1.3 %
     assert found.chi_square == pytest.approx(1.0, abs=0.1)
     assert found.r_squared > 0.95
     # a field that is told apart at all: its error is no excuse for any value
@@ -88,7 +88,7 @@ def test_the_numbers_are_found_within_their_errors(name: str) -> None:
 
 @pytest.mark.slow
 def test_the_same_program_takes_other_numbers_and_one_key_gives_one_result() -> None:
-    curves = measured(aj.SoftBoundsDevice(**SHARED), 60)
+    curves = measured(aj.SoftBoundsDevice(**SHARED), 100)
     first, again = aj.fit_device(curves, "SoftBoundsDevice"), aj.fit_device(curves, aj.SoftBoundsDevice)
     assert first.device == again.device
     np.testing.assert_array_equal(first.losses, again.losses)
@@ -111,9 +111,9 @@ def test_the_same_program_takes_other_numbers_and_one_key_gives_one_result() -> 
 @pytest.mark.exhaustive
 def test_a_wrong_law_is_seen_and_read_noise_is_told_from_pulse_noise() -> None:
     true = aj.SoftBoundsDevice(**SHARED)
-    wrong = aj.fit_device(measured(true, 60), "ConstantStepDevice")
+    wrong = aj.fit_device(measured(true, 100), "ConstantStepDevice")
     assert wrong.r_squared < 0.9
-    noisy = aj.fit_device(measured(true, 60, noise=0.02), "SoftBoundsDevice")
+    noisy = aj.fit_device(measured(true, 100, noise=0.02), "SoftBoundsDevice")
     assert noisy.read_noise == pytest.approx(0.02, rel=0.1)
     errors = off(noisy, true, ["dw_min", "w_max", "w_min", "dw_min_std"])
     assert max(errors.values()) < 5, f"{errors}\n{noisy}"
@@ -221,7 +221,7 @@ def test_arrays_that_are_no_curves_are_one_line() -> None:
 
 @pytest.mark.slow
 def test_the_command_prints_and_writes(tmp_path: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    curves = measured(aj.SoftBoundsDevice(**SHARED), 60)
+    curves = measured(aj.SoftBoundsDevice(**SHARED), 100)
     rows = ["device,pulses,weight"]
     for device in range(curves.weights.shape[1]):
         own = [0, *curves.pulses[:, device]]
@@ -244,5 +244,5 @@ def test_the_parameters_of_functions_are_fitted() -> None:
         return jnp.exp(b * w)
 
     true = aj.devices.from_steps(up, down, parameters=(1.2, 0.7), **SHARED)
-    found = aj.fit_device(measured(true, 60), aj.devices.from_steps(up, down, parameters=(0.5, 0.5)))
+    found = aj.fit_device(measured(true, 100), aj.devices.from_steps(up, down, parameters=(0.5, 0.5)))
     assert max(off(found, true).values()) < 4, str(found)
