@@ -84,7 +84,8 @@ class MeasuredNoiseModel(NoiseModel):
             ConfigError: If the tables are not allowed.
         """
         found = columns.read(path, _NEEDED, _OPTIONAL)
-        return cls(**{name: columns.numbers(path, name, entries) for name, entries in found.items()}, **fields)
+        tables: dict[str, Any] = {name: columns.numbers(path, name, entries) for name, entries in found.items()}
+        return cls(**tables, **fields)
 
     def validate(self) -> None:
         """Refuse tables that are too short, unsorted, of other lengths, or don't cover the range of the converter."""
