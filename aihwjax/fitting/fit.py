@@ -16,14 +16,16 @@ from aihwjax.devices.base import PulsedDevice
 from aihwjax.devices.device import Device
 from aihwjax.errors import ConfigError, nearest
 from aihwjax.fitting.curves import PulseCurves
-from aihwjax.fitting.likelihood import prepared
+from aihwjax.fitting.likelihood import FIRST_NOISE, prepared
 from aihwjax.fitting.result import DeviceFit
-from aihwjax.fitting.search import information, judged, search
+from aihwjax.fitting.search import beginnings, information, judged, search
 from aihwjax.fitting.summing import summed
 from aihwjax.fitting.unknowns import Layout, state_of
 from aihwjax.random import Noise
 
 _ITERATIONS = 300
+# Iterations that lead to the neighbourhood in which the likelihood is smooth
+_ROUGH = 60
 
 
 class Response(Protocol):
@@ -95,7 +97,10 @@ def fit_device(
     device = device.replace(write_noise_std=0.0) if "write_noise_std" in vars(device) else device
     if not device.present("dw_min_std"):
         device = device.replace(dw_min_std=0.3)
-    found = search(device, data, source, jnp.asarray(iterations), **choices, restarts=restarts)
+    begin = beginnings(device, data, source, layout=layout, restarts=restarts)
+    rough = {**data, "least": jnp.asarray(FIRST_NOISE)}
+    first = search(begin, device, rough, jnp.asarray(min(iterations, _ROUGH)), **choices)
+    found = search(first.unknowns, device, data, jnp.asarray(iterations), **choices)
     losses = np.asarray(found.loss, np.float64)
     if not np.isfinite(losses).any():
         raise ConfigError(

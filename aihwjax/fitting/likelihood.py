@@ -28,7 +28,9 @@ _SAME = 1e-6
 # Parts of the range of a device within which its law is asked: at a bound a power is infinitely steep
 _INSIDE = 1e-4
 # Noise that is always there, relative to the typical step: what a law without noise is allowed to miss
-_LEAST_NOISE = 0.01
+LEAST_NOISE = 0.01
+# The same at the beginning of a search, where steps of a law that is far off may vanish, and their noise with them
+FIRST_NOISE = 0.5
 # Standard deviation of a bound around the readings that rest there, relative to the typical step
 _REST = 0.1
 # Standard deviation of the weak prior on all scaled numbers, which only holds what the curves say nothing about
@@ -70,6 +72,7 @@ def prepared(curves: PulseCurves, device: PulsedDevice) -> tuple[dict[str, jax.A
         "step_down": np.full(span.shape, typical),
         "typical": np.asarray(typical),
         "reading": np.asarray(noise),
+        "least": np.asarray(LEAST_NOISE),
     }
     kinds = {np.dtype(bool): jnp.bool_, np.dtype(np.int64): jnp.int32}
     return {name: jnp.asarray(value, kinds.get(value.dtype, jnp.float32)) for name, value in data.items()}, noise
@@ -168,7 +171,7 @@ def forecasts(
     device, state = state_of(device, layout, unknowns, data)
     mean, variance = predicted(device, state, data, longest, noisy)
     unit = data["typical"]
-    variance = variance / unit**2 + 2 * (data["reading"] / unit) ** 2 + _LEAST_NOISE**2
+    variance = variance / unit**2 + 2 * (data["reading"] / unit) ** 2 + data["least"] ** 2
     assert state.max_bound is not None and state.min_bound is not None
     top, bottom = device.external(state, state.max_bound)[0], device.external(state, state.min_bound)[0]
     rests = ((top - data["highest"]) / (_REST * unit), (bottom - data["lowest"]) / (_REST * unit))

@@ -35,34 +35,58 @@ class Found(NamedTuple):
     """Iterations that were made."""
 
 
-@partial(jax.jit, static_argnames=("layout", "longest", "noisy", "resting", "restarts"))
+@partial(jax.jit, static_argnames=("layout", "restarts"))
+def beginnings(device: PulsedDevice, data: Data, key: Key, *, layout: Layout, restarts: int) -> Unknowns:
+    """Return where searches begin: the model's own numbers, and others beside them.
+
+    Args:
+        device: The model.
+        data: The measurement.
+        key: Of the others.
+        layout: Which numbers are searched.
+        restarts: How many.
+    """
+
+    def one(number: jax.Array) -> Unknowns:
+        own = starts(device, layout, data, jax.random.fold_in(key, number))
+        away = jnp.where(number == 0, 0.0, _JITTER)
+        # a field of 0 begins beside it: there laws that take its size have no slope
+        for name, place in own["shape"].items():
+            at_zero = jnp.asarray(getattr(device, name), jnp.float32) == 0
+            own["shape"][name] = away * place + jnp.where(at_zero, 1.0, 0.0)
+        for name in ("top", "bottom"):  # a bound beyond all readings, some times nearer or farther
+            beside = jax.random.normal(jax.random.fold_in(key, number), ())
+            own[name] = own[name] + jnp.where(data[f"{name}_rests"], 0.0, 2 * away * beside)
+        return with_steps(own, device, layout, data)
+
+    return jax.vmap(one)(jnp.arange(restarts))
+
+
+@partial(jax.jit, static_argnames=("layout", "longest", "noisy", "resting"))
 def search(
+    begin: Unknowns,
     device: PulsedDevice,
     data: Data,
-    key: Key,
     iterations: jax.Array,
     *,
     layout: Layout,
     longest: int,
     noisy: bool,
     resting: bool,
-    restarts: int,
 ) -> Found:
-    """Search from the model's own numbers and from others beside them.
+    """Search from several beginnings.
 
     Args:
+        begin: Numbers, of :func:`beginnings` or of a search before.
         device: The model.
         data: The measurement.
-        key: Of the other starts.
         iterations: Most iterations.
         layout: Which numbers are searched.
         longest: Most pulses between two readings.
         noisy: Whether readings have noise.
         resting: Whether readings rest at bounds.
-        restarts: Starts.
     """
-    first = starts(device, layout, data, key)
-    _, whole = ravel_pytree(first)
+    _, whole = ravel_pytree(jax.tree.map(lambda leaf: leaf[0], begin))
 
     def value(vector: jax.Array) -> jax.Array:
         return loss(whole(vector), device, layout, data, longest, noisy, resting)
@@ -72,18 +96,7 @@ def search(
     )
     value_and_grad = optax.value_and_grad_from_state(value)
 
-    def one(number: jax.Array) -> Found:
-        own = starts(device, layout, data, jax.random.fold_in(key, number))
-        away = jnp.where(number == 0, 0.0, _JITTER)
-        # a field of 0 begins beside it: there laws that take its size have no slope
-        for name, place in own["shape"].items():
-            at_zero = jnp.asarray(getattr(device, name), jnp.float32) == 0
-            own["shape"][name] = away * place + jnp.where(at_zero, 1.0, 0.0)
-        for name in ("top", "bottom"):  # a bound beyond all readings, at first up to e times nearer or farther
-            beside = jax.random.normal(jax.random.fold_in(key, number), ())
-            own[name] = own[name] + jnp.where(data[f"{name}_rests"], 0.0, 2 * away * beside)
-        begin = ravel_pytree(with_steps(own, device, layout, data))[0]
-
+    def one(begin: jax.Array) -> Found:
         def step(carry: tuple) -> tuple:
             vector, state, _, count, _ = carry
             now, slope = value_and_grad(vector, state=state)
@@ -101,7 +114,7 @@ def search(
         vector, _, reached, count, _ = lax.while_loop(on, step, carry)
         return Found(whole(vector), jnp.where(jnp.isfinite(reached), reached, jnp.inf), count)
 
-    return jax.vmap(one)(jnp.arange(restarts))
+    return jax.vmap(one)(jax.vmap(lambda unknowns: ravel_pytree(unknowns)[0])(begin))
 
 
 @partial(jax.jit, static_argnames=("layout", "longest", "noisy", "resting"))
