@@ -60,11 +60,11 @@ def powell(curves: aj.PulseCurves, device: aj.devices.PulsedDevice, target: floa
     layout = Layout.of(device, curves.weights.shape[1])
     data, noise = prepared(curves, device)
     resting = bool(np.asarray(data["top_rests"]).any() or np.asarray(data["bottom_rests"]).any())
-    choices: dict[str, Any] = {"layout": layout, "longest": 1, "noisy": noise > 0}
+    choices: dict[str, Any] = {"layout": layout, "longest": 1, "noisy": noise > 0, "resting": resting}
     begin = starts(device, layout, data, jax.random.key(0))
     begin["shape"] = jax.tree.map(jnp.zeros_like, begin["shape"])
     vector, whole = ravel_pytree(with_steps(begin, device, layout, data))
-    value = jax.jit(lambda v: loss(whole(v), device, layout, data, 1, noise > 0, resting))
+    value = jax.jit(lambda v: loss(whole(v), device, data=data, **choices))
     value(vector).block_until_ready()
     best, best_at, count = np.inf, np.asarray(vector), 0
     start = time.process_time()
@@ -159,7 +159,7 @@ def main() -> None:
     table = Table(*names, title="processor seconds of a fit")
     records = []
     for name in options.models or MODELS:
-        for devices in (1, options.devices):
+        for devices in (options.devices, 1):
             r = compare(name, devices, options.pulses, options.rounds, options.limit)
             records.append(r)
             print(json.dumps(r), flush=True)
