@@ -48,9 +48,10 @@ def prepared(curves: PulseCurves, device: PulsedDevice) -> tuple[dict[str, jax.A
     known, pulses = curves.known, curves.pulses
     change = np.where(known, end - start, 0.0)
     per_pulse = np.where(known, change / np.where(pulses == 0, 1, pulses), np.nan)
-    typical = float(np.nanmedian(np.abs(per_pulse)))
     span = np.nanmax(curves.weights, axis=0) - np.nanmin(curves.weights, axis=0)
-    typical = max(typical, 1e-6 * float(span.max()))
+    # readings that rest at a bound say nothing of the size of a step, and may be most of them
+    moves = np.abs(per_pulse) > _SAME * span
+    typical = float(np.median(np.abs(per_pulse[moves])))
     noise = reading_noise(change, known, pulses)
     highest, lowest = np.nanmax(curves.weights, axis=0), np.nanmin(curves.weights, axis=0)
     meets = device.meets_bounds() and noise == 0
