@@ -51,7 +51,7 @@ def prepared(curves: PulseCurves, device: PulsedDevice) -> tuple[dict[str, jax.A
     span = np.nanmax(curves.weights, axis=0) - np.nanmin(curves.weights, axis=0)
     # readings that rest at a bound say nothing of the size of a step, and may be most of them
     moves = np.abs(per_pulse) > _SAME * span
-    typical = float(np.median(np.abs(per_pulse[moves])))
+    typical = float(np.median(np.abs(per_pulse[moves]))) if moves.any() else float(span.max())
     noise = reading_noise(change, known, pulses)
     highest, lowest = np.nanmax(curves.weights, axis=0), np.nanmin(curves.weights, axis=0)
     meets = device.meets_bounds() and noise == 0

@@ -14,7 +14,7 @@ from aihwjax import cli
 from aihwjax import config as configs
 from aihwjax.config import Config
 from aihwjax.devices.base import PulsedDevice
-from aihwjax.fitting.likelihood import reading_noise
+from aihwjax.fitting.likelihood import prepared, reading_noise
 from aihwjax.fitting.summing import covariance
 from tests.fitting.simulated import measured
 from tests.marks import some
@@ -143,6 +143,18 @@ def test_the_variance_of_readings_is_found_in_differences() -> None:
     read = walk + 0.004 * rng.standard_normal(walk.shape)
     # 6,000 products with a spread of about six times their mean: 4 % of the root
     assert reading_noise(np.diff(read, axis=0), np.ones((199, 30), bool), pulses[1:]) == pytest.approx(0.004, rel=0.15)
+
+
+def test_readings_that_rest_at_a_bound_are_seen_and_do_not_make_the_step() -> None:
+    pulses = np.repeat([1, -1], 50)
+    weights = np.clip(np.cumsum(np.r_[0, 0.1 * pulses[:50]]), -0.5, 0.5)
+    weights = np.r_[weights, np.clip(0.5 + np.cumsum(0.1 * pulses[50:]), -0.5, 0.5)]
+    data, noise = prepared(aj.PulseCurves.from_arrays(weights, pulses), aj.ConstantStepDevice())
+    assert noise == 0
+    assert float(data["typical"]) == pytest.approx(0.1)
+    assert bool(data["top_rests"][0]) and bool(data["bottom_rests"][0])
+    assert (int(data["at_top"].sum()), int(data["at_bottom"].sum())) == (46, 41)
+    assert not bool(prepared(aj.PulseCurves.from_arrays(weights, pulses), aj.SoftBoundsDevice())[0]["top_rests"][0])
 
 
 def test_covariance_is_the_inverse_where_everything_is_known() -> None:
