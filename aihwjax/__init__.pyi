@@ -34,11 +34,13 @@ from .compounds import UnitCell as UnitCell
 from .compounds import VectorUnitCell as VectorUnitCell
 from .compounds import VectorUnitCellUpdatePolicy as VectorUnitCellUpdatePolicy
 from .devices import ConstantStepDevice as ConstantStepDevice
+from .devices import CustomStepDevice as CustomStepDevice
 from .devices import DriftParameter as DriftParameter
 from .devices import ExpStepDevice as ExpStepDevice
 from .devices import FloatingPointDevice as FloatingPointDevice
 from .devices import IdealDevice as IdealDevice
 from .devices import LinearStepDevice as LinearStepDevice
+from .devices import MeasuredStepDevice as MeasuredStepDevice
 from .devices import PiecewiseStepDevice as PiecewiseStepDevice
 from .devices import PowStepDevice as PowStepDevice
 from .devices import PowStepReferenceDevice as PowStepReferenceDevice
@@ -77,6 +79,9 @@ from .experiments.data import SVHN as SVHN
 from .experiments.data import FashionMNIST as FashionMNIST
 from .experiments.storing import load as load
 from .experiments.storing import load_all as load_all
+from .fitting import DeviceFit as DeviceFit
+from .fitting import PulseCurves as PulseCurves
+from .fitting import fit_device as fit_device
 from .inference.compensation import GlobalDriftCompensation as GlobalDriftCompensation
 from .inference.compensation import (
     GlobalDriftCompensationWithExactReference as GlobalDriftCompensationWithExactReference,

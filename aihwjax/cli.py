@@ -15,6 +15,7 @@ from cyclopts import App, CycloptsError, Parameter
 
 from aihwjax.commands.cloud import app as cloud
 from aihwjax.commands.composer import app as composer
+from aihwjax.commands.fit import fit
 from aihwjax.commands.infer import infer
 from aihwjax.commands.models import export, summary
 from aihwjax.commands.plot import app as plot
@@ -33,6 +34,7 @@ app = App(
 )
 app.command(infer)
 app.command(sweep)
+app.command(fit)
 app.command(summary)
 app.command(export)
 app.command(plot)
@@ -172,7 +174,8 @@ def presets(
 
 
 def _train(described: ExperimentFile, output: Path | None, data: Path | None, quiet: bool) -> None:
-    from aihwjax.experiments import files, fit, load_data, save
+    from aihwjax.experiments import files, load_data, save
+    from aihwjax.experiments import fit as train_model
     from aihwjax.experiments.metrics import MetricsFile, write_text
     from aihwjax.experiments.storage import holds_records, writable
 
@@ -195,7 +198,7 @@ def _train(described: ExperimentFile, output: Path | None, data: Path | None, qu
         done = len(metrics)
 
     try:
-        model, metrics = fit(
+        model, metrics = train_model(
             experiment,
             splits,
             described.key,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import jax.numpy as jnp
+
 import aihwjax as aj
 from aihwjax.compounds.cells import UnitCell
 from aihwjax.config import Config
@@ -32,6 +34,13 @@ OWN: dict[str, list[Fields]] = {
     "ExpStepDevice": [{"dw_min_std_add": 0.1, "dw_min_std_slope": 0.1}],
     "PowStepReferenceDevice": [{"reference_std": 0.1, "subtract_symmetry_point": True}],
     "PiecewiseStepDevice": [{"piecewise_up": (1.0, 1.0, 0.5), "piecewise_down": (0.5, 1.0, 1.0)}],
+    "MeasuredStepDevice": [
+        {
+            **dict.fromkeys(("up", "down", "up_std", "down_std", "up_dtod", "down_dtod"), (1.0, 0.5, 0.2)),
+            "nodes": (0.0, 0.5, 1.0), "dw_min_std": 0.3,
+        }
+    ],
+    "CustomStepDevice": [{"up": jnp.cos, "down": jnp.cos}],
 }
 """Features of one device."""
 PAIR: Fields = {"unit_cell_devices": (aj.ConstantStepDevice(), aj.SoftBoundsDevice())}
@@ -80,12 +89,13 @@ _PCM: Fields = {
 
 _TABLES = ((1.0, 3.0, 5.0), (5.0, 3.0, 1.0))
 FACTORS: dict[str, Fields] = {
+    "CustomStepDevice": {"up": jnp.cos, "down": jnp.cos},
     "NPairConductanceConverter": {"f_lst": (1.0, 3.0)},
     "DualPairConductanceConverter": {"f_lst": (1.0, 3.0)},
     "MeasuredNoiseModel": {"conductance": (0.0, 25.0), "spread": (0.3, 1.0)},
     "CustomPairConductanceConverter": {"f_lst": (1.0,), "g_lst": _TABLES, "invertibility_test": False},
 }
-"""Without which a converter or noise model cannot be built."""
+"""Without which a device, a converter or a noise model cannot be built."""
 
 
 def hosts(cls: type[Config]) -> list[tuple[Build, Fields]] | None:

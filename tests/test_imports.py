@@ -22,7 +22,7 @@ LAYERS = (
     # the ground: no physics
     ("errors", "typing", "version", "moved", "catalogue", "derivatives", "loops", "precision", "products", "progress"),
     ("transposable", "replacing"),
-    ("scores", "showing"),
+    ("columns", "scores", "showing"),
     ("chip_results",),
     ("arguments",),
     ("compiling", "random", "config"),
@@ -39,6 +39,7 @@ LAYERS = (
     ("inference",),
     ("compounds",),
     ("presets",),
+    ("fitting",),
     ("reference",),
     # what is trained
     ("nn",),

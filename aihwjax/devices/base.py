@@ -98,6 +98,10 @@ class PulsedDevice(Device):
     """How the step size depends on the weight."""
     additive: ClassVar[bool] = False
     """Whether the pulse noise never depends on the weight."""
+    fitted: ClassVar[tuple[str, ...] | None] = None
+    """Fields of its own that pulse curves can tell, for fits; ``None``: all numbers that the class adds."""
+    relative_draws: ClassVar[tuple[str, ...]] = ()
+    """Drawn fields of its own whose spread is relative to their mean."""
 
     def validate(self) -> None:
         """Refuse a log-normal spread so wide that a step could be infinite."""

@@ -23,6 +23,7 @@ class ConstantStepDevice(PulsedDevice):
 
     step_law: ClassVar[StepLaw] = "constant"
     additive: ClassVar[bool] = True
+    fitted: ClassVar[tuple[str, ...]] = ()
 
     def steps(self, state: DeviceState, weights: Weights) -> Steps:
         assert state.dwmin_up is not None and state.dwmin_down is not None

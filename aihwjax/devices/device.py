@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import jax
 from jaxtyping import Array, Bool, Float
@@ -79,6 +79,18 @@ class Device(Config):
     def resolved(self) -> Device:
         """Return the device that does the work (for a device that is a conversion of another)."""
         return self
+
+    def of_resolved(self, device: Device, errors: Mapping[str, Any]) -> tuple[Device, dict[str, Any]]:
+        """Return the device of this class that :meth:`resolved` turns into another one, as far as there is one.
+
+        Args:
+            device: What it shall be resolved to; of the class of ``resolved()``.
+            errors: Standard errors of its fields.
+
+        Returns:
+            The device, and the standard errors of its own fields.
+        """
+        return device, dict(errors)
 
     def check_steps(self, *, downward: bool = True) -> None:
         """Refuse numbers at which the model's steps are not defined; asked without ``reference_quirks``.

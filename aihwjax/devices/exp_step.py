@@ -47,6 +47,8 @@ class ExpStepDevice(WriteNoiseDevice):
 
     at_once: ClassVar[tuple[str, ...]] = ("dw_min_std_add", "dw_min_std_slope")
     step_law: ClassVar[StepLaw] = "nonlinear"
+    # a and b only scale the rates and the weights of the exponentials
+    fitted: ClassVar[tuple[str, ...]] = ("A_up", "A_down", "gamma_up", "gamma_down")
 
     def weight_granularity(self) -> Number:
         down = 1 - jnp.maximum(self.up_down, 0.0)

@@ -8,13 +8,14 @@ with ``slope = -gamma dw / w_bound``, so that ``gamma = 1`` is a soft bound.
 
 from __future__ import annotations
 
-from typing import ClassVar, Protocol
+from collections.abc import Mapping
+from typing import Any, ClassVar, Protocol
 
 import jax
 import jax.numpy as jnp
 
 from aihwjax.config import configclass, known, number
-from aihwjax.devices.base import DeviceState, StepLaw, Steps, WriteNoiseDevice, with_model
+from aihwjax.devices.base import Device, DeviceState, StepLaw, Steps, WriteNoiseDevice, with_model
 from aihwjax.errors import ConfigError
 from aihwjax.random import Noise, normals
 from aihwjax.typing import Number, Shape, Weights
@@ -57,6 +58,7 @@ class LinearStepDevice(WriteNoiseDevice):
 
     at_once: ClassVar[tuple[str, ...]] = ("mult_noise",)
     step_law: ClassVar[StepLaw] = "affine"
+    fitted: ClassVar[tuple[str, ...]] = ("gamma_up", "gamma_down", "gamma_up_dtod", "gamma_down_dtod")
 
     def validate(self) -> None:
         super().validate()
@@ -68,6 +70,13 @@ class LinearStepDevice(WriteNoiseDevice):
             for mean, spread in ((self.gamma_up, self.gamma_up_dtod), (self.gamma_down, self.gamma_down_dtod))
         )
         check_bounds(self, up, down and downward)
+
+    def of_resolved(self, device: Device, errors: Mapping[str, Any]) -> tuple[Device, dict[str, Any]]:
+        assert isinstance(device, LinearStepDevice)
+        if self.allow_increasing:
+            return device, dict(errors)
+        # only the size of a slope acts
+        return device.replace(gamma_up=abs(device.gamma_up), gamma_down=abs(device.gamma_down)), dict(errors)
 
     def sample_model(self, key: Noise, shape: Shape, state: DeviceState) -> DeviceState:
         normal = normals(key, ["gamma_up", "gamma_down"], shape)

@@ -97,6 +97,8 @@ class PowStepDevice(WriteNoiseDevice):
     """Relative spread of that asymmetry over crosspoints."""
 
     step_law: ClassVar[StepLaw] = "nonlinear"
+    fitted: ClassVar[tuple[str, ...]] = ("pow_gamma", "pow_up_down", "pow_gamma_dtod", "pow_up_down_dtod")
+    relative_draws: ClassVar[tuple[str, ...]] = ("pow_gamma",)
 
     def weight_granularity(self) -> Number:
         return self.dw_min * 0.5**self.pow_gamma

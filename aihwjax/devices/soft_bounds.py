@@ -36,6 +36,7 @@ class SoftBoundsDevice(WriteNoiseDevice):
 
     at_once: ClassVar[tuple[str, ...]] = ("mult_noise",)
     step_law: ClassVar[StepLaw] = "affine"
+    fitted: ClassVar[tuple[str, ...]] = ()
 
     def validate(self) -> None:
         super().validate()

@@ -6,6 +6,8 @@ The conductance curve after p up pulses is ``range_min + B (1 - exp(-alpha p))``
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -90,6 +92,26 @@ class SoftBoundsPmaxDevice(SoftBoundsDevice):
             )
         }
         return SoftBoundsDevice(**{**shared_fields(self), **own, **computed})
+
+    def of_resolved(self, device: Device, errors: Mapping[str, Any]) -> tuple[Device, dict[str, Any]]:
+        # p_max stays: any number of pulses describes the same curve, with the range that it covers
+        assert isinstance(device, SoftBoundsDevice)
+        top, bottom = float(device.w_max), float(device.w_min)
+        up = float(device.dw_min) * (1 + min(float(device.up_down), 0.0)) / top
+        down = float(device.dw_min) * (1 - max(float(device.up_down), 0.0)) / -bottom
+        alpha = (up + down) / 2
+        part = -math.expm1(-float(self.p_max) * alpha)
+        span = (top - bottom) / (2 - part)
+        own = {"alpha": alpha, "range_min": top - span, "range_max": bottom + span}
+        computed = ("dw_min", "up_down", "w_max", "w_min")
+        given = {name: getattr(device, name) for name in errors if name not in computed}
+        kept = {name: error for name, error in errors.items() if name not in computed}
+        # of up and down the mean, known to half of what both leave open; the ends as the bounds that they come from
+        step = float(errors["dw_min"]) / float(device.dw_min)
+        bounds = math.hypot(float(errors["w_max"]) / top, float(errors["w_min"]) / bottom) / 2
+        kept["alpha"] = alpha * math.hypot(step, bounds)
+        kept |= {"range_min": errors["w_min"], "range_max": errors["w_max"]}
+        return self.replace({**given, **own}), kept
 
     def check_steps(self, *, downward: bool = True) -> None:
         for bound, direction, pulsed in zip(self._bounds(), ("down", "up"), (downward, True), strict=True):

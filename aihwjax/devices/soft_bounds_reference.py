@@ -45,6 +45,7 @@ class SoftBoundsReferenceDevice(WriteNoiseDevice):
 
     at_once: ClassVar[tuple[str, ...]] = ("mult_noise",)
     step_law: ClassVar[StepLaw] = "affine"
+    fitted: ClassVar[tuple[str, ...]] = ()  # a reference and spreads of slopes act as other bounds and steps
 
     def check_steps(self, *, downward: bool = True) -> None:
         for field, direction, pulsed in (("w_max", "up", True), ("w_min", "down", downward)):

@@ -9,6 +9,7 @@ one, or the name of either. Matplotlib is imported when the first figure is draw
 from aihwjax.plot.chip_subject import ChipSubject
 from aihwjax.plot.conductance_error import ConductanceError, compute_conductance_error, plot_conductance_error
 from aihwjax.plot.device import plot_device, plot_device_compact
+from aihwjax.plot.device_fit import plot_device_fit
 from aihwjax.plot.learning import LearningCurve, plot_learning_curves, read_learning_curve
 from aihwjax.plot.mvm_error import MvmError, compute_mvm_error, plot_mvm_error
 from aihwjax.plot.over_time import compute_accuracy_over_time, plot_accuracy_over_time
@@ -53,6 +54,7 @@ __all__ = [
     "plot_conductance_error",
     "plot_device",
     "plot_device_compact",
+    "plot_device_fit",
     "plot_device_symmetry",
     "plot_learning_curves",
     "plot_mvm_error",

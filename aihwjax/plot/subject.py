@@ -25,7 +25,8 @@ Seed: TypeAlias = Key | int
 """A PRNG key, or the number of one."""
 
 _BASES = ("Device", "PulsedDevice", "WriteNoiseDevice")
-DEVICES = tuple(name for name in devices.__all__ if name.endswith("Device") and name not in _BASES)
+_OF_FUNCTIONS = ("CustomStepDevice",)
+DEVICES = tuple(name for name in devices.__all__ if name.endswith("Device") and name not in (*_BASES, *_OF_FUNCTIONS))
 """Classes of devices that need no more than their name."""
 
 CROSSPOINTS = 512

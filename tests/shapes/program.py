@@ -262,6 +262,13 @@ def searches(key: jax.Array) -> None:
     found.weights, found.conductances, str(found)
 
 
+def curves(_: jax.Array) -> None:
+    """Make curves of readings and ask for what is known of them."""
+    made = aj.PulseCurves.from_arrays(np.arange(8.0).reshape(4, 2), [1, 1, -1], weight_range=(-1, 1))
+    fits(made)
+    made.known, made.conductance(made.weights)
+
+
 def wrong(_: jax.Array) -> None:
     """Call a function whose annotation is wrong."""
     from tests.shapes.wrong import first_column
@@ -319,6 +326,7 @@ CALLS: dict[str, Callable[[jax.Array], None]] = {
     "ranges": ranges,
     "over time": over_time,
     "searches": searches,
+    "curves": curves,
     "wrong": wrong,
 }
 """What is called, by name, with a key."""

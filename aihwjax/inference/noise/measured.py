@@ -10,7 +10,6 @@ Between the points of the tables values are linear, beyond their ends those of t
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,8 +18,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from aihwjax import columns
 from aihwjax.config import configclass, known, number
-from aihwjax.errors import ConfigError, DataError, nearest
+from aihwjax.errors import ConfigError
 from aihwjax.inference.conductance.base import shown
 from aihwjax.inference.noise.base import NoiseModel
 from aihwjax.random import Stream
@@ -83,7 +83,9 @@ class MeasuredNoiseModel(NoiseModel):
             DataError: If there is no such file, a column is missing or unknown, or an entry is no number.
             ConfigError: If the tables are not allowed.
         """
-        return cls(**_columns(Path(path)), **fields)
+        found = columns.read(path, _NEEDED, _OPTIONAL)
+        tables: dict[str, Any] = {name: columns.numbers(path, name, entries) for name, entries in found.items()}
+        return cls(**tables, **fields)
 
     def validate(self) -> None:
         """Refuse tables that are too short, unsorted, of other lengths, or don't cover the range of the converter."""
@@ -135,33 +137,3 @@ class MeasuredNoiseModel(NoiseModel):
         decayed = programmed * jnp.exp(-parameters * age)
         noise = self.read_noise_scale * self._at(self.read_noise, decayed) * stream.exact_normal(programmed.shape)
         return jnp.maximum(decayed + noise, 0.0)
-
-
-def _columns(path: Path) -> dict[str, Any]:
-    """Return the columns of a file by name."""
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            lines = [[entry.strip() for entry in row] for row in csv.reader(file) if any(map(str.strip, row))]
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else "it is no text"
-        raise DataError(f"{path} cannot be read: {reason}") from None
-    names = lines[0] if lines else []
-    allowed = (*_NEEDED, *_OPTIONAL)
-    for name in names:
-        if name not in allowed or names.count(name) > 1:
-            hint = nearest(name, allowed) if name not in allowed else "; it is there twice"
-            raise DataError(f"{path} has a column {name!r} that is not allowed: give {', '.join(allowed)}{hint}")
-    for name in _NEEDED:
-        if name not in names:
-            raise DataError(f"{path} has no column {name!r}: give a first line with {', '.join(allowed)}")
-    table = np.zeros((len(lines) - 1, len(names)))
-    for line, row in enumerate(lines[1:]):
-        if len(row) != len(names):
-            raise DataError(f"{path} has {len(row)} entries in row {line + 1}: give {len(names)}, one a column")
-        for place, entry in enumerate(row):
-            try:
-                table[line, place] = float(entry)
-            except ValueError:
-                where = f"row {line + 1} of column {names[place]!r}"
-                raise DataError(f"{path} has {entry!r} in {where}: give a number") from None
-    return dict(zip(names, table.T, strict=True))

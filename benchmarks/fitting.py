@@ -1,0 +1,178 @@
+"""How long does a fit of a device to measured curves take, against Powell's method on the same problem?
+
+Powell's method of SciPy is what the reference's utility for fits uses. Here it gets the same measurement, the same
+numbers to search for, the same beginning and the same objective, compiled, so that only the search differs:
+
+* all devices: the joint problem of a fit, numbers of every device and those that all share;
+* one device: the curve of a single one.
+
+Powell's time ends when it is as good as the fit, to a thousandth of a unit of the loss, or at its limit; then the ratio
+is a lower bound. Our time is that of a whole second call of ``aj.fit_device``: all starts of the search, errors and
+responses; what the first call takes for compiling is beside it. ``residual`` is the root mean square deviation of the
+readings from the response without noise, for the numbers that each has found.
+
+Times are those of the processor, medians of several rounds, in turn; Powell runs once a round.
+
+Run: ``python -m benchmarks.fitting [--devices N] [--pulses N] [--rounds N] [--limit S] [--json FILE] [MODEL ...]``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+from rich.console import Console
+from rich.table import Table
+from scipy import optimize
+
+import aihwjax as aj
+from aihwjax.fitting.likelihood import loss, prepared, with_steps
+from aihwjax.fitting.search import judged
+from aihwjax.fitting.unknowns import Layout, starts
+
+SHARED: dict[str, Any] = {
+    "dw_min": 0.03, "dw_min_dtod": 0.2, "up_down": 0.15, "up_down_dtod": 0.03, "w_max": 0.7, "w_min": -0.5,
+    "w_max_dtod": 0.15, "w_min_dtod": 0.1, "dw_min_std": 0.3,
+}  # fmt: skip
+MODELS: dict[str, tuple[aj.devices.PulsedDevice, aj.devices.PulsedDevice]] = {
+    "soft bounds": (aj.SoftBoundsDevice(**SHARED), aj.SoftBoundsDevice()),
+    "linear": (aj.LinearStepDevice(**SHARED, gamma_up=0.4, gamma_down=0.6), aj.LinearStepDevice()),
+    "power": (aj.PowStepDevice(**SHARED, pow_gamma=1.7), aj.PowStepDevice()),
+}
+"""What is measured, and the model with which a search begins."""
+_AS_GOOD = 1e-3
+
+
+class _ReachedError(Exception):
+    """The objective is as good as it has to be."""
+
+
+def powell(curves: aj.PulseCurves, device: aj.devices.PulsedDevice, target: float, limit: float) -> dict[str, Any]:
+    """Search by Powell's method and return time, evaluations, loss and residual."""
+    layout = Layout.of(device, curves.weights.shape[1])
+    data, noise = prepared(curves, device)
+    resting = bool(np.asarray(data["top_rests"]).any() or np.asarray(data["bottom_rests"]).any())
+    choices: dict[str, Any] = {"layout": layout, "longest": 1, "noisy": noise > 0, "resting": resting}
+    begin = starts(device, layout, data, jax.random.key(0))
+    begin["shape"] = jax.tree.map(jnp.zeros_like, begin["shape"])
+    vector, whole = ravel_pytree(with_steps(begin, device, layout, data))
+    value = jax.jit(lambda v: loss(whole(v), device, data=data, **choices))
+    value(vector).block_until_ready()
+    best, best_at, count = np.inf, np.asarray(vector), 0
+    start = time.process_time()
+
+    def objective(v: np.ndarray) -> float:
+        nonlocal best, best_at, count
+        count += 1
+        found = float(value(v.astype(np.float32)))
+        if found < best:
+            best, best_at = found, v.copy()
+        if best <= target + _AS_GOOD or time.process_time() - start > limit:
+            raise _ReachedError
+        return found if np.isfinite(found) else 1e6
+
+    try:
+        options = {"xtol": 1e-4, "ftol": 1e-8, "maxiter": 10**6, "maxfev": 10**8}
+        optimize.minimize(objective, np.asarray(vector, np.float64), method="Powell", options=options)
+    except _ReachedError:
+        pass
+    seconds = time.process_time() - start
+    first = jnp.asarray(curves.weights[0], jnp.float32)
+    found = judged(
+        whole(jnp.asarray(best_at, jnp.float32)), device, data, first, jnp.asarray(curves.pulses, jnp.int32), **choices
+    )
+    residual = float(np.sqrt(np.mean((np.asarray(found.response) - curves.weights) ** 2)))
+    reached = best <= target + _AS_GOOD
+    return {"seconds": seconds, "evaluations": count, "loss": best, "residual": residual, "reached": reached}
+
+
+def compare(name: str, devices: int, pulses: int, rounds: int, limit: float) -> dict[str, Any]:
+    """Measure one model and number of devices."""
+    true, model = MODELS[name]
+    signs = np.tile(np.repeat([1, -1], pulses), 2)
+    response = aj.plot.apply_pulses(true, signs, np.zeros(devices), key=1)
+    curves = aj.PulseCurves.from_arrays(response.weights, signs)
+    begin = time.process_time()
+    fit = aj.fit_device(curves, model)
+    first = time.process_time() - begin
+    ours, theirs = [], []
+    for _ in range(rounds):
+        begin = time.process_time()
+        fit = aj.fit_device(curves, model)
+        ours.append(time.process_time() - begin)
+        theirs.append(powell(curves, model, float(fit.losses.min()), limit))
+    seconds = statistics.median(entry["seconds"] for entry in theirs)
+    return {
+        "name": name,
+        "devices": devices,
+        "readings": len(signs),
+        "numbers": sum(leaf.size for leaf in jax.tree.leaves(_numbers(curves, model))),
+        "ours_s": statistics.median(ours),
+        "first_call_s": first,
+        "powell_s": seconds,
+        "ratio": seconds / statistics.median(ours),
+        "powell_reached": all(entry["reached"] for entry in theirs),
+        "powell_evaluations": theirs[-1]["evaluations"],
+        "ours_loss": float(fit.losses.min()),
+        "powell_loss": theirs[-1]["loss"],
+        "ours_residual": fit.residual,
+        "powell_residual": theirs[-1]["residual"],
+    }
+
+
+def _numbers(curves: aj.PulseCurves, device: aj.devices.PulsedDevice) -> Any:
+    layout = Layout.of(device, curves.weights.shape[1])
+    return starts(device, layout, prepared(curves, device)[0], jax.random.key(0))
+
+
+def main() -> None:
+    """Measure, print the table and write it as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("models", nargs="*", help=f"any of {', '.join(MODELS)}; all by default")
+    parser.add_argument("--devices", type=int, default=30, help="devices of the joint problem")
+    parser.add_argument("--pulses", type=int, default=60, help="up pulses of a cycle; there are two cycles")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--limit", type=float, default=60.0, help="most processor seconds of Powell's method")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    names = (
+        "model",
+        "devices",
+        "numbers",
+        "ours",
+        "first call",
+        "Powell",
+        "ratio",
+        "loss",
+        "Powell",
+        "residual",
+        "Powell",
+    )
+    table = Table(*names, title="processor seconds of a fit")
+    records = []
+    for name in options.models or MODELS:
+        for devices in (options.devices, 1):
+            r = compare(name, devices, options.pulses, options.rounds, options.limit)
+            records.append(r)
+            print(json.dumps(r), flush=True)
+            more = "" if r["powell_reached"] else "> "
+            table.add_row(
+                name, str(devices), str(r["numbers"]), f"{r['ours_s']:.3f}", f"{r['first_call_s']:.1f}",
+                f"{more}{r['powell_s']:.2f}", f"{more}{r['ratio']:.0f}", f"{r['ours_loss']:.4f}",
+                f"{r['powell_loss']:.4f}", f"{r['ours_residual']:.4f}", f"{r['powell_residual']:.4f}",
+            )  # fmt: skip
+    Console(width=130).print(table)
+    if options.json:
+        options.json.write_text(json.dumps(records, indent=1))
+
+
+if __name__ == "__main__":
+    main()
