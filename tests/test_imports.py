@@ -55,6 +55,7 @@ LAYERS = (
     ("server",),
     # read from any layer, for people
     ("plot", "fidelity"),
+    ("physics",),
     ("commands",),
     ("cli",),
 )

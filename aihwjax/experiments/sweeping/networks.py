@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax import lax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from aihwjax import optim, random
 from aihwjax.devices import counts
@@ -50,7 +51,14 @@ class Networks:
     """Networks of one group, trained by one program for a fixed number of them."""
 
     def __init__(
-        self, experiment: BasicTraining, group: Group, task: Task | None, train: Split, valid: Split | None, way: str
+        self,
+        experiment: BasicTraining,
+        group: Group,
+        task: Task | None,
+        train: Split,
+        valid: Split | None,
+        way: str,
+        mesh: Mesh | None = None,
     ) -> None:
         """Prepare; nothing is compiled yet.
 
@@ -61,8 +69,11 @@ class Networks:
             train: Training set, on the device.
             valid: Validation set; ``None``: there is none.
             way: ``"map"``: one after the other; ``"vmap"``: side by side.
+            mesh: Devices among which the networks are divided; ``None``: one device has all.
         """
-        self.experiment, self._group, self._way = experiment, group, way
+        self.experiment, self._group, self._way, self._mesh = experiment, group, way, mesh
+        if mesh is not None:
+            train, valid = jax.device_put((train, valid), NamedSharding(mesh, PartitionSpec()))
         self._train, self._valid = train, valid
         self._start = nnx.split(experiment.model)
         self._own_rate = "learning_rate" in group.numbers
@@ -83,7 +94,16 @@ class Networks:
         return {path: jax.ShapeDtypeStruct((), jnp.float32) for path in self._group.numbers}
 
     def _over(self, function: Callable[..., Any], axes: tuple[int | None, ...]) -> Callable[..., Any]:
-        """Return a function of one network as one of all, in the way that was chosen."""
+        """Return a function of one network as one of all, in the way that was chosen, on each device for its own."""
+        across = self._in_one_place(function, axes)
+        if self._mesh is None:
+            return across
+        whole, divided = PartitionSpec(), PartitionSpec(self._mesh.axis_names)
+        specs = tuple(whole if axis is None else divided for axis in axes)
+        # no network asks for another: there is nothing whose replication could be checked
+        return jax.shard_map(across, mesh=self._mesh, in_specs=specs, out_specs=divided, check_vma=False)
+
+    def _in_one_place(self, function: Callable[..., Any], axes: tuple[int | None, ...]) -> Callable[..., Any]:
         if self._way == "vmap":
             return jax.vmap(function, axes)
 

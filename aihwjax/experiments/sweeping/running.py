@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from aihwjax.devices import counts
 from aihwjax.errors import ConfigError, DataError
@@ -17,6 +18,7 @@ from aihwjax.experiments.data import Dataset, Splits, fingerprint
 from aihwjax.experiments.data.dataset import StreamedSplits
 from aihwjax.experiments.fingerprint import describe
 from aihwjax.experiments.fitting import dataset_of, entry_of, run_key_of, splits_of
+from aihwjax.experiments.meshes import checked_mesh
 from aihwjax.experiments.shapes import check_fit
 from aihwjax.experiments.sweeping.folder import Folder
 from aihwjax.experiments.sweeping.networks import Found, Networks, network
@@ -44,6 +46,7 @@ def sweep(
     way: str | None = None,
     folder: str | Path | None = None,
     progress: bool = True,
+    mesh: Mesh | None = None,
 ) -> SweepTable:
     """Train many configurations of an experiment, as many as the memory allows in one compiled call.
 
@@ -75,17 +78,19 @@ def sweep(
         seeds: Networks of each configuration.
         key: Source of all devices, order and noise.
         data: As for :func:`aihwjax.fit`.
-        memory: Bytes that the networks of a call may take, by an estimate; ``None``: a quarter of what the device has,
-            on a CPU 256 MiB.
+        memory: Bytes that the networks of a call may take on a device, by an estimate; ``None``: a quarter of what the
+            device has, on a CPU 256 MiB.
         way: ``"map"``: the networks of a call one after the other; ``"vmap"``: side by side; ``None``: the first on a
             CPU, the second on an accelerator.
         folder: Where the rows of each call are written when it is done, and from which a sweep that was stopped goes
             on.
         progress: Print the plan first, and show a bar of calls.
+        mesh: Devices among which the networks of a call are divided, along all axes of the mesh; ``None``: one device
+            has all. Rows do not depend on it.
 
     Raises:
-        ConfigError: If a path does not exist (with the nearest name), a value or an argument is not allowed, or the
-            memory is less than one network takes.
+        ConfigError: If a path does not exist (with the nearest name), a value or an argument is not allowed, the
+            memory is less than one network takes, or the mesh is none of this process.
         DataError: If the data do not fit the model, or come as a stream.
         CheckpointError: If the folder cannot be used, or belongs to another sweep.
     """
@@ -98,10 +103,14 @@ def sweep(
         raise ConfigError(f"way={way!r} is not allowed: give 'map', 'vmap' or None")
     chosen = way or ("map" if jax.default_backend() == "cpu" else "vmap")
     run_key = run_key_of(key)
+    if mesh is not None:
+        mesh = checked_mesh(mesh)
+        if mesh.is_multi_process:
+            raise ConfigError("mesh with devices of other processes is not allowed: give one of jax.local_devices()")
     splits = splits_of(experiment if data is None else data)
     if isinstance(splits, StreamedSplits):
         raise DataError("data that come as a stream are not allowed in a sweep: give arrays")
-    parts = [_Part(experiment, group, splits, chosen) for group in grouped(experiment, points, int(seeds))]
+    parts = [_Part(experiment, group, splits, chosen, mesh) for group in grouped(experiment, points, int(seeds))]
     plan = planned(parts, memory, chosen)
     kept = None
     if folder is not None:
@@ -126,7 +135,9 @@ def sweep(
 class _Part:
     """A group with its experiment, checked against the data."""
 
-    def __init__(self, experiment: BasicTraining, group: Group, splits: Splits, way: str) -> None:
+    def __init__(
+        self, experiment: BasicTraining, group: Group, splits: Splits, way: str, mesh: Mesh | None = None
+    ) -> None:
         self.group, self.splits = group, splits
         # the first network stands for all when shapes and the loss are checked
         self.experiment = configured(experiment, group.runs[0].point, jax.random.key(0))
@@ -138,7 +149,8 @@ class _Part:
         steps = -(-count // (self.experiment.batch_size * self.experiment.accumulate)) * self.experiment.epochs
         schedule_check(self.experiment.learning_rate, 0, steps, steps)(steps)
         base = dataclasses.replace(self.experiment, model=experiment.model)
-        self.networks = Networks(base, group, task, *self.data, way)
+        self.networks = Networks(base, group, task, *self.data, way, mesh)
+        self.devices = [None] if mesh is None else list(mesh.devices.flat)
 
 
 def planned(parts: list[_Part], memory: int | None, way: str) -> Plan:
@@ -158,11 +170,12 @@ def planned(parts: list[_Part], memory: int | None, way: str) -> Plan:
     largest = 0
     for part in parts:
         each, once = part.networks.needed()
-        most = networks_at_once(each, once, memory, default_memory())
+        devices = len(part.devices)
+        most = devices * networks_at_once(each, once, memory, default_memory(part.devices[0]))
         runs = part.group.runs
         turns = -(-len(runs) // most)
-        size = -(-len(runs) // turns)
-        largest = max(largest, size * each + once)
+        size = -(-len(runs) // (turns * devices)) * devices
+        largest = max(largest, size // devices * each + once)
         for start in range(0, len(runs), size):
             chunks.append(Chunk(part.group, runs[start : start + size]))
             at_once.append(size)
