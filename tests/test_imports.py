@@ -54,8 +54,7 @@ LAYERS = (
     ("server.faces", "server.workers"),
     ("server",),
     # read from any layer, for people
-    ("plot", "fidelity"),
-    ("physics",),
+    ("plot", "fidelity", "physics"),
     ("commands",),
     ("cli",),
 )

@@ -132,7 +132,8 @@ def fit(
     if mesh is not None:
         placed = meshes.data_on(mesh, train, "training")
         assert placed is not None
-        train, valid, splits = placed, meshes.data_on(mesh, valid, "validation"), meshes.of_all(mesh, splits)
+        train, valid = placed, meshes.data_on(mesh, valid, "validation")
+        splits = meshes.of_all(mesh, splits, train, valid)
     # of a stream, steps are not known before they are taken
     count = 0 if isinstance(splits, StreamedSplits) else train.y.shape[0]
     steps = -(-count // (experiment.batch_size * experiment.accumulate))

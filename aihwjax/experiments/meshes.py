@@ -60,7 +60,9 @@ def training_mesh(mesh: object, batch_size: int) -> Mesh:
             raise ConfigError(f"mesh with an axis {name!r} is not allowed: name its axes {BATCH!r} and {TILES!r}{hint}")
     parts = found.shape.get(BATCH, 1)
     if batch_size % parts:
-        raise ConfigError(f"batch_size={batch_size} is not allowed on a mesh of {parts} along {BATCH!r}: give a multiple")
+        raise ConfigError(
+            f"batch_size={batch_size} is not allowed on a mesh of {parts} along {BATCH!r}: use a multiple"
+        )
     return found
 
 
@@ -142,8 +144,8 @@ def placed(mesh: Mesh, tree: _Tree, where: Any = None) -> _Tree:
             return jax.random.wrap_key_data(put(jax.random.key_data(leaf), sharding), impl=jax.random.key_impl(leaf))
         if not mesh.is_multi_process:
             return jax.device_put(leaf, sharding)
-        value = np.asarray(leaf)
-        return jax.make_array_from_callback(value.shape, sharding, lambda index: value[index])
+        value = np.asarray(jnp.asarray(leaf))  # in the type that JAX gives a number
+        return jax.make_array_from_callback(value.shape, sharding, lambda index: np.asarray(value[index]))
 
     everything = NamedSharding(mesh, PartitionSpec())
     where = jax.tree.map(lambda _: everything, tree) if where is None else where
@@ -199,20 +201,19 @@ def data_on(mesh: Mesh, split: Split | None, name: str) -> Split | None:
     return jax.tree.map(lambda leaf: jax.make_array_from_process_local_data(sharding, np.asarray(leaf)), split)
 
 
-def of_all(mesh: Mesh, splits: Splits) -> Splits:
+def of_all(mesh: Mesh, splits: Splits, train: Split, valid: Split | None) -> Splits:
     """Return splits with the targets of all processes, for what is said of an epoch; inputs are those of this process.
 
     Args:
         mesh: The mesh.
         splits: Of this process.
+        train: Training set on the mesh.
+        valid: Validation set on the mesh, if there is one.
     """
-    if not mesh.is_multi_process or BATCH not in mesh.axis_names or _own_parts(mesh) == mesh.shape[BATCH]:
+    if not mesh.is_multi_process:
         return splits
-
-    def gathered(targets: np.ndarray) -> np.ndarray:
-        return np.asarray(multihost_utils.process_allgather(targets, tiled=True)) if len(targets) else targets
-
-    return splits._replace(train_y=gathered(splits.train_y), valid_y=gathered(splits.valid_y))
+    targets = {"train_y": train.y} | ({} if valid is None else {"valid_y": valid.y})
+    return splits._replace(**{name: np.asarray(at_home(mesh, y)) for name, y in targets.items()})
 
 
 def one_for_all(mesh: Mesh, text: str) -> str:
@@ -234,5 +235,6 @@ def _own_parts(mesh: Mesh) -> int:
     if BATCH not in mesh.axis_names:
         return 1
     axis = mesh.axis_names.index(BATCH)
-    here = [place[axis] for place, device in np.ndenumerate(mesh.devices) if device.process_index == jax.process_index()]
-    return max(1, len(set(here)))
+    own = jax.process_index()
+    here = {place[axis] for place, device in np.ndenumerate(mesh.devices) if device.process_index == own}
+    return max(1, len(here))

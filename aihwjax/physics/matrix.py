@@ -19,12 +19,12 @@ import numpy as np
 from aihwjax.devices.device import Device
 from aihwjax.errors import AihwjaxError, ConfigError, nearest
 from aihwjax.experiments.devices import DeviceChoice, find_device
-from aihwjax.fidelity.records import write_whole
 from aihwjax.physics.comparing import Comparison, Values, compare, differs
 from aihwjax.physics.kinds import KINDS
 from aihwjax.physics.sampling import Sampler, start_weights
 from aihwjax.pulses import UpdateMode
 from aihwjax.random import fold
+from aihwjax.replacing import write_bytes
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -112,10 +112,12 @@ def run(
     count = len(names) * len(orders) * len(sizes)
     cells = []
     for name in names:
-        sides = (
-            Sampler(kinds[name], UpdateMode.AGGREGATED, way, where, anew=True),
-            Sampler(kinds[name], UpdateMode.SEQUENTIAL, "vmap", cpu, anew=False),
-        )
+        sides: tuple[Sampler, Sampler] | str
+        try:
+            ours = Sampler(kinds[name], UpdateMode.AGGREGATED, way, where, anew=True)
+            sides = ours, Sampler(kinds[name], UpdateMode.SEQUENTIAL, "vmap", cpu, anew=False)
+        except AihwjaxError as error:
+            sides = str(error)
         for order in orders:
             for cell in _order(name, order, sides, tiles, false_alarms / count, seed):
                 cells.append(cell)
@@ -141,32 +143,33 @@ def _checked(batches: Sequence[int], way: str, tiles: int, false_alarms: float, 
 
 
 def _order(
-    name: str, order: tuple[int, ...], sides: tuple[Sampler, Sampler], tiles: int, false_alarms: float, seed: int
+    name: str, order: tuple[int, ...], sides: tuple[Sampler, Sampler] | str, tiles: int, false_alarms: float, seed: int
 ) -> list[Cell]:
-    """Return the cells of one order of batch sizes."""
+    """Return the cells of one order of batch sizes; of a device that cannot be, the reason is in place of its sides."""
     begin = time.perf_counter()
     key = fold(fold(jax.random.key(seed), name), ",".join(map(str, order)))
     samples: list[list[dict[str, Values]]] = []
-    problem = ""
-    try:
-        for side, sampler in zip(("platform", "reference"), sides, strict=True):
-            samples.append(sampler.sample(order, tiles, fold(key, side)))
-    except AihwjaxError as error:
-        problem = str(error)
-    except Exception as error:  # a device must not end the matrix
-        problem = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
-    found = []
+    problem = sides if isinstance(sides, str) else ""
+    if not isinstance(sides, str):
+        try:
+            for side, sampler in zip(("platform", "reference"), sides, strict=True):
+                samples.append(sampler.sample(order, tiles, fold(key, side)))
+        except AihwjaxError as error:
+            problem = str(error)
+        except Exception as error:  # a device must not end the matrix
+            problem = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
     start = {"weights": start_weights()}
-    for place, size in enumerate(order):
-        if problem:
-            result = Comparison(0.0, 0, problem, np.inf)
-        else:
-            result = compare(samples[0][place], samples[1][place], start, seed)
+    if problem:
+        results = [Comparison(0.0, 0, problem, np.inf)] * len(order)
+    else:
+        results = [compare(*sample, start, seed) for sample in zip(*samples, strict=True)]
+    seconds = (time.perf_counter() - begin) / len(order)
+    cells = []
+    for place, (size, result) in enumerate(zip(order, results, strict=True)):
         wrong = differs(result, false_alarms)
-        seconds = (time.perf_counter() - begin) / len(order)
         numbers = (result.p_value, result.tests, result.resolution)
-        found.append(Cell(name, size, order[:place], not wrong, *numbers, seconds, result.worst if wrong else ""))
-    return [dataclasses.replace(cell, seconds=(time.perf_counter() - begin) / len(order)) for cell in found]
+        cells.append(Cell(name, size, order[:place], not wrong, *numbers, seconds, result.worst if wrong else ""))
+    return cells
 
 
 def summary(cells: Sequence[Cell]) -> str:
@@ -179,14 +182,18 @@ def write_json(cells: Sequence[Cell], path: str | Path) -> None:
 
     Args:
         cells: From :func:`run`.
-        path: The file; it appears complete or not at all.
+        path: The file; it appears complete or not at all, in a folder that is made if needed.
+
+    Raises:
+        CheckpointError: If it cannot be written.
     """
     entries = []
     for cell in cells:
         entry = dataclasses.asdict(cell)
         entry["resolution"] = cell.resolution if math.isfinite(cell.resolution) else None
         entries.append(entry)
-    write_whole(Path(path), json.dumps(entries, indent=1) + "\n")
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    write_bytes(Path(path), (json.dumps(entries, indent=1) + "\n").encode())
 
 
 def matrix_table(cells: Sequence[Cell], title: str = "Physics") -> Table:

@@ -58,8 +58,8 @@ def one_process(folder: Path) -> dict[str, Any]:
     assert all(len(leaf.devices()) == 1 for leaf in jax.tree.leaves(nnx.state(model)) if isinstance(leaf, jax.Array))
     places = jax.tree.leaves(meshes.shardings(divided, model, nnx.state(model, nn.TileVariable)))
     assert any(place.spec == jax.sharding.PartitionSpec("tiles") for place in places)
-    space = {"mapping.weight_scaling_omega": [0.3, 0.6, 0.9], "learning_rate": [0.1, 0.2, 0.3]}
-    tables = [aj.sweep(small(epochs=1), space, key=2, progress=False, mesh=m) for m in (None, divided)]
+    space = {"learning_rate": [0.1, 0.2, 0.3]}
+    tables = [aj.sweep(small(epochs=1), space, 3, key=2, progress=False, mesh=m) for m in (None, divided)]
     found["sweeps"] = [table.rows for table in tables]
     return found
 
