@@ -24,14 +24,14 @@ from tests.experiments.small import experiment as small
 EXAMPLES, BATCH = 48, 16
 
 
-def experiment(part: int = 0, parts: int = 1, **fields: Any) -> aj.BasicTraining:
+def experiment(part: int = 0, parts: int = 1, valid: bool = True, **fields: Any) -> aj.BasicTraining:
     """Return an experiment on a layer of two tiles in a stack, with a share of the examples."""
     config = aj.SingleRPUConfig(
         device=aj.SoftBoundsDevice(dw_min=0.01), mapping=aj.MappingParameter(max_input_size=3, max_output_size=0)
     )
     layer = nn.AnalogLinear(6, 3, config=config, rngs=nnx.Rngs(0))
     assert [tile.count for tile in nn.analog_tiles(layer).values()] == [2]
-    every = data(EXAMPLES, 24)
+    every = data(EXAMPLES, 24)[: 4 if valid else 2]
     own = tuple(array[len(array) * part // parts : len(array) * (part + 1) // parts] for array in every)
     fields = {"batch_size": BATCH, "epochs": 2, "learning_rate": 0.2, **fields}
     return aj.BasicTraining(own, nn.AnalogSequential(layer, nn.LogSoftmax()), **fields)
@@ -51,9 +51,10 @@ def one_process(folder: Path) -> dict[str, Any]:
     """Return runs and sweeps on one device and on several."""
     assert len(jax.devices()) == 8
     alone, divided = mesh((8,), "batch"), mesh((4, 2), "batch", "tiles")
-    found = {"one device": told(*aj.fit(experiment(), key=1, progress=False))}
-    aj.fit(experiment(epochs=1), key=1, progress=False, mesh=alone, checkpoint_dir=folder)
-    model, metrics = aj.fit(experiment(), key=1, progress=False, mesh=divided, checkpoint_dir=folder)
+    one, two = experiment(valid=False, epochs=1), experiment(valid=False)  # without validation there is less to compile
+    found = {"one device": told(*aj.fit(two, key=1, progress=False))}
+    aj.fit(one, key=1, progress=False, mesh=alone, checkpoint_dir=folder)
+    model, metrics = aj.fit(two, key=1, progress=False, mesh=divided, checkpoint_dir=folder)
     found["meshes, one after the other"] = told(model, metrics)
     assert all(len(leaf.devices()) == 1 for leaf in jax.tree.leaves(nnx.state(model)) if isinstance(leaf, jax.Array))
     places = jax.tree.leaves(meshes.shardings(divided, model, nnx.state(model, nn.TileVariable)))
