@@ -105,7 +105,7 @@ class Sampler:
 
 def _drawn(config: TileConfig, key: Key) -> tuple[TileState, dict[str, jax.Array]]:
     state = tile.init(config, jax.random.fold_in(key, 0), SHAPE)
-    state = tile.set_weights(config, state, start_weights(), jax.random.fold_in(key, 0))
+    state = tile.set_weights(config, state, jnp.asarray(start_weights()), jax.random.fold_in(key, 0))
     return state, _shown(config, state)
 
 
