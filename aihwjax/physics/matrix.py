@@ -162,7 +162,8 @@ def _order(
     if problem:
         results = [Comparison(0.0, 0, problem, np.inf)] * len(order)
     else:
-        results = [compare(*sample, start, seed) for sample in zip(*samples, strict=True)]
+        pairs = zip(samples[0], samples[1], strict=True)
+        results = [compare(mine, theirs, start, seed) for mine, theirs in pairs]
     seconds = (time.perf_counter() - begin) / len(order)
     cells = []
     for place, (size, result) in enumerate(zip(order, results, strict=True)):
