@@ -12,6 +12,7 @@ from . import inference as inference
 from . import linalg as linalg
 from . import nn as nn
 from . import optim as optim
+from . import physics as physics
 from . import plot as plot
 from . import presets as presets
 from . import random as random

@@ -18,6 +18,7 @@ from aihwjax.commands.composer import app as composer
 from aihwjax.commands.fit import fit
 from aihwjax.commands.infer import infer
 from aihwjax.commands.models import export, summary
+from aihwjax.commands.physics import physics
 from aihwjax.commands.plot import app as plot
 from aihwjax.commands.sweep import sweep
 from aihwjax.commands.tables import print_metrics
@@ -37,6 +38,7 @@ app.command(sweep)
 app.command(fit)
 app.command(summary)
 app.command(export)
+app.command(physics)
 app.command(plot)
 app.command(cloud)
 app.command(composer)

@@ -134,6 +134,7 @@ BAD = [
     (["train", "CONFIG", "--key", "99999999999999999999"], ["key=99999999999999999999", "a whole number of 64 bits"]),
     (["train", "CONFIG", "--output", "CONFIG"], ["cannot write into the folder", "experiment.toml"]),
     (["fidelity", "nowhere"], ["folder='nowhere'"]),
+    (["physics", "SoftBoundDevice"], ["matches no device", "did you mean 'SoftBoundsDevice'?"]),
 ]
 
 

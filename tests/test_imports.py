@@ -56,7 +56,7 @@ LAYERS = (
     ("server.faces", "server.workers"),
     ("server",),
     # read from any layer, for people
-    ("plot", "fidelity"),
+    ("plot", "fidelity", "physics"),
     ("commands",),
     ("cli",),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import operator
 import time
@@ -12,11 +13,12 @@ from typing import TYPE_CHECKING, Any, cast
 import jax
 import numpy as np
 from flax import nnx
+from jax.sharding import Mesh
 
 from aihwjax import optim, random
 from aihwjax.devices import counts
 from aihwjax.errors import ConfigError, DataError
-from aihwjax.experiments import loop
+from aihwjax.experiments import loop, meshes
 from aihwjax.experiments.arrays import own_buffers
 from aihwjax.experiments.batches import on_device
 from aihwjax.experiments.best import BestEpoch, Extreme, Goal, wanted_goal
@@ -58,6 +60,7 @@ def fit(
     report_every: int = 0,
     keep_best: str | None = None,
     best: Extreme | None = None,
+    mesh: Mesh | None = None,
 ) -> tuple[nnx.Module, list[EpochMetrics]]:
     """Train a copy of the experiment's model.
 
@@ -81,6 +84,9 @@ def fit(
             ``checkpoint_dir``, for :func:`~aihwjax.experiments.load_best`.
         best: Whether the ``"smallest"`` or the ``"largest"`` value is the best; ``None``: as words like ``loss`` and
             ``accuracy`` in the name say.
+        mesh: Devices among which the run is divided: the examples of each step, and the data, along an axis
+            ``"batch"``, the tiles of each stack along an axis ``"tiles"``. With the devices of several processes
+            (``jax.distributed``) each gives examples of its own, all equally many.
 
     Returns:
         The trained model and one dictionary an epoch; fewer than the experiment has if a report ended the run.
@@ -89,13 +95,17 @@ def fit(
         DataError: If the data are missing, damaged or do not fit the model.
         ShapeError: If the data do not fit a layer; names the layer's path.
         CheckpointError: If the folder cannot be used or belongs to another experiment.
-        ConfigError: If the key or the reports are not allowed, ``keep_best`` is no metric of the run, or a schedule
-            gives a rate that is not allowed; before the first step that would use it.
+        ConfigError: If the key, the reports or the mesh are not allowed, ``keep_best`` is no metric of the run, or a
+            schedule gives a rate that is not allowed; before the first step that would use it.
         DivergedError: At the end of an epoch in which a loss, a gradient or a weight is not finite; has the metrics
             of the epochs before, whose checkpoints stay.
     """
     splits = splits_of(experiment if data is None else data)
     run_key, reports = run_key_of(key), check_reports(reports)
+    if mesh is not None:
+        mesh = meshes.training_mesh(mesh, experiment.batch_size)
+        if isinstance(splits, StreamedSplits):
+            raise DataError("data that come as a stream are not allowed on a mesh: give arrays")
     step_reports = check_step_reports(step_reports, report_every)
     output = check_fit(experiment, splits)
     task = None if "accuracy" in experiment.metrics else task_of(experiment.loss_function, output, splits)
@@ -109,7 +119,8 @@ def fit(
     finite = FiniteCheck(state)
     checkpoints = kept = None
     if checkpoint_dir is not None:
-        identity = describe(experiment, fingerprint(dataset_of(experiment).name, splits), run_key)
+        hashed = fingerprint(dataset_of(experiment).name, splits)
+        identity = describe(experiment, hashed if mesh is None else meshes.one_for_all(mesh, hashed), run_key)
         checkpoints = Checkpoints(checkpoint_dir, identity)
         reached = checkpoints.latest(reached)
         if wanted is not None:
@@ -117,19 +128,27 @@ def fit(
             kept.resume(reached.metrics, reached.state[0])
         if reached.metrics:
             goes_on = goes_on_after(reports, reached.metrics)
+    train, valid = on_device(experiment, splits)
+    if mesh is not None:
+        placed = meshes.data_on(mesh, train, "training")
+        assert placed is not None
+        train, valid = placed, meshes.data_on(mesh, valid, "validation")
+        splits = meshes.of_all(mesh, splits, train, valid)
     # of a stream, steps are not known before they are taken
-    count = 0 if isinstance(splits, StreamedSplits) else len(splits.train_y)
+    count = 0 if isinstance(splits, StreamedSplits) else train.y.shape[0]
     steps = -(-count // (experiment.batch_size * experiment.accumulate))
     look_ahead = schedule_check(optimizer.learning_rate, reached.epochs * steps, experiment.epochs * steps, steps)
     schedule, rate = parted(optimizer.learning_rate)
-    program = program_of(experiment, graph, model, count, task, schedule)
-    train, valid = on_device(experiment, splits)
+    program = dataclasses.replace(program_of(experiment, graph, model, count, task, schedule), mesh=mesh)
     # once, as each of the many numbers would be a transfer of its own in every epoch
-    numbers, rate = jax.device_put((fixed, rate))
+    numbers, rate = jax.device_put((fixed, rate)) if mesh is None else meshes.placed(mesh, (fixed, rate))
     watch = Watch(step_reports, report_every if step_reports else 0, optimizer.learning_rate)
     labels = Labels(label_limit(experiment, output, splits), experiment.class_weights)
-    parts = in_parts(program, (numbers, rate), splits, train, run_key, watch, labels)
     state, metrics = reached.state, list(reached.metrics)
+    if mesh is not None:
+        state = meshes.placed(mesh, state, meshes.shardings(mesh, model, state))
+        run_key = meshes.placed(mesh, run_key)
+    parts = in_parts(program, (numbers, rate), splits, train, run_key, watch, labels)
     with Bar(progress, experiment.epochs, "compiling") as bar:
         for number in range(reached.epochs, experiment.epochs):
             if not goes_on:
@@ -147,21 +166,22 @@ def fit(
                     break
                 totals = found
             totals = jax.device_get(totals)
-            entry = entry_of(number, totals, splits, program, experiment, counts.total(state[0]))
-            finite.after(number, totals.train_loss, entry.get("valid_loss", 0.0), state, metrics)
+            here = state if mesh is None else meshes.at_home(mesh, state)
+            entry = entry_of(number, totals, splits, program, experiment, counts.total(here[0]))
+            finite.after(number, totals.train_loss, entry.get("valid_loss", 0.0), here, metrics)
             entry["time_epoch"] = time.monotonic() - start
             metrics.append(entry)
             if kept is not None:
-                kept.after(metrics, state[0])
+                kept.after(metrics, here[0])
             if checkpoints is not None:
-                checkpoints.save(Progress(number + 1, state, metrics))
+                checkpoints.save(Progress(number + 1, here, metrics))
             goes_on = goes_on_after(reports, metrics) and not (parts is not None and parts.stopped)
             bar.show(number + 1, "  ".join((f"training loss {entry['train_loss']:.4f}", *scores(entry))))
     if checkpoints is not None:
         checkpoints.close()
     if kept is not None:
         kept.close()
-    return nnx.merge(graph, state[0], fixed), metrics
+    return nnx.merge(graph, (state if mesh is None else meshes.at_home(mesh, state))[0], fixed), metrics
 
 
 def program_of(
@@ -211,6 +231,7 @@ def run_local(
     report_every: int = 0,
     keep_best: str | None = None,
     best: Extreme | None = None,
+    mesh: Mesh | None = None,
 ) -> list[EpochMetrics]:
     """Run a training experiment on this machine.
 
@@ -227,6 +248,7 @@ def run_local(
         report_every: Training steps between two of their calls.
         keep_best: Name of a metric, by which the model of the best epoch is kept; see :func:`fit`.
         best: Whether the ``"smallest"`` or the ``"largest"`` value is the best; ``None``: as the name says.
+        mesh: Devices among which the run is divided; see :func:`fit`.
 
     Returns:
         One dictionary an epoch: ``epoch``, ``accuracy`` (a fraction; only where there are classes),
@@ -252,6 +274,7 @@ def run_local(
         report_every=report_every,
         keep_best=keep_best,
         best=best,
+        mesh=mesh,
     )[1]
 
 

@@ -17,6 +17,7 @@ from jax import lax
 
 from aihwjax.experiments.batches import Split, Steps, call, rows_of
 from aihwjax.experiments.losses import OwnLoss, WholeBatch
+from aihwjax.experiments.meshes import by_example, everywhere
 from aihwjax.experiments.program import Program, TrainState
 from aihwjax.experiments.stepping import shuffled, stepper
 from aihwjax.experiments.tasks import Task
@@ -126,7 +127,7 @@ def validate(
 
     def batch(correct: jax.Array, number: jax.Array) -> tuple[jax.Array, tuple[jax.Array | None, jax.Array | None]]:
         rows = number * size + jnp.arange(size, dtype=jnp.uint32)
-        x, y, weight = rows_of(data, rows, padded)
+        x, y, weight = by_example(program.mesh, rows_of(data, rows, padded))
         prediction = call(nnx.merge(graph, state), x, derive(noise, number))
         real = rows < count if padded else True
         if program.task is not None:
@@ -139,7 +140,7 @@ def validate(
     if losses is None:
         assert predictions is not None
         losses = _weighed(_own_losses(program, Split(predictions, data.y)), data.weight)
-    return losses, correct, predictions if program.keep else None
+    return everywhere(program.mesh, (losses, correct, predictions if program.keep else None))
 
 
 def _weighed(losses: jax.Array, weight: jax.Array | None) -> jax.Array:

@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 
 import optax
 from flax import nnx
+from jax.sharding import Mesh
 
 from aihwjax.experiments.losses import OwnLoss, PerExample
 from aihwjax.experiments.tasks import Task
@@ -38,6 +39,8 @@ class Program:
     """Whether an epoch returns the outputs for the validation set."""
     accumulate: int = 1
     """Batches in an update."""
+    mesh: Mesh | None = None
+    """Devices among which examples and stacks of tiles are divided; ``None``: there is one."""
 
     @property
     def step_size(self) -> int:

@@ -11,6 +11,7 @@ from flax import nnx
 
 from aihwjax.experiments.batches import Split, Steps, call, rows_of
 from aihwjax.experiments.losses import OwnLoss, PerExample, WholeBatch
+from aihwjax.experiments.meshes import by_example, everywhere, in_place
 from aihwjax.experiments.program import Program, TrainState
 from aihwjax.layer_rates import LayerRates
 from aihwjax.nn.accumulating import summed
@@ -67,11 +68,15 @@ def stepper(
 
     def step(state: TrainState, batch: tuple[jax.Array, jax.Array]) -> tuple[TrainState, Steps]:
         number, rows = batch
-        taken = rows_of(data, rows, count is not None)
+        taken = by_example(program.mesh, rows_of(data, rows, count is not None))
         real = None if count is None else rows < count
         arguments = (*taken, real) if program.accumulate == 1 else (_micro_batches(program, taken, real),)
         moving, optimizer_state, loss = advance(*state, fixed, derive(noise, number), *arguments)
-        return (moving, optimizer_state), Steps(loss, None if taken.weight is None else taken.weight.sum())
+        said = Steps(loss, None if taken.weight is None else taken.weight.sum())
+        if program.mesh is not None:
+            model = nnx.merge(program.graph, moving, fixed)
+            moving, optimizer_state = in_place(program.mesh, model, (moving, optimizer_state))
+        return (moving, optimizer_state), everywhere(program.mesh, said)
 
     return step
 

@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from aihwjax.devices import counts
 from aihwjax.errors import ConfigError, DataError
@@ -16,6 +17,7 @@ from aihwjax.experiments.batches import Split, on_device
 from aihwjax.experiments.data import Dataset, Splits
 from aihwjax.experiments.data.dataset import StreamedSplits
 from aihwjax.experiments.fitting import entry_of, run_key_of, splits_of
+from aihwjax.experiments.meshes import checked_mesh
 from aihwjax.experiments.shapes import check_fit
 from aihwjax.experiments.sweeping import cost
 from aihwjax.experiments.sweeping.fields import EPOCHS, RATE, changed_fields
@@ -45,6 +47,7 @@ class Engine:
         key: Key | int = 0,
         memory: int | None = None,
         way: str | None = None,
+        mesh: Mesh | None = None,
     ) -> None:
         """Prepare; arguments as for :func:`aihwjax.sweep`.
 
@@ -54,6 +57,7 @@ class Engine:
             key: Source of all randomness.
             memory: Bytes that the networks of a call may take.
             way: How they are run.
+            mesh: Devices among which they are divided.
 
         Raises:
             ConfigError: If an argument is not allowed.
@@ -65,6 +69,9 @@ class Engine:
             raise ConfigError(f"way={way!r} is not allowed: give 'map', 'vmap' or None")
         self.experiment, self.key, self._memory = experiment, run_key_of(key), memory
         self.way = way or ("map" if jax.default_backend() == "cpu" else "vmap")
+        self.mesh = None if mesh is None else checked_mesh(mesh)
+        if self.mesh is not None and self.mesh.is_multi_process:
+            raise ConfigError("mesh with devices of other processes is not allowed: give one of jax.local_devices()")
         self.splits = splits_of(experiment if data is None else data)
         if isinstance(self.splits, StreamedSplits):
             raise DataError("data that come as a stream are not allowed in a sweep: give arrays")
@@ -90,13 +97,14 @@ class Engine:
         for group in grouped(self.experiment, points, seeds, indices):
             part = self._part(group)
             each, once = part.networks.needed()
-            most = networks_at_once(each, once, self._memory, default_memory())
+            devices = [None] if self.mesh is None else list(self.mesh.devices.flat)
+            most = len(devices) * networks_at_once(each, once, self._memory, default_memory(devices[0]))
             turns = -(-len(group.runs) // most)
-            size = -(-len(group.runs) // turns)
+            size = -(-len(group.runs) // (turns * len(devices))) * len(devices)
             if part.width is not None and size <= part.width <= most:
                 size = part.width  # its program is there
             part.width = size
-            largest = max(largest, size * each + once)
+            largest = max(largest, size // len(devices) * each + once)
             seconds += part.seconds * sum(self.epochs_of(run) for run in group.runs)
             for start in range(0, len(group.runs), size):
                 runs = group.runs[start : start + size]
@@ -155,7 +163,7 @@ class Part:
         own = "accuracy" in self.experiment.metrics
         task = None if own else task_of(self.experiment.loss_function, output, self.splits)
         base = dataclasses.replace(self.experiment, model=engine.experiment.model)
-        self.networks = Networks(base, group, task, *engine.on_device(base), engine.way)
+        self.networks = Networks(base, group, task, *engine.on_device(base), engine.way, engine.mesh)
         self.seconds = cost.seconds(self.networks.jaxpr())
 
     def check_rates(self, engine: Engine, runs: Iterable[Run]) -> None:

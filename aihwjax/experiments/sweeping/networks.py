@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax import lax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from aihwjax import optim, random
 from aihwjax.devices import counts
@@ -52,7 +53,14 @@ class Networks:
     """Networks of one group, trained by one program for a fixed number of them."""
 
     def __init__(
-        self, experiment: BasicTraining, group: Group, task: Task | None, train: Split, valid: Split | None, way: str
+        self,
+        experiment: BasicTraining,
+        group: Group,
+        task: Task | None,
+        train: Split,
+        valid: Split | None,
+        way: str,
+        mesh: Mesh | None = None,
     ) -> None:
         """Prepare; nothing is compiled yet.
 
@@ -63,8 +71,11 @@ class Networks:
             train: Training set, on the device.
             valid: Validation set; ``None``: there is none.
             way: ``"map"``: one after the other; ``"vmap"``: side by side.
+            mesh: Devices among which the networks are divided; ``None``: one device has all.
         """
-        self.experiment, self._group, self.way = experiment, group, way
+        self.experiment, self._group, self.way, self.mesh = experiment, group, way, mesh
+        if mesh is not None:
+            train, valid = jax.device_put((train, valid), NamedSharding(mesh, PartitionSpec()))
         self._train, self._valid = train, valid
         self._start = nnx.split(experiment.model)
         # traced once, for the estimates, for what it returns and in the program around it
@@ -73,12 +84,23 @@ class Networks:
         self._shapes = jax.eval_shape(self._drawn, self._start[1], self._example(), jax.random.key(0))
         model = nnx.merge(self._graph, self._shapes[0][0], self._shapes[1])
         self.program = program_of(experiment, self._graph, model, train.y.shape[0], task, schedule)
-        self._draw = jax.jit(self._over(self._drawn, (None, 0, 0)))
+        axes = None, 0, 0
+        self._draw = jax.jit(self._divided(self._over(self._drawn, axes), axes))
         epoch = self._some if way == "map" else self._all
-        self._epoch = jax.jit(epoch, donate_argnums=0, compiler_options=_OPTIONS)
+        divided = self._divided(epoch, (0, 0, None, None, None, *((0, 0) if way == "map" else ())))
+        self._epoch = jax.jit(divided, donate_argnums=0, compiler_options=_OPTIONS)
 
     def _example(self) -> dict[str, jax.ShapeDtypeStruct]:
         return {path: jax.ShapeDtypeStruct((), jnp.float32) for path in self._group.numbers}
+
+    def _divided(self, function: Callable[..., Any], axes: tuple[int | None, ...]) -> Callable[..., Any]:
+        """Return a function of all networks in which each device has its own ones."""
+        if self.mesh is None:
+            return function
+        whole, divided = PartitionSpec(), PartitionSpec(self.mesh.axis_names)
+        specs = tuple(whole if axis is None else divided for axis in axes)
+        # no network asks for another: there is nothing whose replication could be checked
+        return jax.shard_map(function, mesh=self.mesh, in_specs=specs, out_specs=divided, check_vma=False)
 
     def _over(self, function: Callable[..., Any], axes: tuple[int | None, ...]) -> Callable[..., Any]:
         """Return a function of one network as one of all, in the way that was chosen."""
@@ -140,7 +162,10 @@ class Networks:
         order: jax.Array,
         count: jax.Array,
     ) -> tuple[loop.TrainState, Found]:
-        """Train an epoch of those networks that ``order`` has first, one after the other; the others stay."""
+        """Train an epoch of those networks that ``order`` has first, one after the other; the others stay.
+
+        Places and their number ``(1,)`` are those of one device.
+        """
 
         def one(turn: jax.Array, carried: tuple[loop.TrainState, Found]) -> tuple[loop.TrainState, Found]:
             states, found = carried
@@ -151,7 +176,7 @@ class Networks:
         single = jax.eval_shape(lambda tree: _taken(tree, jnp.int32(0)), (state, own))
         shape = jax.eval_shape(self._one, *single, train, valid, number)[1]
         nothing = jax.tree.map(lambda leaf: jnp.zeros((len(order), *leaf.shape), leaf.dtype), shape)
-        return lax.fori_loop(0, count, one, (state, nothing))
+        return lax.fori_loop(0, count[0], one, (state, nothing))
 
     def needed(self) -> tuple[int, int]:
         """Return the bytes that each network takes, and those that a call takes besides, estimated from the program."""
@@ -211,10 +236,7 @@ class Started:
         own, turn = self._networks, jnp.uint32(number)
         common = own._train, own._valid, turn
         if own.way == "map":
-            order = np.zeros(self._width, np.int32)
-            order[: len(going)] = going
-            some = jnp.asarray(order), jnp.int32(len(going))
-            self._state, found = own._epoch(self._state, self._own, *common, *some)
+            self._state, found = own._epoch(self._state, self._own, *common, *self._order(going))
         else:
             self._narrow(going)
             self._state, found = own._epoch(self._state, self._own, *common)
@@ -222,9 +244,23 @@ class Started:
         where = {int(index): place for place, index in enumerate(self._places)}
         return {index: jax.tree.map(lambda leaf, at=where[index]: leaf[at], found) for index in going}
 
+    def _order(self, going: Sequence[int]) -> tuple[jax.Array, jax.Array]:
+        """Return the places on each device of those that go on, and how many there are on each."""
+        mesh = self._networks.mesh
+        devices = 1 if mesh is None else mesh.size
+        of_one = self._width // devices
+        order, counts_of = np.zeros((devices, of_one), np.int32), np.zeros(devices, np.int32)
+        for index in going:
+            device, place = divmod(index, of_one)
+            order[device, counts_of[device]] = place
+            counts_of[device] += 1
+        return jnp.asarray(order.reshape(-1)), jnp.asarray(counts_of)
+
     def _narrow(self, going: Sequence[int]) -> None:
         """Leave out networks that don't go on when that is half of them: side by side, each one costs."""
         width = len(self._places)
+        if self._networks.mesh is not None:
+            return  # each device would have to find others
         while width > 1 and len(going) <= -(-width // 2):
             width = -(-width // 2)
         if width == len(self._places):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jax.sharding import Mesh
 
 from aihwjax.errors import ConfigError
 from aihwjax.experiments.data import Dataset, Splits, fingerprint
@@ -41,6 +42,7 @@ def sweep(
     folder: str | Path | None = None,
     parquet: bool = False,
     progress: bool = True,
+    mesh: Mesh | None = None,
 ) -> SweepTable:
     """Train many configurations of an experiment, as many as the memory allows in one compiled call.
 
@@ -77,8 +79,8 @@ def sweep(
         seeds: Networks of each configuration, or their numbers.
         key: Source of all devices, order and noise.
         data: As for :func:`aihwjax.fit`.
-        memory: Bytes that the networks of a call may take, by an estimate; ``None``: a quarter of what the device has,
-            on a CPU 256 MiB.
+        memory: Bytes that the networks of a call may take on a device, by an estimate; ``None``: a quarter of what the
+            device has, on a CPU 256 MiB.
         way: ``"map"``: the networks of a call one after the other; ``"vmap"``: side by side; ``None``: the first on a
             CPU, the second on an accelerator.
         folder: Where the rows of each call are written when it is done, and networks that take long from time to time;
@@ -86,10 +88,12 @@ def sweep(
         parquet: Write rows to ``parts/`` in the folder as they come, and all of them to ``table.parquet`` at the end
             (extra ``tables``).
         progress: Print the plan first, and show a bar of calls.
+        mesh: Devices among which the networks of a call are divided, along all axes of the mesh; ``None``: one device
+            has all. Rows do not depend on it.
 
     Raises:
-        ConfigError: If a path does not exist (with the nearest name), a value or an argument is not allowed, or the
-            memory is less than one network takes.
+        ConfigError: If a path does not exist (with the nearest name), a value or an argument is not allowed, the
+            memory is less than one network takes, the mesh is none of this process, or one is given for chips.
         DataError: If the data do not fit the model, or come as a stream.
         CheckpointError: If the folder cannot be used, or belongs to another sweep.
         MissingExtraError: If Parquet is asked for and pyarrow is not installed.
@@ -97,8 +101,10 @@ def sweep(
     if parquet and folder is None:
         raise ConfigError("parquet=True is not allowed without a folder to write to: give folder")
     if isinstance(experiment, BasicInferencing):
+        if mesh is not None:
+            raise ConfigError("mesh is not allowed with a BasicInferencing: leave it out")
         return swept_chips(experiment, space, seeds_of(seeds), key, data, memory, way, folder, parquet, progress)
-    engine = Engine(experiment, data, key, memory, way)
+    engine = Engine(experiment, data, key, memory, way, mesh)
     points, numbers = points_of(experiment, space), seeds_of(seeds)
     plan = engine.plan(points, numbers)
     kept = None

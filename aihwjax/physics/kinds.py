@@ -1,0 +1,57 @@
+"""The devices and compounds of the matrix: each class once, with steps that a short run shows."""
+
+from __future__ import annotations
+
+from aihwjax.compounds import (
+    BufferedTransferCompound,
+    ChoppedTransferCompound,
+    DynamicTransferCompound,
+    MixedPrecisionCompound,
+    OneSidedUnitCell,
+    ReferenceUnitCell,
+    TransferCompound,
+    VectorUnitCell,
+)
+from aihwjax.devices import (
+    ConstantStepDevice,
+    ExpStepDevice,
+    FloatingPointDevice,
+    IdealDevice,
+    LinearStepDevice,
+    PiecewiseStepDevice,
+    PowStepDevice,
+    PowStepReferenceDevice,
+    SoftBoundsDevice,
+    SoftBoundsPmaxDevice,
+    SoftBoundsReferenceDevice,
+)
+from aihwjax.devices.device import Device
+
+_PAIR = (SoftBoundsDevice(dw_min=0.005), ConstantStepDevice(dw_min=0.005))
+
+KINDS: dict[str, Device] = {
+    "ConstantStepDevice": ConstantStepDevice(),
+    "LinearStepDevice": LinearStepDevice(gamma_up=0.4, gamma_down=0.7, write_noise_std=1.0),
+    "SoftBoundsDevice": SoftBoundsDevice(),
+    "SoftBoundsPmaxDevice": SoftBoundsPmaxDevice(),
+    "SoftBoundsReferenceDevice": SoftBoundsReferenceDevice(reference_std=0.05, subtract_symmetry_point=True),
+    "ExpStepDevice": ExpStepDevice(),
+    "PowStepDevice": PowStepDevice(pow_gamma=1.7),
+    "PowStepReferenceDevice": PowStepReferenceDevice(reference_std=0.05, subtract_symmetry_point=True),
+    "PiecewiseStepDevice": PiecewiseStepDevice(piecewise_up=(1.5, 1.0, 0.5), piecewise_down=(0.2, 1.0, 2.0)),
+    "IdealDevice": IdealDevice(),
+    "FloatingPointDevice": FloatingPointDevice(),
+    "VectorUnitCell": VectorUnitCell(unit_cell_devices=_PAIR, gamma_vec=(0.7, 0.7)),
+    "ReferenceUnitCell": ReferenceUnitCell(unit_cell_devices=_PAIR),
+    "OneSidedUnitCell": OneSidedUnitCell(
+        unit_cell_devices=(_PAIR[0],), refresh_every=2, refresh_upper_thres=0.3, refresh_lower_thres=0.1
+    ),
+    "TransferCompound": TransferCompound(unit_cell_devices=_PAIR, gamma=0.2, transfer_every=2, units_in_mbatch=False),
+    "BufferedTransferCompound": BufferedTransferCompound(
+        unit_cell_devices=_PAIR, transfer_every=2, units_in_mbatch=False
+    ),
+    "ChoppedTransferCompound": ChoppedTransferCompound(unit_cell_devices=_PAIR, fast_lr=0.1, in_chop_prob=0.1),
+    "DynamicTransferCompound": DynamicTransferCompound(unit_cell_devices=_PAIR, fast_lr=0.1, in_chop_prob=0.1),
+    "MixedPrecisionCompound": MixedPrecisionCompound(device=_PAIR[0], n_rows_per_transfer=2),
+}
+"""One of each class, by its name; ``DifferenceUnitCell`` is another name of ``OneSidedUnitCell``."""
