@@ -157,7 +157,7 @@ def _nested(flat: Mapping[str, Value]) -> _Tree:
 
 
 @functools.cache
-def _hints(cls: type[Any]) -> dict[str, Any]:
+def _hints(cls: Any) -> dict[str, Any]:
     return typing.get_type_hints(cls)
 
 
