@@ -12,7 +12,6 @@ classes stand for the class they are derived from; their values are all in the d
 from __future__ import annotations
 
 import dataclasses
-import functools
 import typing
 from collections.abc import Mapping
 from typing import Any, TypeAlias
@@ -28,6 +27,7 @@ from aihwjax.tile.config import FloatingPointRPUConfig, TileConfig, chip_parts, 
 Value: TypeAlias = bool | int | float | str | None
 """What an entry of a flat dictionary can be."""
 _Tree: TypeAlias = "dict[str, _Tree | Value]"
+_HINTS: dict[type[Config], dict[str, Any]] = {}
 
 _TAG, _LENGTH = "__class__", "__len__"
 
@@ -156,9 +156,10 @@ def _nested(flat: Mapping[str, Value]) -> _Tree:
     return tree
 
 
-@functools.cache
-def _hints(cls: Any) -> dict[str, Any]:
-    return typing.get_type_hints(cls)
+def _hints(cls: type[Config]) -> dict[str, Any]:
+    if cls not in _HINTS:
+        _HINTS[cls] = typing.get_type_hints(cls)
+    return _HINTS[cls]
 
 
 def _fields(cls: type[Config], tree: _Tree, path: str) -> dict[str, Any]:
