@@ -14,7 +14,7 @@ from aihwjax import nn
 from aihwjax.errors import CheckpointError, ConfigError, DataError
 from aihwjax.experiments import BasicTraining, LogUniform, SweepTable, configured, grid, sweep
 from aihwjax.experiments.sweeping import running
-from tests.experiments.sweeping_small import examples, experiment, single, told
+from tests.experiments.sweeping_small import exact, examples, experiment, single, told, two_layers
 
 SPACE = {"device.dw_min": [0.002, 0.004], "learning_rate": [0.1, 0.4], "device.dw_min_std": [0.0, 0.3]}
 
@@ -47,6 +47,7 @@ def test_seeds_and_numbers_make_a_difference(table: SweepTable) -> None:
     assert len(losses) == 16
 
 
+@pytest.mark.slow
 def test_side_by_side_is_the_same_to_rounding(table: SweepTable) -> None:
     other = sweep(experiment(), SPACE, seeds=2, key=5, way="vmap", progress=False)
     for mine, theirs in zip(table.rows, other.rows, strict=True):
@@ -54,8 +55,8 @@ def test_side_by_side_is_the_same_to_rounding(table: SweepTable) -> None:
 
 
 def test_choices_are_grouped_and_calls_follow_the_memory() -> None:
-    space: dict[str, Any] = {"batch_size": [4, 8], "device.dw_min": [0.002, 0.004, 0.008]}
-    own = experiment(epochs=1)
+    space: dict[str, Any] = {"batch_size": [4, 8], "learning_rate": [0.01, 0.02, 0.04]}
+    own = exact(epochs=1)
     whole = sweep(own, space, key=5, progress=False, way="map")
     small = sweep(own, space, key=5, progress=False, memory=whole.plan.memory - 1, way="map")
     assert len(whole.plan.chunks) == 2 < len(small.plan.chunks)
@@ -64,7 +65,7 @@ def test_choices_are_grouped_and_calls_follow_the_memory() -> None:
 
 
 def test_one_layer_alone() -> None:
-    found = configured(experiment(), {"layers/2:device.dw_min": 0.01}, 0)
+    found = configured(two_layers(), {"layers/2:device.dw_min": 0.01}, 0)
     devices: list[Any] = [layer.tiles[0].config.get_value().device for layer in nn.analog_layers(found.model).values()]
     np.testing.assert_allclose([device.dw_min for device in devices], [0.001, 0.01])
 
