@@ -48,7 +48,7 @@ def test_false_alarms_are_as_seldom_as_stated() -> None:
 )
 def test_what_is_wrong_is_found(wrong: dict[str, float]) -> None:
     assert p_value(1000) > FALSE_ALARMS
-    assert p_value(1000, **wrong) < FALSE_ALARMS / 342  # cells of the whole matrix
+    assert p_value(1000, **wrong) < FALSE_ALARMS / 378  # cells of the whole matrix
 
 
 def test_what_is_certain_has_to_be_equal() -> None:

@@ -40,7 +40,7 @@ def from_table(
         >>> import aihwjax as aj
         >>> device = aj.devices.from_table(
         ...     {"conductance": [5.0, 15.0, 25.0], "up": [0.6, 0.4, 0.1], "down": [0.1, 0.4, 0.5]})
-        >>> device.dw_min, device.w_max, device.up.tolist()
+        >>> round(device.dw_min, 6), device.w_max, device.up.round(6).tolist()
         (0.04, 1.0, [1.5, 1.0, 0.25])
 
     Args:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from jax.sharding import Mesh
+
 from aihwjax.chip_results import InferenceReport, InferenceResult
 from aihwjax.experiments.best import Extreme
 from aihwjax.experiments.devices import DeviceChoice, find_device, on_device
@@ -53,6 +55,7 @@ class LocalRunner:
         report_every: int = 0,
         keep_best: str | None = None,
         best: Extreme | None = None,
+        mesh: Mesh | None = None,
     ) -> list[EpochMetrics]:
         """Run a training experiment; arguments and result as :func:`run_local`.
 
@@ -70,6 +73,7 @@ class LocalRunner:
             report_every: Training steps between two of their calls.
             keep_best: Name of a metric, by which the model of the best epoch is kept.
             best: Whether the ``"smallest"`` or the ``"largest"`` value is the best; ``None``: as the name says.
+            mesh: Devices among which the run is divided; see :func:`aihwjax.fit`.
         """
         with on_device(self.device):
             return run_local(
@@ -85,6 +89,7 @@ class LocalRunner:
                 report_every,
                 keep_best,
                 best,
+                mesh,
             )
 
 

@@ -14,6 +14,7 @@ from jax.flatten_util import ravel_pytree
 from aihwjax.devices.base import PulsedDevice
 from aihwjax.fitting.likelihood import PRIOR, Data, forecasts, loss, steps_at, with_steps, within
 from aihwjax.fitting.unknowns import Layout, Unknowns, starts, state_of
+from aihwjax.loops import repeat_while
 from aihwjax.typing import Key
 
 _MEMORY = 20
@@ -111,7 +112,7 @@ def search(
             return (carry[3] < iterations) & ~carry[4]
 
         carry = (begin, solver.init(begin), jnp.asarray(jnp.inf), jnp.zeros((), jnp.int32), jnp.asarray(False))
-        vector, _, reached, count, _ = lax.while_loop(on, step, carry)
+        vector, _, reached, count, _ = repeat_while(on, step, carry)
         return Found(whole(vector), jnp.where(jnp.isfinite(reached), reached, jnp.inf), count)
 
     return jax.vmap(one)(jax.vmap(lambda unknowns: ravel_pytree(unknowns)[0])(begin))

@@ -18,7 +18,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 Values = NDArray[Any]
 
@@ -121,7 +120,7 @@ def _elements(name: str, mine: Values, theirs: Values, rng: np.random.Generator)
         # what is equal but for rounding is told apart at random, alike on both sides
         blur = 1e-3 * scale[place] + rounding[place]
         blurred = (side[:, place] + rng.uniform(-blur, blur, len(side)) for side in (mine, theirs))
-        found = stats.ks_2samp(*blurred, method="asymp")
+        found = _stats().ks_2samp(*blurred, method="asymp")
         tests.append(_Test(float(found.pvalue), f"{label}: distributions differ by {found.statistic:.3f}"))
     return tests
 
@@ -136,7 +135,7 @@ def _change(name: str, mine: Values, theirs: Values) -> tuple[_Test, float]:
     if size <= 5 * np.sqrt(others.var() / len(others)) or size == 0:  # there is no direction to speak of
         return _Test(1.0, f"{name}: no mean change"), np.inf
     text = f"{name}: size of the mean change {ours.mean() / others.mean():.4f} of what it should be"
-    resolution = CHANGE + (stats.norm.isf(5e-7) + stats.norm.isf(0.05)) * error / size
+    resolution = CHANGE + (_stats().norm.isf(5e-7) + _stats().norm.isf(0.05)) * error / size
     return _Test(_beyond(ours.mean() - others.mean(), (CHANGE + _ROUNDING) * size, error), text), resolution
 
 
@@ -145,4 +144,11 @@ def _beyond(deviation: float, allowed: float, error: float) -> float:
     beyond = abs(deviation) - allowed
     if beyond <= 0:
         return 1.0
-    return float(2 * stats.norm.sf(beyond / error)) if error > 0 else 0.0
+    return float(2 * _stats().norm.sf(beyond / error)) if error > 0 else 0.0
+
+
+def _stats() -> Any:
+    """Import what takes a second, when something is compared."""
+    from scipy import stats
+
+    return stats

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import jax.numpy as jnp
+
 from aihwjax.compounds import (
     BufferedTransferCompound,
     ChoppedTransferCompound,
@@ -25,7 +29,18 @@ from aihwjax.devices import (
     SoftBoundsPmaxDevice,
     SoftBoundsReferenceDevice,
 )
+from aihwjax.devices.custom_step import CustomStepDevice
 from aihwjax.devices.device import Device
+from aihwjax.devices.measured_step import MeasuredStepDevice
+
+
+def _up(weights: Any) -> Any:
+    return 0.005 * jnp.exp(-0.7 * (weights + 1))
+
+
+def _down(weights: Any) -> Any:
+    return 0.005 * jnp.exp(-0.7 * (1 - weights))
+
 
 _PAIR = (SoftBoundsDevice(dw_min=0.005), ConstantStepDevice(dw_min=0.005))
 
@@ -39,6 +54,8 @@ KINDS: dict[str, Device] = {
     "PowStepDevice": PowStepDevice(pow_gamma=1.7),
     "PowStepReferenceDevice": PowStepReferenceDevice(reference_std=0.05, subtract_symmetry_point=True),
     "PiecewiseStepDevice": PiecewiseStepDevice(piecewise_up=(1.5, 1.0, 0.5), piecewise_down=(0.2, 1.0, 2.0)),
+    "MeasuredStepDevice": MeasuredStepDevice(nodes=(0.0, 0.5, 1.0), up=(1.5, 1.0, 0.25), down=(0.2, 1.0, 2.0)),
+    "CustomStepDevice": CustomStepDevice(dw_min=1.0, up=_up, down=_down, w_min=-1.0, w_max=1.0),
     "IdealDevice": IdealDevice(),
     "FloatingPointDevice": FloatingPointDevice(),
     "VectorUnitCell": VectorUnitCell(unit_cell_devices=_PAIR, gamma_vec=(0.7, 0.7)),

@@ -174,7 +174,7 @@ def _order(
 
 
 def summary(cells: Sequence[Cell]) -> str:
-    """Return one line such as ``"342 of 342 cells agree"``."""
+    """Return one line such as ``"378 of 378 cells agree"``."""
     return f"{sum(cell.passed for cell in cells)} of {len(cells)} cells agree"
 
 
