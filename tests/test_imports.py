@@ -59,6 +59,7 @@ LAYERS = (
     ("plot", "fidelity", "physics"),
     ("commands",),
     ("cli",),
+    ("__main__",),
 )
 """The modules of the package, from the bottom to the top. Those of one row don't know each other.
 
