@@ -54,7 +54,15 @@ KINDS: dict[str, Device] = {
     "PowStepDevice": PowStepDevice(pow_gamma=1.7),
     "PowStepReferenceDevice": PowStepReferenceDevice(reference_std=0.05, subtract_symmetry_point=True),
     "PiecewiseStepDevice": PiecewiseStepDevice(piecewise_up=(1.5, 1.0, 0.5), piecewise_down=(0.2, 1.0, 2.0)),
-    "MeasuredStepDevice": MeasuredStepDevice(nodes=(0.0, 0.5, 1.0), up=(1.5, 1.0, 0.25), down=(0.2, 1.0, 2.0)),
+    # without noise a weight is one of a few numbers, which the two modes round otherwise
+    "MeasuredStepDevice": MeasuredStepDevice(
+        nodes=(0.0, 0.5, 1.0),
+        up=(1.5, 1.0, 0.25),
+        down=(0.2, 1.0, 2.0),
+        dw_min_std=0.3,
+        dw_min_dtod=0.3,
+        w_max_dtod=0.2,
+    ),
     "CustomStepDevice": CustomStepDevice(dw_min=1.0, up=_up, down=_down, w_min=-1.0, w_max=1.0),
     "IdealDevice": IdealDevice(),
     "FloatingPointDevice": FloatingPointDevice(),
