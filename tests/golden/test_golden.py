@@ -169,6 +169,7 @@ class TestDeviceParameters(Agreement):
     """Parameters of each crosspoint after construction."""
 
 
+@pytest.mark.runs_long
 @golden("pulse_response")
 class TestPulseResponse(Agreement):
     """One certain pulse after the other: here the two update modes do the same."""

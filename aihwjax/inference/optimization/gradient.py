@@ -53,7 +53,10 @@ def _run(space: Space, draws: int, steps: int, problem: Problem, key: Key[Array,
             now: tuple[Float[Array, " size"], optax.OptState], key: Key[Array, ""]
         ) -> tuple[tuple[Float[Array, " size"], optax.OptState], None]:
             place, state = now
-            update, state = optimizer.update(jax.grad(loss)(place, key), state)
+            slope = jax.grad(loss)(place, key)
+            # where a conductance is exactly 0 its noise, a root, has no finite slope: such a draw says nothing
+            slope = jax.tree.map(lambda leaf: jnp.where(jnp.isfinite(leaf), leaf, 0.0), slope)
+            update, state = optimizer.update(slope, state)
             # back into the cube: the best tables often are at its faces
             return (optax.projections.projection_hypercube(optax.apply_updates(place, update)), state), None
 
