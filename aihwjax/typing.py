@@ -7,6 +7,7 @@ wherever it occurs in one signature. ``out`` and ``in`` are the outputs and inpu
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TypeAlias
 
 import jax
@@ -15,6 +16,9 @@ from jaxtyping import Array, Bool, Float, Int, Num, PRNGKeyArray
 
 Number: TypeAlias = float | int | np.ndarray | jax.Array
 """A numeric configuration field: a Python number, or an array when it is swept or traced."""
+
+Table: TypeAlias = Number | Sequence[float]
+"""A numeric configuration field with several entries: as written, a list or tuple of numbers too."""
 
 Key: TypeAlias = PRNGKeyArray
 """A JAX PRNG key, typed (``jax.random.key``) or raw (``jax.random.PRNGKey``)."""

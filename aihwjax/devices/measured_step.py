@@ -22,7 +22,7 @@ from aihwjax.config import configclass, number, zero
 from aihwjax.devices.base import DeviceState, StepLaw, Steps, WriteNoiseDevice, with_model
 from aihwjax.errors import ConfigError
 from aihwjax.random import Noise, normals
-from aihwjax.typing import Number, Shape, Weights
+from aihwjax.typing import Number, Shape, Table, Weights
 
 _TABLES = ("up", "down", "up_std", "down_std", "up_dtod", "down_dtod")
 # Nodes of tables up to this length are summed up without a search, which fuses with the pass over the crosspoints
@@ -31,7 +31,7 @@ _FEW = 40
 CLOSEST = 1e-5
 
 
-def interpolate(nodes: Number, tables: Sequence[Number], place: jax.Array) -> list[jax.Array]:
+def interpolate(nodes: Table, tables: Sequence[Table], place: jax.Array) -> list[jax.Array]:
     """Interpolate tables linearly at places in 0…1; beyond, they have the values of their ends.
 
     Args:
@@ -87,20 +87,20 @@ class MeasuredStepDevice(WriteNoiseDevice):
     """Spread of the upper bound over crosspoints, relative to ``w_max``; the tables stretch with the range."""
     w_min_dtod: Number = number(0.0, minimum=0)
     """Spread of the lower bound over crosspoints, relative to ``w_min``; the tables stretch with the range."""
-    nodes: Number = number((0.0, 1.0), minimum=0, maximum=1)
+    nodes: Table = number((0.0, 1.0), minimum=0, maximum=1)
     """Places of the entries in the range of the crosspoint: ascending, the first 0 and the last 1, ``(n,)``."""
-    up: Number = number((1.0, 1.0))
+    up: Table = number((1.0, 1.0))
     """Up steps, as factors of ``dw_min``, ``(n,)``."""
-    down: Number = number((1.0, 1.0))
+    down: Table = number((1.0, 1.0))
     """Down steps, which are subtracted, ``(n,)``."""
-    up_std: Number | None = number(None, minimum=0, optional=True)
+    up_std: Table | None = number(None, minimum=0, optional=True)
     """Standard deviations of the noise of up pulses, as factors of ``dw_min_std dw_min``, ``(n,)``; ``None``: those of
     the steps."""
-    down_std: Number | None = number(None, minimum=0, optional=True)
+    down_std: Table | None = number(None, minimum=0, optional=True)
     """The same of down pulses; both or none."""
-    up_dtod: Number | None = number(None, minimum=0, optional=True)
+    up_dtod: Table | None = number(None, minimum=0, optional=True)
     """Standard deviations of up steps over crosspoints, as factors of ``dw_min``, ``(n,)``; ``None``: 0."""
-    down_dtod: Number | None = number(None, minimum=0, optional=True)
+    down_dtod: Table | None = number(None, minimum=0, optional=True)
     """The same of down steps; both or none."""
     spread_correlation: Number = number(1.0, minimum=-1, maximum=1)
     """Correlation of ``up_dtod`` and ``down_dtod``: 1 means that a crosspoint with large up steps has large down
@@ -160,7 +160,7 @@ class MeasuredStepDevice(WriteNoiseDevice):
         return jnp.where(mean > 0, self.dw_min * mean, self.dw_min)
 
     def inverted(self) -> Self:
-        def turned(table: Number | None) -> Number | None:
+        def turned(table: Table | None) -> Table | None:
             return table if table is None or np.ndim(table) == 0 else jnp.asarray(table)[::-1]
 
         mirrored = {
