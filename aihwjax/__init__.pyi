@@ -74,6 +74,7 @@ from .experiments import run_local as run_local
 from .experiments import run_local_inference as run_local_inference
 from .experiments import save as save
 from .experiments import sweep as sweep
+from .experiments import training_gradient as training_gradient
 from .experiments.data import MNIST as MNIST
 from .experiments.data import MNIST10K as MNIST10K
 from .experiments.data import SVHN as SVHN

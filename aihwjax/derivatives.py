@@ -1,4 +1,4 @@
-"""Saying something when a derivative is taken that is not what it seems."""
+"""Derivatives other than those of what is computed, and words where one is not what it seems."""
 
 from __future__ import annotations
 
@@ -169,3 +169,42 @@ def _came_back(act: Callable[[], None], witness: jax.Array, d: jax.Array) -> tup
 
 
 on_gradient.defvjp(_on_gradient, _came_back)
+
+
+@jax.custom_jvp
+def passed_through(values: jax.Array, rounded: jax.Array) -> jax.Array:
+    """Return ``rounded`` with the derivative of ``values``, both of one shape."""
+    return rounded
+
+
+@passed_through.defjvp
+def _passed_through(primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
+    return passed_through(*primals), tangents[0]
+
+
+@jax.custom_jvp
+def root(values: jax.Array) -> jax.Array:
+    """Return the square root of values of at least 0, with the derivative 0 at 0: noise without a signal."""
+    return jnp.sqrt(values)
+
+
+@root.defjvp
+def _root(primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
+    value = root(primals[0])
+    return value, jnp.where(value > 0, 0.5 / jnp.where(value > 0, value, 1), 0) * tangents[0]
+
+
+@jax.custom_jvp
+def largest(values: jax.Array) -> jax.Array:
+    """Return the largest number of each row, with the derivative of the first that is the largest.
+
+    JAX's own rule looks for entries that equal the maximum and divides by how many it finds: none where the compiler
+    computes them twice and rounds otherwise.
+    """
+    return jnp.max(values, axis=1)
+
+
+@largest.defjvp
+def _largest(primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
+    place = jnp.argmax(primals[0], axis=1)[:, None]
+    return largest(*primals), jnp.take_along_axis(tangents[0], place, axis=1)[:, 0]

@@ -23,11 +23,18 @@ class UpdateMode(enum.Enum):
     """Order in which the pulses of a mini-batch are applied.
 
     ``SEQUENTIAL`` goes vector by vector and pulse by pulse; ``AGGREGATED`` counts the
-    coincidences of as many pulses as the device allows and applies them together.
+    coincidences of as many pulses as the device allows and applies them together; ``DIFFERENTIABLE``
+    does the same with the same result, which has derivatives straight through the pulses.
     """
 
     AGGREGATED = "Aggregated"
     SEQUENTIAL = "Sequential"
+    DIFFERENTIABLE = "Differentiable"
+
+    @property
+    def aggregated(self) -> bool:
+        """Whether pulses may be applied together."""
+        return self is not UpdateMode.SEQUENTIAL
 
 
 @configclass

@@ -18,6 +18,7 @@ from aihwjax.devices.pow_step_reference import PowStepReferenceDevice
 from aihwjax.devices.soft_bounds import SoftBoundsDevice
 from aihwjax.devices.soft_bounds_pmax import SoftBoundsPmaxDevice
 from aihwjax.devices.soft_bounds_reference import SoftBoundsReferenceDevice
+from aihwjax.pulses import UpdateMode
 
 
 def falling(w: jax.Array, slope: jax.Array) -> jax.Array:
@@ -73,3 +74,6 @@ VARIANTS: dict[str, Device] = {
 
 DEVICES: dict[str, Device] = {**PULSED_DEVICES, **EXACT_DEVICES}
 """Every single device of the library."""
+
+MODES = [UpdateMode.AGGREGATED, UpdateMode.SEQUENTIAL]
+"""Ways of the update; the third, with derivatives, has the weights of the first (see test_update_derivative)."""

@@ -25,6 +25,7 @@ from aihwjax.experiments import loop
 from aihwjax.experiments.sweeping.networks import Networks
 from aihwjax.nn import many_chips
 from tests.experiments.small import experiment
+from tests.helpers import MODES
 from tests.marks import some
 from tests.shapes.program import CALLS, KEY
 
@@ -47,7 +48,7 @@ def step(
 
 
 @pytest.mark.parametrize("platform", ["cuda", "tpu", "cpu"])
-@pytest.mark.parametrize("mode", some(aj.UpdateMode, [aj.UpdateMode.AGGREGATED], ()))
+@pytest.mark.parametrize("mode", some(MODES, [aj.UpdateMode.AGGREGATED], ()))
 @pytest.mark.parametrize(
     "device",
     [

@@ -86,6 +86,9 @@ class UnitCell(Device):
         for device in self.unit_cell_devices:
             device.check_steps(downward=downward)
 
+    def has_derivatives(self) -> bool:
+        return False  # what is read of a device and written to another is rounded
+
     def resolved(self) -> Device:
         return self.replace(unit_cell_devices=tuple(device.resolved() for device in self.unit_cell_devices))
 

@@ -96,6 +96,9 @@ class MixedPrecisionCompound(Device):
     def check_steps(self, *, downward: bool = True) -> None:
         self.device.check_steps(downward=downward)
 
+    def has_derivatives(self) -> bool:
+        return False  # what is written are whole steps
+
     def resolved(self) -> Device:
         return self.replace(device=self.device.resolved())
 

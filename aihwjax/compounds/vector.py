@@ -56,6 +56,9 @@ class VectorUnitCell(UnitCell):
         if not 0 <= self.first_update_idx < count:
             raise ConfigError(f"{name}.first_update_idx={self.first_update_idx} is not allowed: give 0 to {count - 1}")
 
+    def has_derivatives(self) -> bool:
+        return all(device.has_derivatives() for device in self.unit_cell_devices)
+
     def weighting(self) -> tuple[Number, ...]:
         count = len(self.unit_cell_devices)
         return self.gamma_vec or (1 / count,) * count

@@ -76,6 +76,10 @@ class Device(Config):
     counts_vectors: ClassVar[bool] = False
     """Whether an update must see a whole mini-batch, whose vectors it counts; else parts of it may come in turn."""
 
+    def has_derivatives(self) -> bool:
+        """Whether updates have derivatives in the mode ``DIFFERENTIABLE``: nothing but pulses keeps them from it."""
+        return True
+
     def resolved(self) -> Device:
         """Return the device that does the work (for a device that is a conversion of another)."""
         return self

@@ -69,9 +69,26 @@ def power_steps(state: DeviceState, weights: Weights) -> Steps:
     span = top - bottom
     live = span != 0
     safe = jnp.where(live, span, 1.0)
-    up = _finite(((top - weights) / safe) ** state.model["gamma_up"])
-    down = _finite(((weights - bottom) / safe) ** state.model["gamma_down"])
+    up = _finite(_power((top - weights) / safe, state.model["gamma_up"]))
+    down = _finite(_power((weights - bottom) / safe, state.model["gamma_down"]))
     return Steps(jnp.where(live, state.dwmin_up * up, 0.0), jnp.where(live, state.dwmin_down * down, 0.0))
+
+
+@jax.custom_jvp
+def _power(base: jax.Array, exponent: jax.Array) -> jax.Array:
+    """Return a power. At a bound, where the base is 0, its derivatives are 0 instead of infinite."""
+    return base**exponent
+
+
+@_power.defjvp
+def _power_slope(
+    primals: tuple[jax.Array, jax.Array], tangents: tuple[jax.Array, jax.Array]
+) -> tuple[jax.Array, jax.Array]:
+    base, exponent = primals
+    inside = base > 0
+    safe = jnp.where(inside, base, 1.0)
+    slope, growth = exponent * safe ** (exponent - 1), safe**exponent * jnp.log(safe)
+    return _power(base, exponent), jnp.where(inside, slope * tangents[0] + growth * tangents[1], 0.0)
 
 
 def _finite(power: jax.Array) -> jax.Array:

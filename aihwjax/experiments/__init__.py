@@ -18,6 +18,7 @@ from aihwjax.experiments.sweeping import (
     Choice,
     Integers,
     LogUniform,
+    LossGradient,
     SweepTable,
     Uniform,
     configured,
@@ -28,6 +29,7 @@ from aihwjax.experiments.sweeping import (
     sampled,
     successive_halving,
     sweep,
+    training_gradient,
 )
 from aihwjax.experiments.training import BasicTraining
 from aihwjax.experiments.watching import StepMetrics, StepReport
@@ -45,6 +47,7 @@ __all__ = [
     "Integers",
     "LocalRunner",
     "LogUniform",
+    "LossGradient",
     "MetricsFile",
     "Printer",
     "Report",
@@ -72,4 +75,5 @@ __all__ = [
     "save",
     "successive_halving",
     "sweep",
+    "training_gradient",
 ]

@@ -23,7 +23,7 @@ from aihwjax.fidelity.sampling import sample, tiles_of
 from aihwjax.pulses import UpdateMode
 from aihwjax.reference import from_reference
 
-MODES = tuple(mode.name.lower() for mode in UpdateMode)
+MODES = tuple(mode.name.lower() for mode in (UpdateMode.AGGREGATED, UpdateMode.SEQUENTIAL))
 """Names of the update modes."""
 
 _Task = tuple[Case, str | None]

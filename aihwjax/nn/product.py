@@ -264,6 +264,19 @@ def refuse_forward_mode() -> NoReturn:
     )
 
 
+def plain_product(
+    analog_bias: bool,
+    count: int | None,
+    config: TileConfig,
+    state: TileState,
+    input_range: Float[Array, "*stack"] | None,
+    x: TileInput,
+    key: TileNoise,
+) -> Float[Array, "*batch out"]:
+    """Return the outputs of :func:`tile_product`, whose derivatives are all those of ``aihwjax.tile.forward``."""
+    return _forward(analog_bias, count, config, state, input_range, x, None, key)[0]
+
+
 def with_own_derivative(
     y: Float[Array, "*batch out"],
     analog_bias: bool,
@@ -280,9 +293,7 @@ def with_own_derivative(
     """
 
     def of(tile: Any, fixed: Any) -> Float[Array, "*batch out"]:
-        config, state = tile
-        input_range, x, key = fixed
-        return _forward(analog_bias, count, config, state, input_range, x, None, key)[0]
+        return plain_product(analog_bias, count, *tile, *fixed)
 
     return with_further_derivative(y, of, (config, state), (input_range, x, key))
 

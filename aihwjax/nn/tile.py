@@ -20,7 +20,7 @@ from aihwjax.nn import one_tile, programmed_tile, slots, verified, watching
 from aihwjax.nn.changes import changed, refuse_new_layout
 from aihwjax.nn.mapping import along, is_scaled
 from aihwjax.nn.patches import Patches, all_rows, in_parts
-from aihwjax.nn.product import TileInput, refuse_forward_mode, tile_product, with_own_derivative
+from aihwjax.nn.product import TileInput, plain_product, refuse_forward_mode, tile_product, with_own_derivative
 from aihwjax.nn.slots import Tag
 from aihwjax.nn.stacks import each, keys
 from aihwjax.nn.text import Readable
@@ -33,6 +33,7 @@ from aihwjax.nn.variables import (
     TileConfigVariable,
     TileVariable,
 )
+from aihwjax.pulses import UpdateMode
 from aihwjax.random import Noise
 from aihwjax.tile.calibration import seen
 from aihwjax.tile.checks import as_numbers, check_learning_rate, checked_count, require_finite
@@ -147,12 +148,15 @@ class AnalogTile(Readable):
         config, state = self.config.get_value(), self.state.get_value()
         limit = self._range() if self.watch is None else self._watched_range(self.watch, all_rows(x), key)
         operands = config, state, limit, x
-        if slot is None:
-            operands = only_in_reverse(operands, refuse_forward_mode)
         key = keys(key, self.count)
-        y = tile_product(self.analog_bias, self.count, *operands, slot, key)
-        if slot is None:
-            y = with_own_derivative(y, self.analog_bias, self.count, config, state, limit, x, key)
+        if slot is None and config.update_mode is UpdateMode.DIFFERENTIABLE:
+            y = plain_product(self.analog_bias, self.count, *operands, key)
+        else:
+            if slot is None:
+                operands = only_in_reverse(operands, refuse_forward_mode)
+            y = tile_product(self.analog_bias, self.count, *operands, slot, key)
+            if slot is None:
+                y = with_own_derivative(y, self.analog_bias, self.count, config, state, limit, x, key)
         if self.chip is not None:
             y = self._compensated(y, training=slot is not None)
         if self.out_scaling is None:

@@ -62,7 +62,7 @@ class TileConfig(Config):
     modifier: WeightModifierParameter = part(WeightModifierParameter)
     """Noise on the weights that training reads; inference tiles only."""
     update_mode: UpdateMode = UpdateMode.AGGREGATED
-    """Whether pulses are applied together where the physics allows, or one by one."""
+    """Whether pulses are applied together where the physics allows, with derivatives or without, or one by one."""
     noise_engine: NoiseEngine = NoiseEngine.COUNTER
     """Random numbers of the hot path: fast counter hash, or exact threefry."""
     torch_tile: bool = False
@@ -109,6 +109,11 @@ class TileConfig(Config):
             )
         if not self.exact:
             self._refuse_hardware_aware()
+        if self.update_mode is UpdateMode.DIFFERENTIABLE and not self.device.has_derivatives():
+            raise ConfigError(
+                f"update_mode=DIFFERENTIABLE is not allowed with the device {type(self.device).__name__}, which rounds "
+                "between its devices: give AGGREGATED, or take a single device or a cell of them"
+            )
         self._check_wires()
         if self.device.reference_quirks is not self.reference_quirks:
             device = self.device.replace(reference_quirks=self.reference_quirks)

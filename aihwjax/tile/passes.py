@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from aihwjax import random
+from aihwjax.derivatives import passed_through
 from aihwjax.errors import ConfigError, ShapeError
 from aihwjax.precision import in_single
 from aihwjax.random import Noise
@@ -21,7 +22,6 @@ from aihwjax.tile.matching import check_average
 from aihwjax.tile.product import mvm
 from aihwjax.tile.product.input_range import clipped_to
 from aihwjax.tile.product.io import NoiseManagementType
-from aihwjax.tile.product.straight_through import passed_through
 from aihwjax.tile.state import TileState
 from aihwjax.tile.upkeep.modifier import modified
 from aihwjax.typing import Weights

@@ -11,6 +11,7 @@ from aihwjax import random
 from aihwjax.derivatives import on_derivative
 from aihwjax.errors import ModuleError, ShapeError
 from aihwjax.precision import in_single
+from aihwjax.pulses import UpdateMode
 from aihwjax.random import Noise
 from aihwjax.tile import own
 from aihwjax.tile.checks import as_numbers, check_learning_rate, require_finite
@@ -48,7 +49,8 @@ def update(
         ConfigError: If the learning rate is negative, not finite, or not one number, the key is none, or the tile was
             drawn with another configuration.
         NonFiniteError: If x or d has NaN or infinity (not checked inside a traced function).
-        ModuleError: If a derivative is taken through the pulses; exact updates have one.
+        ModuleError: If a derivative is taken through the pulses; exact updates have one, and all with
+            ``update_mode=UpdateMode.DIFFERENTIABLE``.
     """
     out_size, in_size = state.shape
     learning_rate = check_learning_rate(learning_rate)
@@ -70,7 +72,7 @@ def update(
         x = clipped_to(x, state.input_range)
         # spec: update, bug 4: the reference leaves the range out
         d = d if config.reference_quirks else d * state.input_range
-    if not config.exact:
+    if not config.exact and config.update_mode is not UpdateMode.DIFFERENTIABLE:
         moving = (state, x, d, learning_rate)
         state, x, d, learning_rate = on_derivative(moving, (config, *moving), _refuse)
     if config.own_update is not None:
@@ -94,5 +96,6 @@ def update(
 def _refuse() -> None:
     raise ModuleError(
         "aihwjax.tile.update has no derivative, because pulses are counted: differentiate aihwjax.tile.forward and "
-        "give the update its x and d, or keep it out of the gradient by jax.lax.stop_gradient on its arguments"
+        "give the update its x and d, keep it out of the gradient by jax.lax.stop_gradient on its arguments, or take "
+        "update_mode=UpdateMode.DIFFERENTIABLE, which goes straight through the pulses"
     )

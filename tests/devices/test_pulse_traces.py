@@ -9,6 +9,7 @@ import pytest
 
 import aihwjax as aj
 from aihwjax import tile
+from tests.helpers import MODES
 
 QUIET = {
     "dw_min": 0.01, "dw_min_dtod": 0, "dw_min_std": 0, "up_down": 0.2, "up_down_dtod": 0,
@@ -43,7 +44,7 @@ def one_pulse_config(device: aj.devices.PulsedDevice, mode: aj.UpdateMode) -> aj
     return aj.SingleRPUConfig(device=device, update=update, update_mode=mode, reference_quirks=True)
 
 
-@pytest.mark.parametrize("mode", list(aj.UpdateMode))
+@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("case", TRACES, ids=lambda case: case[0])
 def test_trace(case: tuple, mode: aj.UpdateMode, key: jax.Array) -> None:
     _, kind, fields, granularity, text = case

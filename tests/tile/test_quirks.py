@@ -9,6 +9,7 @@ import pytest
 
 import aihwjax as aj
 from aihwjax import tile
+from tests.helpers import MODES
 
 QUIET = {"dw_min_dtod": 0, "dw_min_std": 0, "up_down_dtod": 0, "w_max_dtod": 0, "w_min_dtod": 0}
 
@@ -27,7 +28,7 @@ def test_granularity_of_the_exponential_step() -> None:
 
 
 @pytest.mark.parametrize(("reference", "weight", "d", "lost"), [(0.3, 0.6, -1.0, -0.9), (-0.3, -0.6, 1.0, -0.3)])
-@pytest.mark.parametrize("mode", list(aj.UpdateMode))
+@pytest.mark.parametrize("mode", MODES)
 def test_power_reference_outside_its_bounds(
     reference: float, weight: float, d: float, lost: float, mode: aj.UpdateMode, key: jax.Array
 ) -> None:

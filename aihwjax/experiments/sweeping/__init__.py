@@ -1,5 +1,6 @@
 """Sweeps: many configurations of one experiment, trained in a few compiled calls."""
 
+from aihwjax.experiments.sweeping.gradients import LossGradient, training_gradient
 from aihwjax.experiments.sweeping.halving import successive_halving
 from aihwjax.experiments.sweeping.points import configured, grid
 from aihwjax.experiments.sweeping.running import sweep
@@ -12,6 +13,7 @@ __all__ = [
     "Choice",
     "Integers",
     "LogUniform",
+    "LossGradient",
     "SweepTable",
     "Uniform",
     "configured",
@@ -22,4 +24,5 @@ __all__ = [
     "sampled",
     "successive_halving",
     "sweep",
+    "training_gradient",
 ]

@@ -95,7 +95,7 @@ class Engine:
         epochs: list[int] = []
         largest, seconds = 0, 0.0
         for group in grouped(self.experiment, points, seeds, indices):
-            part = self._part(group)
+            part = self.part(group)
             each, once = part.networks.needed()
             devices = [None] if self.mesh is None else list(self.mesh.devices.flat)
             most = len(devices) * networks_at_once(each, once, self._memory, default_memory(devices[0]))
@@ -137,7 +137,16 @@ class Engine:
             self._data[kind] = on_device(experiment, self.splits)
         return self._data[kind]
 
-    def _part(self, group: Group) -> Part:
+    def part(self, group: Group) -> Part:
+        """Return what a group has in common, checked.
+
+        Args:
+            group: The group.
+
+        Raises:
+            ConfigError: If a schedule is not allowed at some step.
+            DataError: If the data do not fit the model.
+        """
         if group.kind not in self._parts:
             self._parts[group.kind] = Part(self, group)
         part = self._parts[group.kind]

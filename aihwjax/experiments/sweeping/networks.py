@@ -81,11 +81,11 @@ class Networks:
         # traced once, for the estimates, for what it returns and in the program around it
         self._one = jax.jit(self._one_epoch)
         schedule, self._rate = parted(experiment.learning_rate)
-        self._shapes = jax.eval_shape(self._drawn, self._start[1], self._example(), jax.random.key(0))
+        self._shapes = jax.eval_shape(self.drawn, self._start[1], self._example(), jax.random.key(0))
         model = nnx.merge(self._graph, self._shapes[0][0], self._shapes[1])
         self.program = program_of(experiment, self._graph, model, train.y.shape[0], task, schedule)
         axes = None, 0, 0
-        self._draw = jax.jit(self._divided(self._over(self._drawn, axes), axes))
+        self._draw = jax.jit(self._divided(self._over(self.drawn, axes), axes))
         epoch = self._some if way == "map" else self._all
         divided = self._divided(epoch, (0, 0, None, None, None, *((0, 0) if way == "map" else ())))
         self._epoch = jax.jit(divided, donate_argnums=0, compiler_options=_OPTIONS)
@@ -118,8 +118,14 @@ class Networks:
 
         return each
 
-    def _drawn(self, start: Any, values: dict[str, jax.Array], key: Key) -> tuple[loop.TrainState, Any, jax.Array]:
-        """Return the state of one network before its first step, its configurations, and which leaves are finite."""
+    def drawn(self, start: Any, values: dict[str, jax.Array], key: Key) -> tuple[loop.TrainState, Any, jax.Array]:
+        """Return the state of one network before its first step, its configurations, and which leaves are finite.
+
+        Args:
+            start: State of the experiment's model, as :meth:`template` returns it.
+            values: Numbers by path.
+            key: Key of the run.
+        """
         model = nnx.merge(self._start[0], start, copy=True)
         own = self.experiment.replace(model=model)
         redraw(model, of_layers(own, {**self._group.choices, **values}), random.fold(key, DEVICES))
@@ -127,6 +133,35 @@ class Networks:
         self._graph, moving, fixed = optim.take_apart(model)
         state = moving, optim.with_rate(self.experiment.optimizer, self._rate).init(model)
         return state, fixed, finite_leaves(state)
+
+    def template(self) -> Any:
+        """Return the state of the experiment's model."""
+        return self._start[1]
+
+    def final_loss(
+        self, start: Any, values: dict[str, jax.Array], rate: Any, key: Key, epochs: int, train: Split, data: Split
+    ) -> jax.Array:
+        """Return the mean loss of one network on some data after it was trained.
+
+        Args:
+            start: State of the experiment's model.
+            values: Numbers by path.
+            rate: The learning rate, as :func:`aihwjax.layer_rates.parted` returns it.
+            key: Key of the run.
+            epochs: Epochs.
+            train: Training set.
+            data: What the loss is of.
+        """
+        program = self.program
+        state, fixed, _ = self.drawn(start, values, key)
+
+        def one(state: loop.TrainState, number: jax.Array) -> tuple[loop.TrainState, None]:
+            return _train_epoch(program, state, fixed, rate, train, key, number)[0], None
+
+        numbers = jnp.arange(epochs, dtype=jnp.uint32)
+        state, _ = lax.scan(one, state, numbers)
+        losses, _, _ = _validate(program, state[0], fixed, data, key, jnp.uint32(epochs - 1))
+        return losses.sum() / (data.y.shape[0] if data.weight is None else data.weight.sum())
 
     def _one_epoch(
         self,

@@ -11,13 +11,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from aihwjax.derivatives import root
 from aihwjax.products import product, product_of_lines
 from aihwjax.random import Draws
 from aihwjax.tile.product.converters import single
 from aihwjax.tile.product.frozen import has_offset
 from aihwjax.tile.product.io import IOParameters, WeightNoiseType
 from aihwjax.tile.product.io_timed import IOParametersIRDropT
-from aihwjax.tile.product.straight_through import root
 from aihwjax.tile.state import FrozenIO
 
 

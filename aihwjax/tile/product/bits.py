@@ -17,10 +17,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from aihwjax.derivatives import passed_through
 from aihwjax.tile.product.converters import single, step_size
 from aihwjax.tile.product.io import AnalogMVType
 from aihwjax.tile.product.io_timed import IOParametersIRDropT
-from aihwjax.tile.product.straight_through import passed_through
 
 _ROUNDING = 1e-3
 """A code this near to a whole number is one: single precision has no better."""

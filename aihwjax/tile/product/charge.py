@@ -15,13 +15,13 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from aihwjax.derivatives import passed_through, root
 from aihwjax.products import product
 from aihwjax.random import Draws
 from aihwjax.tile.product.bits import Pass, code_size
 from aihwjax.tile.product.converters import single, step_size
 from aihwjax.tile.product.io import BIT_TYPES, AnalogMVType
 from aihwjax.tile.product.io_timed import IOParametersIRDropT
-from aihwjax.tile.product.straight_through import passed_through, root
 from aihwjax.tile.product.wires import SWING, Lines
 
 _REFERENCE_CURRENT = 100.0

@@ -21,9 +21,9 @@ import jax.numpy as jnp
 from jax import lax
 
 from aihwjax.config import Config
+from aihwjax.derivatives import passed_through
 from aihwjax.random import Draws
 from aihwjax.tile.product.io import IOParameters
-from aihwjax.tile.product.straight_through import passed_through
 from aihwjax.typing import Number
 
 _AT_BOUND = 1 + 1e-6

@@ -95,29 +95,6 @@ def replayed(source: Stream, reading: Reading, silent: jax.Array | None) -> Draw
     return Replayed(of_reading, reading.number, silent)
 
 
-@jax.custom_jvp
-def passed_through(values: jax.Array, rounded: jax.Array) -> jax.Array:
-    """Return ``rounded`` with the derivative of ``values``, both of one shape."""
-    return rounded
-
-
-@passed_through.defjvp
-def _passed_through(primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
-    return passed_through(*primals), tangents[0]
-
-
-@jax.custom_jvp
-def root(values: jax.Array) -> jax.Array:
-    """Return the square root of values of at least 0, with the derivative 0 at 0: noise without a signal."""
-    return jnp.sqrt(values)
-
-
-@root.defjvp
-def _root(primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
-    value = root(primals[0])
-    return value, jnp.where(value > 0, 0.5 / jnp.where(value > 0, value, 1), 0) * tangents[0]
-
-
 def with_derivative(
     product: Callable[[_Operands, bool], tuple[jax.Array, jax.Array | None, Reading | None]],
     reading: Callable[[_Operands, Reading], jax.Array],

@@ -167,10 +167,58 @@ def many_pulses(
         burst: Mean number of pulses that come together with one sign, at least 1.
     """
     v, n_up, n_down = _begun(device, state, weights, up, down)
+    path = mean_path(device, state, law, v, n_up, n_down)
     number = n_up + n_down
-    several = number > 1
+    per_pulse = _inverse(jnp.maximum(number, 1.0))
+    variance, walk = spread_along(device, state, path, n_up, n_down, burst * per_pulse)
+    if path.exponent is None or path.growth is None:
+        spread = jnp.sqrt(variance)
+    else:
+        spread = path.growth * jnp.sqrt(variance + walk * (path.exponent * path.exponent / 12))
+    change = path.drift + draws.normal * spread
+    if draws.exponential is not None:
+        lumps = jnp.minimum(burst * per_pulse, 1.0)
+        change = _reflected(state, v, change, walk, lumps, draws.exponential)
+    moved = device.external(state, clip(state, v + change))
+    return jnp.where(reached(device, state, up + down > 0), moved, weights)
 
-    # the mean path: d v / d t = force + exponent (v - start), for t from 0 to 1
+
+class Path(NamedTuple):
+    """The mean way of internal weights under some pulses."""
+
+    drift: jax.Array
+    """Mean change, without bounds."""
+    middle: jax.Array
+    """Weights half way."""
+    half: Steps
+    """Steps there."""
+    exponent: jax.Array | None
+    """Exponent of the growth of deviations from the way; ``None`` where steps are constant."""
+    growth: jax.Array | None
+    """``(exp(exponent) - 1) / exponent``."""
+
+
+def mean_path(
+    device: PulsedDevice,
+    state: DeviceState,
+    law: Law | None,
+    v: jax.Array,
+    n_up: jax.Array,
+    n_down: jax.Array,
+    steepest: float | None = None,
+) -> Path:
+    """Return the mean way from internal weights ``v``: d v / d t = force + exponent (v - start), for t from 0 to 1.
+
+    Args:
+        device: The device.
+        state: Its parameters.
+        law: What :func:`step_law` returns.
+        v: Internal weights at the start.
+        n_up: Numbers of up pulses (float).
+        n_down: Numbers of down pulses (float).
+        steepest: Largest derivative of a step with respect to the weight that is followed; by default any.
+    """
+    several = n_up + n_down > 1
     if law is None:
         steps, slopes = jax.jvp(lambda w: device.steps(state, w), (v,), (jnp.ones_like(v),))
         # a power law can be infinitely steep at a bound
@@ -178,44 +226,46 @@ def many_pulses(
     else:
         steps, slopes = law.at(v), law.slope
     if slopes is None:
-        force = n_up * steps.up - n_down * steps.down
-        exponent, growth = None, None
-        drift, middle, half = force, v, steps
-    else:
-        a_up, a_down = slopes.up, -slopes.down
-        rate_up, rate_down = n_up * _rate(a_up), n_down * _rate(a_down)
-        exponent = a_up * rate_up + a_down * rate_down
-        force = steps.up * rate_up - steps.down * rate_down
-        growth = _growth(exponent)
-        drift = force * growth
-        if law is None:
-            end = clip(state, v + drift)
-            late = device.steps(state, end)
-            # of the residual of the affine law a third is felt on the way, damped by the slope
-            residual = late.up * rate_up - late.down * rate_down - force - exponent * (end - v)
-            drift = drift + jnp.where(several, residual / (3 - jnp.minimum(exponent, 0.0)), 0.0)
-        middle = clip(state, v + jnp.where(several, drift / 2, 0.0))
-        half = device.steps(state, middle) if law is None else law.at(middle)
+        drift = n_up * steps.up - n_down * steps.down
+        return Path(drift, clip(state, v + jnp.where(several, drift / 2, 0.0)), steps, None, None)
+    a_up, a_down = slopes.up, -slopes.down
+    if steepest is not None:
+        a_up, a_down = jnp.clip(a_up, -steepest, steepest), jnp.clip(a_down, -steepest, steepest)
+    rate_up, rate_down = n_up * _rate(a_up), n_down * _rate(a_down)
+    exponent = a_up * rate_up + a_down * rate_down
+    force = steps.up * rate_up - steps.down * rate_down
+    growth = _growth(exponent)
+    drift = force * growth
+    if law is None:
+        end = clip(state, v + drift)
+        late = device.steps(state, end)
+        # of the residual of the affine law a third is felt on the way, damped by the slope
+        residual = late.up * rate_up - late.down * rate_down - force - exponent * (end - v)
+        drift = drift + jnp.where(several, residual / (3 - jnp.minimum(exponent, 0.0)), 0.0)
+    middle = clip(state, v + jnp.where(several, drift / 2, 0.0))
+    half = device.steps(state, middle) if law is None else law.at(middle)
+    return Path(drift, middle, half, exponent, growth)
 
-    # the spread of the pulses and of their order around it
-    variance = jnp.zeros_like(v)
+
+def spread_along(
+    device: PulsedDevice, state: DeviceState, path: Path, n_up: jax.Array, n_down: jax.Array, lumps: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Return the variance of the pulse noise along a way, and that with the random order of ups and downs.
+
+    Args:
+        device: The device.
+        state: Its parameters.
+        path: The way.
+        n_up: Numbers of up pulses (float).
+        n_down: Numbers of down pulses (float).
+        lumps: Part of the pulses that come together with one sign.
+    """
+    variance = jnp.zeros_like(path.drift)
     if device.present("dw_min_std"):
-        noise = device.pulse_noise(state, middle, half)
+        noise = device.pulse_noise(state, path.middle, path.half)
         variance = n_up * (noise.up * noise.up) + n_down * (noise.down * noise.down)
-    per_pulse = _inverse(jnp.maximum(number, 1.0))
-    between = half.up + half.down  # an up pulse in the place of a down pulse
-    order = burst * per_pulse * (n_up * n_down) * (between * between)
-    walk = variance + order
-    if exponent is None or growth is None:
-        spread = jnp.sqrt(variance)
-    else:
-        spread = growth * jnp.sqrt(variance + walk * (exponent * exponent / 12))
-    change = drift + draws.normal * spread
-    if draws.exponential is not None:
-        lumps = jnp.minimum(burst * per_pulse, 1.0)
-        change = _reflected(state, v, change, walk, lumps, draws.exponential)
-    moved = device.external(state, clip(state, v + change))
-    return jnp.where(reached(device, state, up + down > 0), moved, weights)
+    between = path.half.up + path.half.down  # an up pulse in the place of a down pulse
+    return variance, variance + lumps * (n_up * n_down) * (between * between)
 
 
 def _reflected(

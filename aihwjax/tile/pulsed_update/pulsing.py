@@ -17,7 +17,7 @@ from aihwjax.devices.base import Device, DeviceState, PulsedDevice
 from aihwjax.devices.counts import PulseCounts
 from aihwjax.pulses import PulseType, UpdateMode, UpdateParameters
 from aihwjax.random import Stream
-from aihwjax.tile.pulsed_update import aggregated, counted_pulses, counting, sequential
+from aihwjax.tile.pulsed_update import aggregated, counted_pulses, counting, derivative, sequential
 from aihwjax.tile.pulsed_update.aggregated import Packed
 from aihwjax.tile.pulsed_update.bit_lines import Route
 from aihwjax.tile.pulsed_update.span import Span
@@ -55,7 +55,14 @@ class Pulses(NamedTuple):
     @property
     def drawn(self) -> bool:
         """Whether lines fire at random and coincidences are counted together."""
-        return self.mode is UpdateMode.AGGREGATED and self.parameters.pulse_type not in (*_EXACT, *_NUMBERS)
+        return self.mode.aggregated and self.parameters.pulse_type not in (*_EXACT, *_NUMBERS)
+
+    @property
+    def lengths_follow(self) -> jax.Array:
+        """Of which vectors the length of the trains follows the learning rate, ``(n,)`` bool; the longest does not."""
+        if self.parameters.update_bl_management:
+            return self.trains.length < self.parameters.desired_bl
+        return (self.trains.length > self.parameters.desired_bl) & (not self.parameters.fixed_bl)
 
     def pack(self, words: int) -> Pulses:
         """Pack the first pulse rows, 32 a word, for several calls of :func:`apply`."""
@@ -131,6 +138,8 @@ def apply(
         route: Which coincidences reach the device.
         span: Block of lines that ``weights`` are of.
     """
+    if pulses.mode is UpdateMode.DIFFERENTIABLE and pulses.parameters.pulse_type not in _EXACT:
+        return _followed(device, state, weights, pulses, stream, route, span)
     if state.pulses is None:
         return _applied(device, state, weights, pulses, stream, route, span)
     if pulses.drawn:
@@ -139,6 +148,29 @@ def apply(
     counts, state = state.pulses, dataclasses.replace(state, pulses=None)
     state, weights = _applied(device, state, weights, pulses, stream, route, span)
     return dataclasses.replace(state, pulses=_counted(counts, pulses, route, span)), weights
+
+
+def _followed(
+    device: PulsedDevice,
+    state: DeviceState,
+    weights: jax.Array,
+    pulses: Pulses,
+    stream: Stream,
+    route: Route,
+    span: Span | None,
+) -> tuple[DeviceState, jax.Array]:
+    """Apply pulses as always, and give the result the derivative of the mean path."""
+    silent = dataclasses.replace(state, pulses=None)
+    fixed = derivative.held(pulses)
+    fixed = fixed.laid_out(span) if fixed.drawn else fixed
+    after = _applied(*derivative.held((device, silent, weights)), fixed, stream, route, span)
+    counts = _counted(PulseCounts.none(weights.shape), fixed, route, span)
+    x, d = pulses.turned(pulses.x, True), pulses.turned(pulses.d, False)
+    numbers = derivative.expected(pulses.trains, x, d, route, span, pulses.drawn, pulses.lengths_follow)
+    own = silent if span is None else span.cut(silent)
+    moved, apparent = derivative.followed(device, own, weights, after, counts, numbers)
+    counters = None if state.pulses is None else state.pulses + counts
+    return dataclasses.replace(silent, persistent=moved.persistent, pulses=counters), apparent
 
 
 def _counted(start: PulseCounts, pulses: Pulses, route: Route, span: Span | None) -> PulseCounts:
@@ -175,7 +207,7 @@ def _applied(
         return aggregated.update(device, state, weights, trains, packed, pulses.stream, stream, route, span, turns)
     trains, x, d = pulses.trains, pulses.turned(pulses.x, True), pulses.turned(pulses.d, False)
     if kind in _NUMBERS:
-        together = pulses.mode is UpdateMode.AGGREGATED
+        together = pulses.mode.aggregated
         return counted_pulses.update(device, state, weights, kind, trains, x, d, together, stream, route, span)
     return sequential.update(device, state, weights, trains, x, d, pulses.stream, stream, route, span)
 

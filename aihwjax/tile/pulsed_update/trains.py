@@ -6,7 +6,9 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.lax import stop_gradient
 
+from aihwjax.derivatives import largest, passed_through, root
 from aihwjax.pulses import PulseType, UpdateParameters
 from aihwjax.random import Stream
 from aihwjax.typing import Number
@@ -53,23 +55,25 @@ def plan(
     managed = parameters.update_management or parameters.update_bl_management
     n = x.shape[0]
     length = jnp.broadcast_to(longest, (n,))
-    amplitude = jnp.sqrt(rate / (granularity * longest))
+    amplitude = root(rate / (granularity * longest))
     if not (parameters.fixed_bl or parameters.update_bl_management):
         short = granularity * longest >= rate
         free = jnp.maximum(jnp.ceil(rate / granularity), 1.0)
         length = jnp.broadcast_to(jnp.where(short, longest, free), (n,))
-        amplitude = jnp.where(short, amplitude, 1.0)
+        # the length is a whole number: its derivative, that of its mean, is with the probabilities
+        pulses = jnp.where(short, 1.0, rate / granularity)
+        amplitude = jnp.where(short, amplitude, root(pulses / stop_gradient(pulses)))
     for_rows = for_columns = jnp.broadcast_to(amplitude, (n,))
     if managed:
-        x_max, d_max = jnp.max(x_abs, axis=1), jnp.max(d_abs, axis=1)
+        x_max, d_max = largest(x_abs), largest(d_abs)
         silent = (x_max == 0) | (d_max == 0)
         x_max = jnp.where(silent, 1.0, x_max)
         d_scaled = parameters.um_grad_scale * jnp.where(silent, 1.0, d_max)
         needed = rate * x_max * d_scaled / granularity
         if parameters.update_bl_management:
             length = jnp.minimum(jnp.ceil(needed), longest)
-            for_rows = for_columns = jnp.sqrt(rate / (granularity * jnp.maximum(length, 1.0)))
-        d_scaled = jnp.where(needed > longest, d_scaled * longest / needed, d_scaled)
+            for_rows = for_columns = root(rate / (granularity * jnp.maximum(length, 1.0)))
+        d_scaled = jnp.where(needed > longest, d_scaled * longest / jnp.where(needed > longest, needed, 1.0), d_scaled)
         balance = jnp.sqrt(x_max / d_scaled)
         for_rows, for_columns = for_rows * balance, for_columns / balance
         length = jnp.where(silent, 0.0, length)
@@ -97,4 +101,4 @@ def discretise(
     bins = probability / safe
     if parameters.sto_round:
         bins = bins + stream.uniform(probability.shape) - 0.5
-    return jnp.where(resolution > 0, jnp.round(bins) * safe, probability)
+    return jnp.where(resolution > 0, passed_through(bins, jnp.round(bins)) * safe, probability)

@@ -10,6 +10,7 @@ import pytest
 import aihwjax as aj
 from aihwjax import random, tile
 from aihwjax.tile.pulsed_update.trains import plan
+from tests.helpers import MODES
 
 X, D = jnp.asarray([[1.0, 0.55, -0.2]]), jnp.asarray([[0.31, -0.1]])
 QUIET = aj.ConstantStepDevice(
@@ -30,7 +31,7 @@ COUNTS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("mode", list(aj.UpdateMode))
+@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("case", range(len(COUNTS)))
 def test_pulse_numbers_of_computed_trains(case: int, mode: aj.UpdateMode, key: jax.Array) -> None:
     fields, rate, expected = COUNTS[case]

@@ -13,10 +13,9 @@ import aihwjax as aj
 from aihwjax import config as configs
 from aihwjax import random, tile
 from aihwjax.tile.pulsed_update.trains import plan
-from tests.helpers import DEVICES, PULSED_DEVICES, VARIANTS
+from tests.helpers import DEVICES, MODES, PULSED_DEVICES, VARIANTS
 from tests.marks import exhaustive, slow, some
 
-MODES = list(aj.UpdateMode)
 SHAPE = (5, 7)
 QUIET = {"dw_min_dtod": 0, "up_down_dtod": 0, "w_max": 5, "w_min": -5, "w_max_dtod": 0, "w_min_dtod": 0}
 EVERY = {**DEVICES, **VARIANTS}
