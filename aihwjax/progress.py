@@ -53,18 +53,26 @@ class Bar:
         if self._bar is not None:
             self._bar.stop()
 
-    def show(self, done: int, text: str, total: int | None = None) -> None:
+    @property
+    def seen(self) -> bool:
+        """Whether somebody looks, on a terminal."""
+        return self._bar is not None
+
+    def show(self, done: int, text: str, total: int | None = None, beneath: str = "") -> None:
         """Show how far it is.
 
         Args:
             done: Finished epochs.
             text: What there is to say of them.
             total: Epochs, if they are known only now.
+            beneath: Lines to show beneath the bar, on a terminal.
         """
         self._text, self._total = text, self._total if total is None else total
         if self._line is not None:
             self._line.update(_Line(self._described(done)))
         if self._bar is not None:
+            if beneath:
+                self._bar.beneath = beneath
             self._bar.update(self._task, completed=done, description=text, total=total)
 
     def _described(self, done: int) -> str:
@@ -92,7 +100,17 @@ def _terminal_bar(name: str) -> Any:
     from rich.console import Console
     from rich.markup import escape
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.text import Text
 
     label = (TextColumn(escape(name[:40])),) if name else ()
     columns = (*label, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
-    return Progress(*columns, console=Console(stderr=True), transient=True)
+
+    class WithLines(Progress):
+        beneath = ""
+
+        def get_renderables(self) -> Any:
+            yield from super().get_renderables()
+            if self.beneath:
+                yield Text(self.beneath, no_wrap=True, overflow="ellipsis")
+
+    return WithLines(*columns, console=Console(stderr=True), transient=True)

@@ -19,6 +19,7 @@ def sweep(
     set_: Annotated[tuple[str, ...], Parameter(name="--set", negative=())] = (),
     output: Path | None = None,
     parquet: Annotated[bool, _PLAIN] = False,
+    pictures: Annotated[bool, _PLAIN] = False,
     infer: Annotated[bool, _PLAIN] = False,
     key: int | None = None,
     device: str | None = None,
@@ -34,6 +35,7 @@ def sweep(
         set_: Change a value, such as sweep.seeds=4 or epochs=2; may be repeated.
         output: Folder for table.csv, config.toml and the rows of each call.
         parquet: Write table.parquet too, and its parts as they come.
+        pictures: Draw the table into the folder: curves.svg, parallel.svg and, of two numbers or more, map.svg.
         infer: The file describes an inference experiment: chips over time.
         key: Seed of initial weights, devices, order and noise.
         device: Where to compute, such as cpu, gpu or gpu:1.
@@ -47,6 +49,8 @@ def sweep(
 
     if parquet and output is None:
         raise ConfigError("--parquet needs a folder to write to: give --output")
+    if pictures and output is None:
+        raise ConfigError("--pictures needs a folder to draw into: give --output")
     compile_cache()
     document = inference_files.read(config) if infer else files.read(config)
     settings = INFERENCE_SETTINGS if infer else SETTINGS
@@ -54,10 +58,23 @@ def sweep(
     if data is not None and not data.is_dir():  # else a download would make a folder that was mistyped
         raise DataError(f"--data={str(data)!r} is no folder: give the one of the data set's files")
     with on_device(find_device(device)):
-        _sweep(sweep_files.build(document, key, infer), output, parquet, data, quiet)
+        described = sweep_files.build(document, key, infer)
+        table = _sweep(described, output, parquet, data, quiet)
+    if pictures and output is not None:
+        _draw(described, table, output)
 
 
-def _sweep(described: Any, output: Path | None, parquet: bool, data: Path | None, quiet: bool) -> None:
+def _draw(described: Any, table: Any, folder: Path) -> None:
+    from aihwjax import plot
+
+    metric = described.metric or table.metric
+    plot.save(plot.plot_sweep_curves(table, metric), folder / "curves.svg")
+    plot.save(plot.plot_sweep_parallel(table, metric), folder / "parallel.svg")
+    if len(table.numbers) > 1:
+        plot.save(plot.plot_sweep_map(table, metric), folder / "map.svg")
+
+
+def _sweep(described: Any, output: Path | None, parquet: bool, data: Path | None, quiet: bool) -> Any:
     from aihwjax.experiments import files, load_data, load_examples, successive_halving, sweep
     from aihwjax.experiments.inferencing import BasicInferencing
     from aihwjax.experiments.metrics import write_text
@@ -88,3 +105,4 @@ def _sweep(described: Any, output: Path | None, parquet: bool, data: Path | None
             best = table.best(described.metric, described.extreme)
             shown = {path: best[path] for path in (*table.paths, described.metric) if path in best}
             print("best:", ", ".join(f"{name}={value}" for name, value in shown.items()))
+    return table

@@ -23,6 +23,13 @@ from aihwjax.plot.pulse_statistics import (
 )
 from aihwjax.plot.style import save
 from aihwjax.plot.subject import Subject, estimate_n_steps
+from aihwjax.plot.sweeps import (
+    SweepMeans,
+    compute_sweep_means,
+    plot_sweep_curves,
+    plot_sweep_map,
+    plot_sweep_parallel,
+)
 from aihwjax.plot.symmetry import SymmetryPoints, compute_symmetry_points, plot_device_symmetry
 from aihwjax.plot.weight_drift import WeightDrift, compute_weight_drift, plot_weight_drift
 from aihwjax.plot.weights import WeightTraces, compute_weight_traces, plot_weights, trace_weights
@@ -36,6 +43,7 @@ __all__ = [
     "PulseResponse",
     "PulseStatistics",
     "Subject",
+    "SweepMeans",
     "SymmetryPoints",
     "WeightDrift",
     "WeightTraces",
@@ -46,6 +54,7 @@ __all__ = [
     "compute_programming_error",
     "compute_pulse_response",
     "compute_pulse_statistics",
+    "compute_sweep_means",
     "compute_symmetry_points",
     "compute_weight_drift",
     "compute_weight_traces",
@@ -61,6 +70,9 @@ __all__ = [
     "plot_programming_error",
     "plot_pulse_response",
     "plot_pulse_statistics",
+    "plot_sweep_curves",
+    "plot_sweep_map",
+    "plot_sweep_parallel",
     "plot_weight_drift",
     "plot_weights",
     "read_learning_curve",

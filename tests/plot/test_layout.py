@@ -17,6 +17,7 @@ from matplotlib.transforms import Bbox
 import aihwjax as aj
 from aihwjax import cli, plot
 from tests.marks import some
+from tests.plot.sweep_tables import sweep_table
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 SOFT = aj.SoftBoundsDevice(dw_min=0.01, dw_min_dtod=0.3, w_max_dtod=0.15, w_min_dtod=0.15)
@@ -58,6 +59,11 @@ FIGURES: dict[str, Callable[[], Figure]] = {
     "eight weights": lambda: plot.plot_weights(plot.compute_weight_traces(SOFT, updates=20, crosspoints=8)),
     "product": lambda: plot.plot_mvm_error(plot.compute_mvm_error(aj.IOParameters(), vectors=8, sizes=[16, 1024])),
     "learning curves": lambda: plot.plot_learning_curves(RUNS),
+    "sweep, map": lambda: plot.plot_sweep_map(sweep_table(4)),
+    "sweep, map without a grid": lambda: plot.plot_sweep_map(sweep_table(4, grid=False)),
+    "sweep, parallel": lambda: plot.plot_sweep_parallel(sweep_table(4)),
+    "sweep, curves": lambda: plot.plot_sweep_curves(sweep_table(2)),
+    "sweep, many curves": lambda: plot.plot_sweep_curves(sweep_table(4)),
     "programming error": lambda: plot.plot_programming_error(plot.compute_programming_error(CHIP, weights=WEIGHTS)),
     "conductances": lambda: plot.plot_conductance_error(plot.compute_conductance_error(PAIRS, weights=WEIGHTS)),
     "drift": lambda: plot.plot_weight_drift(plot.compute_weight_drift(CHIP, times=[0.0, 1.0, 3e7], crosspoints=8)),

@@ -114,6 +114,7 @@ def sweep(
     if progress:
         print(plan, flush=True)
     rows: dict[tuple[int, int], list[Row]] = {}
+    paths = tuple(dict.fromkeys(path for point in points for path in point))
     started = time.monotonic()
     with Bar(progress, len(plan.chunks), "compiling", unit="calls") as bar:
         for number in range(len(plan.chunks)):
@@ -124,8 +125,9 @@ def sweep(
                     kept.write(number, found)
             for row in found:
                 rows.setdefault((row["index"], row["seed"]), []).append(row)
-            bar.show(number + 1, f"{len(rows)} networks, {time.monotonic() - started:.0f} s")
-    table = SweepTable(joined(rows), tuple(dict.fromkeys(path for point in points for path in point)), plan)
+            said = f"{len(rows)} networks, {time.monotonic() - started:.0f} s"
+            bar.show(number + 1, said, beneath=SweepTable(joined(rows), paths).ranking(count=10) if bar.seen else "")
+    table = SweepTable(joined(rows), paths, plan)
     if kept is not None:
         kept.write_table(table.rows)
     return table

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,21 +53,71 @@ class SweepTable:
         Raises:
             ConfigError: If no row has it, it does not say what is better, or every configuration diverged.
         """
+        ranked = self.ranked(metric, extreme)
+        if not ranked or not np.isfinite(ranked[0][metric]):
+            raise ConfigError(f"metric={metric!r}: every configuration diverged")
+        first = ranked[0]
+        row = next(row for row in self.last() if row["index"] == first["index"])
+        return {**{n: v for n, v in row.items() if n != "seed"}, metric: first[metric]}
+
+    def ranked(self, metric: str = "accuracy", extreme: Extreme | None = None) -> list[dict[str, Any]]:
+        """Return a row for each configuration, the best first: what its networks came to at their end.
+
+        A row has ``index``, the values of the configuration by path, the mean of the metric over the networks
+        (NaN if one diverged; such configurations are last), ``networks``, and ``diverged``, how many did.
+
+        Args:
+            metric: Name of an entry.
+            extreme: Whether the ``"smallest"`` or the ``"largest"`` value is the best; ``None``: as the name says.
+
+        Raises:
+            ConfigError: If no row has it, or it does not say what is better.
+        """
         last = self.last()
         others = ("index", "seed", "epoch", "chip", "time", "diverged", *self.paths)
-        known = {name for row in last for name in row if name not in others}
-        wanted = wanted_metric(metric, extreme, known)
+        wanted = wanted_metric(metric, extreme, {name for row in last for name in row if name not in others})
+        found: dict[int, dict[str, Any]] = {}
         values: dict[int, list[float]] = {}
         for row in last:
+            own = {"index": row["index"], **{path: row.get(path) for path in self.paths}}
+            own = found.setdefault(row["index"], {**own, metric: np.nan, "networks": 0, "diverged": 0})
+            own["networks"] += 1
+            own["diverged"] += bool(row["diverged"])
             values.setdefault(row["index"], []).append(np.nan if row["diverged"] else row.get(metric, np.nan))
-        means = {index: float(np.mean(each)) for index, each in values.items()}
-        sound = {index: mean for index, mean in means.items() if np.isfinite(mean)}
-        if not sound:
-            raise ConfigError(f"metric={metric!r}: every configuration diverged")
-        choose = min if wanted.extreme == "smallest" else max
-        index = choose(sound, key=sound.__getitem__)
-        row = next(row for row in last if row["index"] == index)
-        return {**{n: v for n, v in row.items() if n != "seed"}, metric: sound[index]}
+        for index, own in found.items():
+            own[metric] = float(np.mean(values[index]))
+        sign = 1 if wanted.extreme == "smallest" else -1
+        return sorted(found.values(), key=lambda own: (not np.isfinite(own[metric]), sign * own[metric], own["index"]))
+
+    @property
+    def metric(self) -> str:
+        """Name of the metric that is looked at where none is named: the accuracy, or the first loss that there is."""
+        return next(name for name in ("accuracy", "valid_loss", "train_loss") if any(name in row for row in self.rows))
+
+    @property
+    def numbers(self) -> tuple[str, ...]:
+        """Paths of which all values are numbers."""
+
+        def is_number(value: Any) -> bool:
+            return isinstance(value, int | float) and not isinstance(value, bool)
+
+        return tuple(path for path in self.paths if all(is_number(row.get(path)) for row in self.rows))
+
+    def ranking(self, metric: str | None = None, extreme: Extreme | None = None, count: int = _SHOWN) -> str:
+        """Return the first rows of :meth:`ranked` as text.
+
+        Args:
+            metric: Name of an entry; ``None``: the accuracy, or the first loss that there is.
+            extreme: As for :meth:`ranked`.
+            count: How many configurations.
+
+        Raises:
+            ConfigError: As :meth:`ranked` does.
+        """
+        ranked = self.ranked(metric or self.metric, extreme)
+        text = _lines(ranked[:count])
+        more = len(ranked) - count
+        return "\n".join([*text, *([f"... and {more} more"] if more > 0 else [])])
 
     @property
     def columns(self) -> Columns:
@@ -117,14 +167,20 @@ class SweepTable:
         """Return the last rows of the first networks as a table."""
         last = self.last()
         names = [*dict.fromkeys(name for row in last for name in row)]
-        lines = [[_text(row.get(name)) for name in names] for row in last[:_SHOWN]]
-        widths = [max(map(len, column)) for column in zip(names, *lines, strict=True)]
-        pairs = [zip(line, widths, strict=True) for line in [names, *lines]]
-        text = ["  ".join(cell.rjust(width) for cell, width in each) for each in pairs]
+        text = _lines(last[:_SHOWN], names)
         more = len(last) - _SHOWN
         return "\n".join([*text, *([f"... and {more} more"] if more > 0 else [])])
 
     __repr__ = __str__
+
+
+def _lines(rows: Sequence[Mapping[str, Any]], names: Sequence[str] | None = None) -> list[str]:
+    """Return rows as lines of columns, with a head."""
+    names = names or [*dict.fromkeys(name for row in rows for name in row)]
+    lines = [[_text(row.get(name)) for name in names] for row in rows]
+    widths = [max(map(len, column)) for column in zip(names, *lines, strict=True)]
+    pairs = [zip(line, widths, strict=True) for line in [names, *lines]]
+    return ["  ".join(cell.rjust(width) for cell, width in each) for each in pairs]
 
 
 def wanted_metric(metric: str, extreme: Extreme | None, known: Collection[str]) -> Goal:
