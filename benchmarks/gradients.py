@@ -4,7 +4,7 @@ A small network of two layers is trained many times. For each number of its devi
 the end, of ``--seeds`` networks, stands beside the central difference of the mean loss of ``--runs`` pairs of networks
 with equal keys; bias is the difference of the two, in its standard error. The standard deviations are those of one
 network and of one pair; it takes the square of their ratio in pairs to know a derivative as well as one network of ours
-does. Times are those of the processor, of a network with its derivative and of a pair.
+does. Times are those of the processor, of a network with its derivative, compiling apart.
 
 Run: ``python -m benchmarks.gradients [--seeds N] [--runs N] [--json FILE] [NUMBER ...]``.
 """
@@ -65,16 +65,13 @@ def measured(device: PulsedDevice, path: str, at: float, width: float, seeds: in
     found = gradient({path: at}, key=1)
     seconds = time.process_time() - start
     space = {path: [at - width, at + width]}
-    aj.sweep(own, space, seeds=runs, key=0, progress=False)
-    start = time.process_time()
     table = aj.sweep(own, space, seeds=runs, key=2, progress=False)
-    of_sweep = time.process_time() - start
     losses = np.array([row["valid_loss"] for row in table.last()]).reshape(2, runs)
     pairs = (losses[1] - losses[0]) / (2 * width)
     return {
         "slope": found.gradient[path], "slope_error": found.error[path], "slope_std": float(found.slopes[path].std()),
         "difference": float(pairs.mean()), "difference_error": float(pairs.std() / runs**0.5),
-        "difference_std": float(pairs.std()), "ms": 1000 * seconds / seeds, "pair_ms": 1000 * of_sweep / runs,
+        "difference_std": float(pairs.std()), "ms": 1000 * seconds / seeds,
     }  # fmt: skip
 
 
@@ -102,7 +99,7 @@ def main() -> None:
             f"{row['slope_std']:.3f}",
             f"{row['difference_std']:.3f}",
             f"{(row['difference_std'] / row['slope_std']) ** 2:.1f}",
-            f"{row['ms']:.1f} | {row['pair_ms']:.1f}",
+            f"{row['ms']:.1f}",
         )
     Console(width=140).print(table)
     if options.json:

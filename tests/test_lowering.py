@@ -114,7 +114,9 @@ def everything(call: Callable[[jax.Array], Any]) -> str:
 
 @pytest.mark.parametrize("name", some([name for name in CALLS if name not in COMPUTED], QUICK, ()))
 def test_everything_public_lowers(name: str) -> None:
-    check(everything(CALLS[name]), digital=4 if name == "generals" else 0)  # those of a low-rank part
+    # those of a low-rank part, and those of a user's own functions
+    digital = {"generals": 4, "training: own": 48}
+    check(everything(CALLS[name]), digital.get(name, 0))
 
 
 class CaughtError(Exception):
@@ -130,6 +132,18 @@ def lowered(run: Callable[[], Any]) -> None:
         run()
     for program in caught.value.programs:
         check(program.lower(lowering_platforms=ELSEWHERE).as_text())
+
+
+@pytest.mark.slow
+def test_updates_with_derivatives_lower() -> None:
+    config = aj.SingleRPUConfig(device=aj.SoftBoundsDevice(), update_mode=aj.UpdateMode.DIFFERENTIABLE)
+
+    def loss(config: aj.TileConfig, x: jax.Array, rate: jax.Array) -> jax.Array:
+        state = tile.init(config, KEY, SHAPE)
+        return (tile.update(config, state, x, jnp.ones((8, SHAPE[0])), rate, KEY).weights ** 2).sum()
+
+    traced = jax.jit(jax.grad(loss, (0, 1))).trace(config, jnp.ones((8, SHAPE[1])), jnp.float32(0.1))
+    check(traced.lower(lowering_platforms=ELSEWHERE).as_text())
 
 
 @pytest.mark.slow

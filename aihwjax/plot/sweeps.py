@@ -106,7 +106,7 @@ def plot_sweep_map(
         for r, c in np.ndindex(cells.shape):
             here = found.means[(across == columns[c]) & (along == rows[r])]
             cells[r, c] = np.mean(here) if len(here) else np.nan
-        shown = ax.pcolormesh(np.ma.masked_invalid(cells), cmap="viridis")
+        shown: Any = ax.pcolormesh(np.ma.masked_invalid(cells), cmap="viridis")
         for labels, set_ticks, set_labels in (
             (columns, ax.set_xticks, ax.set_xticklabels), (rows, ax.set_yticks, ax.set_yticklabels)
         ):  # fmt: skip

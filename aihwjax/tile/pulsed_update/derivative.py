@@ -25,6 +25,7 @@ from jax.lax import stop_gradient
 from aihwjax.derivatives import root, with_further_derivative
 from aihwjax.devices.base import DeviceState, PulsedDevice
 from aihwjax.devices.counts import PulseCounts
+from aihwjax.products import outer
 from aihwjax.tile.pulsed_update.bit_lines import Route
 from aihwjax.tile.pulsed_update.pulse_pass import mean_path, reached, spread_along, step_law
 from aihwjax.tile.pulsed_update.sequential import restore
@@ -101,7 +102,7 @@ def expected(
 
     def of_both_signs(rows: jax.Array, columns: jax.Array) -> tuple[jax.Array, jax.Array]:
         columns = length * columns
-        total, net = jnp.abs(rows).T @ jnp.abs(columns), rows.T @ columns
+        total, net = outer(jnp.abs(rows), jnp.abs(columns)), outer(rows, columns)
         return (total - net) / 2, (total + net) / 2
 
     means = of_both_signs(rows, columns)
