@@ -137,7 +137,7 @@ def costs(data: Digits, options: Options) -> list[Record]:
     ]
 
 
-def memory(data: Digits, chips: int, budget: int = 2**26) -> Record:
+def memory(data: Digits, chips: int, budget: int = 2**28) -> Record:
     """Return what the program of many chips takes, by the compiler's own account, over the budget that it was given."""
     runner = ChipsRunner(data, single_tile=True)
     seen: list[Any] = []

@@ -102,6 +102,12 @@ def test_bad_values(values: dict[str, Any], message: str) -> None:
         training_gradient(experiment(), list(values), seeds=1)(values)
 
 
+def test_a_rate_that_is_no_number_has_no_slope() -> None:
+    scheduled = experiment(learning_rate=aj.step_decay(0.3, 0.5, 4))
+    with pytest.raises(ConfigError, match="that of the experiment is no number"):
+        training_gradient(scheduled, ["learning_rate"], seeds=1)({"learning_rate": 0.1})
+
+
 def test_missing_values(gradient: Callable[..., LossGradient]) -> None:
     with pytest.raises(ConfigError, match="give a dictionary with device.up_down, learning_rate"):
         gradient({"device.up_down": 0.1})

@@ -18,7 +18,7 @@ from aihwjax.experiments.sweeping.engine import Engine
 from aihwjax.experiments.sweeping.fields import RATE
 from aihwjax.experiments.sweeping.networks import Networks
 from aihwjax.experiments.sweeping.plan import grouped
-from aihwjax.experiments.sweeping.points import numeric, points_of
+from aihwjax.experiments.sweeping.points import is_number, numeric, points_of
 from aihwjax.experiments.sweeping.running import seeds_of
 from aihwjax.experiments.training import BasicTraining
 from aihwjax.pulses import UpdateMode
@@ -134,8 +134,9 @@ def _checked(experiment: BasicTraining, values: Mapping[str, float]) -> dict[str
     """Return the configuration of the networks, whose updates have derivatives."""
     points_of(experiment, [dict(values)])
     for path, value in values.items():
-        plain_rate = path == RATE and not callable(experiment.learning_rate)
-        if not numeric(experiment, path, value) or not (plain_rate or not path.startswith(RATE)):
+        if path == RATE and not is_number(experiment.learning_rate):
+            raise ConfigError(f"{RATE!r} is not allowed, because that of the experiment is no number: leave it out")
+        if not numeric(experiment, path, value) or (path.startswith(RATE) and path != RATE):
             raise ConfigError(f"{path!r} is not allowed: give a number of a layer's configuration, or {RATE!r}")
     point = {**values, _MODE: UpdateMode.DIFFERENTIABLE}
     return points_of(experiment, [point])[0]

@@ -172,7 +172,6 @@ def _stored(
     # what is farther away is no noise of this spread, but rounding, or pulses that turned back at a bound
     deviations = jnp.where(jnp.abs(rest) < _FARTHEST * spread, rest / jnp.where(spread > 0, spread, 1.0), 0.0)
     moved = v + drift + stop_gradient(deviations) * spread
-    # where the derivative of the device is not finite, as at the bound of a power law, there is none
     moved = jnp.where(reached_end >= state.max_bound, state.max_bound, moved)
     moved = jnp.where(reached_end <= state.min_bound, state.min_bound, moved)
     reacts = reached(device, state, jnp.ones(start.shape, bool))

@@ -189,7 +189,7 @@ class Path(NamedTuple):
     drift: jax.Array
     """Mean change, without bounds."""
     middle: jax.Array
-    """Weights half way."""
+    """Weights half way; those at the start where steps are constant."""
     half: Steps
     """Steps there."""
     exponent: jax.Array | None
@@ -227,7 +227,7 @@ def mean_path(
         steps, slopes = law.at(v), law.slope
     if slopes is None:
         drift = n_up * steps.up - n_down * steps.down
-        return Path(drift, clip(state, v + jnp.where(several, drift / 2, 0.0)), steps, None, None)
+        return Path(drift, v, steps, None, None)
     a_up, a_down = slopes.up, -slopes.down
     if steepest is not None:
         a_up, a_down = jnp.clip(a_up, -steepest, steepest), jnp.clip(a_down, -steepest, steepest)
