@@ -81,7 +81,8 @@ class CloudExperiment:
     @property
     def kind(self) -> str | None:
         """``"BasicTraining"``, ``"BasicInferencing"`` or ``"Sweep"``; ``None`` before it was submitted."""
-        return (self.answer.get("summary") or {}).get("kind")
+        found = (self.answer.get("summary") or {}).get("kind")
+        return found if isinstance(found, str) else None
 
     @property
     def unit(self) -> str:
