@@ -336,7 +336,7 @@ def _ended_badly(experiment: CloudExperiment) -> bool:
 
 
 def _line(answer: Mapping[str, Any]) -> str:
-    unit = _UNITS.get((answer.get("summary") or {}).get("kind"), "epochs")
+    unit = _UNITS.get(str((answer.get("summary") or {}).get("kind")), "epochs")
     words = [str(answer["id"])[:_SHORT], str(answer.get("status")), f"{_epochs(answer)} {unit}"]
     return "  ".join([*words, *scores(answer.get("metrics") or {}), str(answer.get("name"))])
 
