@@ -12,6 +12,9 @@ missing: ``accuracy`` and ``valid_loss``."""
 OVER_TIME = "over_time"
 """Entry of a chip of an inference experiment: a row of its scores for each time."""
 
+NETWORK = "network"
+"""Entry of a network of a sweep: its configuration, and a row of its metrics for each epoch."""
+
 
 def own_names(entries: Iterable[Mapping[str, Any]]) -> list[str]:
     """Return the names of the user's own metrics in epochs, in the order of their first occurrence.
@@ -19,7 +22,7 @@ def own_names(entries: Iterable[Mapping[str, Any]]) -> list[str]:
     Args:
         entries: Metrics of each epoch.
     """
-    return [*dict.fromkeys(name for entry in entries for name in entry if name not in (*STANDARD, OVER_TIME))]
+    return [*dict.fromkeys(name for entry in entries for name in entry if name not in (*STANDARD, OVER_TIME, NETWORK))]
 
 
 def accuracy_text(entry: Mapping[str, Any], digits: int = 2) -> str:

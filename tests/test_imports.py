@@ -23,7 +23,7 @@ LAYERS = (
     ("errors", "typing", "version", "moved", "catalogue", "derivatives", "loops", "precision", "products", "progress"),
     ("transposable", "replacing"),
     ("columns", "scores", "showing"),
-    ("chip_results",),
+    ("chip_results", "sweep_results"),
     ("arguments",),
     ("compiling", "random", "config"),
     ("pulses",),

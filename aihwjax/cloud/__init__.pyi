@@ -8,3 +8,4 @@ from .runner import list_experiments as list_experiments
 from .runner import run_cloud as run_cloud
 from .settings import CloudSettings as CloudSettings
 from .settings import resolve as resolve
+from .sweeping import run_sweep as run_sweep

@@ -8,9 +8,12 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aihwjax.errors import AihwjaxError, ArchiveError
+
+if TYPE_CHECKING:
+    from aihwjax.cloud.document import Facts
 
 _SHOWN_LAYERS = 200
 _SHOWN_LETTERS = 40
@@ -24,7 +27,8 @@ def check(path: str, max_parameters: int) -> dict[str, Any]:
         max_parameters: Most bytes of the model's numbers.
 
     Returns:
-        ``{"ok": True, "epochs" (or chips), "parameters" (bytes), "dataset", "kind", "layers" (texts)}``, or
+        ``{"ok": True, "epochs" (or chips, or networks of a sweep, then with "longest", the most epochs of one),
+        "parameters" (bytes), "dataset", "kind", "layers" (texts)}``, or
         ``{"ok": False, "field" (dotted path or None), "message"}``.
     """
     from aihwjax.cloud import archive
@@ -38,12 +42,20 @@ def check(path: str, max_parameters: int) -> dict[str, Any]:
         return {"ok": False, "field": None, "message": str(error)}
     return {
         "ok": True,
-        "epochs": facts.settings["epochs" if "epochs" in facts.settings else "inference_repeats"],
+        **_counts(facts),
         "parameters": facts.size,
         "dataset": data.by_name(facts.settings["dataset"]).name,
         "kind": document["kind"],
         "layers": layers(document["model"]),
     }
+
+
+def _counts(facts: Facts) -> dict[str, int]:
+    """Return what a job counts, and what of it one network of a sweep does."""
+    settings = facts.settings
+    if facts.sweep is not None:
+        return {"epochs": facts.sweep.networks, "longest": max(facts.sweep.epochs(settings["epochs"]))}
+    return {"epochs": settings["epochs" if "epochs" in settings else "inference_repeats"]}
 
 
 def layers(model: Mapping[str, Any]) -> list[str]:

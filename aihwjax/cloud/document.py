@@ -10,7 +10,8 @@
       "parameters": null
     }
 
-A document names things and never contains code. ``parameters`` is the digest of the numbers that
+A document names things and never contains code. That of a sweep has a :mod:`section
+<aihwjax.cloud.sweep_section>` more. ``parameters`` is the digest of the numbers that
 travel beside it, or ``null``: then the initial weights are drawn from the key. A result has
 ``metrics`` as well. What another program wrote is checked entry by entry before anything is built.
 """
@@ -24,7 +25,7 @@ import jax
 import numpy as np
 from flax import nnx
 
-from aihwjax.cloud import abstract, inference
+from aihwjax.cloud import abstract, inference, sweep_section
 from aihwjax.cloud.keys import key_entry, run_key
 from aihwjax.cloud.plain import at, check_finite, dumps, loads, short
 from aihwjax.cloud.results import check_results, metrics
@@ -38,6 +39,7 @@ from aihwjax.cloud.sendable import (
     optimizer_entry,
     weights_entry,
 )
+from aihwjax.cloud.sweep_section import Swept
 from aihwjax.errors import ArchiveError, ConfigError
 from aihwjax.experiments.architecture import from_document as model_from_document
 from aihwjax.experiments.architecture import to_document as model_to_document
@@ -68,7 +70,8 @@ __all__ = [
 
 FORMAT = "aihwjax experiment, version 1"
 KIND = BasicTraining.__name__
-_ENTRIES = ("format", "kind", "experiment", "model", "parameters", "metrics", "best")
+_KINDS = (KIND, inference.KIND, sweep_section.KIND)
+_ENTRIES = ("format", "kind", "experiment", "model", "sweep", "parameters", "metrics", "best")
 _NOT_TRAINING = ("key", "max_elements_train", "keep_best", "best")
 """Entries of the section ``experiment`` that are no fields of a training."""
 
@@ -88,6 +91,8 @@ class Described(NamedTuple):
     """Name of the metric by which the model of the best epoch is kept."""
     best: Extreme | None = None
     """Which of its values is the best; ``None``: as the name says."""
+    sweep: Swept | None = None
+    """How the experiment is varied; ``None``: it is not."""
 
 
 class Facts(NamedTuple):
@@ -101,6 +106,8 @@ class Facts(NamedTuple):
     """Shape and type of each array of the model."""
     size: int
     """Bytes of them."""
+    sweep: Swept | None = None
+    """How the experiment is varied; ``None``: it is not."""
 
 
 def to_document(
@@ -194,13 +201,18 @@ def built(document: Mapping[str, Any], known: Facts) -> Described:
     if document["kind"] == inference.KIND:
         made = inference.experiment_of(model, given)
         return Described(made, known.key, given["max_elements"], dict(document))
+    kept: tuple[Any, Any] = given.get("keep_best"), given.get("best")
+    experiment = _training(model, given)
+    return Described(experiment, known.key, given["max_elements_train"], dict(document), *kept, known.sweep)
+
+
+def _training(model: nnx.Module, given: Mapping[str, Any]) -> BasicTraining:
+    """Return the training of a section that was checked."""
     with at("experiment"):
         fields = {name: value for name, value in given.items() if name not in _NOT_TRAINING}
         if "optimizer" in fields:
             fields["optimizer"] = from_entry(fields["optimizer"])
-        experiment = BasicTraining(model=model, **fields)
-    kept: tuple[Any, Any] = given.get("keep_best"), given.get("best")
-    return Described(experiment, known.key, given["max_elements_train"], dict(document), *kept)
+        return BasicTraining(model=model, **fields)
 
 
 def check(document: Mapping[str, Any]) -> None:
@@ -248,7 +260,19 @@ def facts(document: Mapping[str, Any]) -> Facts:
         inference.check_chips(model, found["times"])
     else:
         check_fit(model, found)
-    return Facts(found, key, arrays, abstract.size(arrays))
+    swept = _swept(document, found, key) if document["kind"] == sweep_section.KIND else None
+    return Facts(found, key, arrays, abstract.size(arrays), swept)
+
+
+def _swept(document: Mapping[str, Any], given: Mapping[str, Any], key: Key | int) -> Swept:
+    """Return what varies the experiment, checked against it."""
+    found = sweep_section.read(document.get("sweep"))
+
+    def make() -> BasicTraining:
+        return _training(model_from_document(document["model"], nnx.Rngs(key)), given)
+
+    sweep_section.check(found, document["sweep"]["points"], given, make)
+    return found
 
 
 def _check_top(document: Mapping[str, Any]) -> None:
@@ -257,10 +281,12 @@ def _check_top(document: Mapping[str, Any]) -> None:
     check_finite(document)
     with at(None):
         check_names(document, _ENTRIES, "the document")
-    for name, wanted in (("format", (FORMAT,)), ("kind", (KIND, inference.KIND))):
+    for name, wanted in (("format", (FORMAT,)), ("kind", _KINDS)):
         if document.get(name) not in wanted:
             allowed = " or ".join(map(repr, wanted))
             raise ArchiveError(f"{name}={short(document.get(name))} is not allowed: give {allowed}", name)
+    if "sweep" in document and document["kind"] != sweep_section.KIND:
+        raise ArchiveError(f"sweep is not allowed in a {document['kind']}: give kind {sweep_section.KIND!r}", "sweep")
     for name in ("experiment", "model"):
         if not isinstance(document.get(name), Mapping):
             raise ArchiveError(f"{name} is missing: give a table", name)

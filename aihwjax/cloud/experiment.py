@@ -11,19 +11,22 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aihwjax.chip_results import KIND, result, rows_of
+from aihwjax.chip_results import KIND
+from aihwjax.cloud import answers
+from aihwjax.cloud.answers import field
 from aihwjax.cloud.session import Session
 from aihwjax.errors import ExperimentStatusError, InvalidResponseFieldError, ResponseError
-from aihwjax.scores import STANDARD, own_names, scores
+from aihwjax.scores import scores
+from aihwjax.sweep_results import KIND as SWEEP
 
 if TYPE_CHECKING:
     from flax import nnx
 
-    from aihwjax.chip_results import InferenceResult
     from aihwjax.experiments.inferencing import BasicInferencing
     from aihwjax.experiments.metrics import EpochMetrics
     from aihwjax.experiments.training import BasicTraining
 
+_UNITS = {KIND: "chips", SWEEP: "networks"}
 _SHORTEST_PAUSE = 0.2
 _LONGEST_PAUSE = 3.0
 _PATIENCE = 300.0
@@ -65,15 +68,26 @@ class CloudExperiment:
             InvalidResponseFieldError: If it is none.
         """
         self._session = session
-        self.id = str(_field(answer, "id", str))
+        self.id = str(field(answer, "id", str))
         """Its id; most commands take the start of it."""
-        self.name = str(_field(answer, "name", str))
+        self.name = str(field(answer, "name", str))
         """Its name, for people."""
         self.answer: dict[str, Any] = dict(answer)
         """What the composer said last: times, epochs, error, metrics of the last epoch."""
 
     def __repr__(self) -> str:
         return f"CloudExperiment(id={self.id!r}, name={self.name!r}, status={self.answer.get('status')!r})"
+
+    @property
+    def kind(self) -> str | None:
+        """``"BasicTraining"``, ``"BasicInferencing"`` or ``"Sweep"``; ``None`` before it was submitted."""
+        found = (self.answer.get("summary") or {}).get("kind")
+        return found if isinstance(found, str) else None
+
+    @property
+    def unit(self) -> str:
+        """What its progress counts: ``"epochs"``, ``"chips"`` or ``"networks"``."""
+        return _UNITS.get(self.kind or "", "epochs")
 
     def status(self) -> CloudJobStatus:
         """Ask the composer how far it is.
@@ -100,7 +114,7 @@ class CloudExperiment:
         from aihwjax.progress import Bar
 
         end = math.inf if timeout is None else time.monotonic() + timeout
-        with Bar(stdout, name=self.name, unit="chips" if self._of_chips() else "epochs") as bar:
+        with Bar(stdout, name=self.name, unit=self.unit) as bar:
             for _ in self._changes(end):
                 bar.show(self.answer.get("epochs_done") or 0, self._told(), self.answer.get("epochs") or None)
         return self._last()
@@ -108,15 +122,20 @@ class CloudExperiment:
     def get_result(self) -> Any:
         """Return the metrics of each epoch, as :func:`aihwjax.run_local` does.
 
-        Of an inference experiment it is what :func:`aihwjax.run_local_inference` returns.
+        Of an inference experiment it is what :func:`aihwjax.run_local_inference` returns, of a sweep the
+        :class:`~aihwjax.experiments.SweepTable` of :func:`aihwjax.sweep`.
 
         Raises:
             ExperimentStatusError: If it is not completed; of a failed one, with the reason.
             CloudError: If the composer does not tell.
         """
         self._require_completed()
-        entries = _field(self._session.get(f"experiments/{self.id}/result"), "metrics", list)
-        return self._chips(entries) if self._of_chips() else [_metrics(entry) for entry in entries]
+        entries = field(self._session.get(f"experiments/{self.id}/result"), "metrics", list)
+        if self.kind == SWEEP:
+            return answers.table(entries)
+        if self.kind == KIND:
+            return answers.chips(entries, int(self.answer.get("epochs") or len(entries)))
+        return [answers.metrics(entry) for entry in entries]
 
     def get_experiment(self) -> BasicTraining | BasicInferencing:
         """Return the experiment with the trained weights in its model, those of its template if it is one of inference.
@@ -152,22 +171,24 @@ class CloudExperiment:
 
         Args:
             path: The file.
-            kind: ``"output"``, the result, or ``"input"``, what was submitted.
+            kind: ``"output"``, the result (of a sweep its table as CSV), or ``"input"``, what was submitted.
 
         Raises:
             CloudError: If the composer does not send it.
         """
         link = self._session.get(f"experiments/{self.id}/files/{kind}")
-        found = (_field(link, "url", str), Path(path), _field(link, "sha256", str), _field(link, "size", int))
+        found = (field(link, "url", str), Path(path), field(link, "sha256", str), field(link, "size", int))
         self._session.download(*found)
 
     def metrics(self) -> list[EpochMetrics]:
         """Return the metrics of the epochs that are done so far; of an inference experiment, of chips at the last time.
 
+        Of a sweep those of the networks that are done, after their last epochs.
+
         Raises:
             CloudError: If the composer does not tell.
         """
-        found = [_metrics(event["data"]) for event in self._events() if event["kind"] == "epoch"]
+        found = [answers.metrics(event["data"]) for event in self._events() if event["kind"] == "epoch"]
         latest = {entry["epoch"]: entry for entry in found}
         return [latest[number] for number in sorted(latest)]
 
@@ -201,6 +222,9 @@ class CloudExperiment:
     def _result(self) -> Iterator[Path]:
         """Give the archive of the result, for a moment."""
         self._require_completed()
+        if self.kind == SWEEP:
+            text = "get_result() returns its table, and download(path) writes it as CSV"
+            raise ExperimentStatusError(f"experiment {self.id} is a sweep, which returns no model: {text}")
         with tempfile.TemporaryDirectory(prefix="aihwjax-") as folder:
             path = Path(folder) / "result.tar"
             self.download(path)
@@ -232,9 +256,9 @@ class CloudExperiment:
     def _events(self, after: int = 0) -> Iterator[dict[str, Any]]:
         while True:
             answer = self._session.get(f"experiments/{self.id}/events", after=after)
-            events = _field(answer, "events", list)
+            events = field(answer, "events", list)
             for event in events:
-                _field(event, "id", int), _field(event, "kind", str), _field(event, "data", dict)
+                field(event, "id", int), field(event, "kind", str), field(event, "data", dict)
                 yield event
             if not events or events[-1]["id"] <= after:
                 return
@@ -248,29 +272,15 @@ class CloudExperiment:
             raise ExperimentStatusError(f"experiment {self.id} failed: {self.answer.get('error') or 'no reason given'}")
         if status is CloudJobStatus.CANCELLED:
             raise ExperimentStatusError(f"experiment {self.id} was cancelled: it has no result")
-        unit = "chips" if self._of_chips() else "epochs"
-        done = f"{self.answer.get('epochs_done', 0)} of {self.answer.get('epochs', 0)} {unit}"
+        done = f"{self.answer.get('epochs_done', 0)} of {self.answer.get('epochs', 0)} {self.unit}"
         raise ExperimentStatusError(f"experiment {self.id} is {status.value} ({done}): wait() until it is completed")
-
-    def _of_chips(self) -> bool:
-        """Whether it is an inference experiment."""
-        return (self.answer.get("summary") or {}).get("kind") == KIND
-
-    def _chips(self, entries: list[Any]) -> InferenceResult:
-        """Return the result of an inference experiment."""
-        try:
-            rows = rows_of(entries)
-        except (ValueError, AttributeError) as error:
-            raise InvalidResponseFieldError(f"the composer's answer is no result of chips: {error}") from None
-        seconds = sum(float(entry.get("time_epoch") or 0) for entry in entries)
-        return result(rows, int(self.answer.get("epochs") or len(entries)), seconds)
 
     def _told(self) -> str:
         """Return what the composer said last, for people."""
         return "  ".join((str(self.answer.get("status")), *scores(self.answer.get("metrics") or {})))
 
     def _last(self) -> CloudJobStatus:
-        value = _field(self.answer, "status", str)
+        value = field(self.answer, "status", str)
         try:
             return CloudJobStatus(value)
         except ValueError:
@@ -280,25 +290,3 @@ class CloudExperiment:
 def _passes(error: ResponseError) -> bool:
     """Whether the composer may be back soon."""
     return error.response is None or error.response.status_code >= 500 or error.response.status_code == 429
-
-
-def _field(answer: Any, name: str, kind: type) -> Any:
-    value = answer.get(name) if isinstance(answer, Mapping) else None
-    if not isinstance(value, kind) or isinstance(value, bool):
-        raise InvalidResponseFieldError(
-            f"the composer's answer has {name}={str(value)[:60]!r}: {kind.__name__} expected"
-        )
-    return value
-
-
-def _metrics(entry: Any) -> EpochMetrics:
-    """Return metrics of an answer; ``null`` is a number that was not finite."""
-    result: Any = {"epoch": _field(entry, "epoch", int)}
-    for name in (*STANDARD[1:-1], *own_names([entry]), STANDARD[-1]):
-        if name in ("accuracy", "train_loss") and name not in entry:  # of a regression, of chips
-            continue
-        value = entry.get(name)
-        if isinstance(value, bool) or not isinstance(value, int | float | None):
-            raise InvalidResponseFieldError(f"the composer's answer has {name}={str(value)[:60]!r}: number expected")
-        result[name] = math.nan if value is None else float(value)
-    return result

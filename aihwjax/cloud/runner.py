@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import re
 import tempfile
-import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aihwjax.cloud.experiment import CloudExperiment
 from aihwjax.cloud.session import Session
 from aihwjax.cloud.settings import resolve
-from aihwjax.errors import ApiResponseError, CloudError, ConfigError, InvalidResponseFieldError, ResponseError
+from aihwjax.cloud.submitting import submit
+from aihwjax.errors import ConfigError, InvalidResponseFieldError
 
 if TYPE_CHECKING:
+    from flax import nnx
+
     from aihwjax.experiments.best import Extreme
     from aihwjax.experiments.inferencing import BasicInferencing
     from aihwjax.experiments.training import BasicTraining
     from aihwjax.typing import Key
 
-_UPLOADS = 3
 _PAGE = 100
 _DEVICES = ("cpu", "gpu")
 _LONGEST_NAME = 200
@@ -91,10 +90,9 @@ class CloudRunner:
             CredentialsError: If the token is not accepted.
             CloudError: If the composer cannot be reached or refuses; says why.
         """
-        from aihwjax.cloud import archive, document
+        from aihwjax.cloud import document
 
-        if device not in _DEVICES:
-            raise ConfigError(f"device={device!r} is not allowed: give 'cpu' or 'gpu'")
+        _check_device(device)
         experiment = _with_weights(experiment, key)
         sent = document.to_document(experiment, key, max_elements_train, keep_best, best)
         chips = sent["kind"] != document.KIND
@@ -102,12 +100,33 @@ class CloudRunner:
             section = sent["experiment"]
             count = f"{section['inference_repeats']} chips" if chips else f"{section['epochs']} epochs"
             name = f"{section['dataset']}, {count}"
+        return self.send(sent, experiment.model, name, device, "inference" if chips else "train")
+
+    def send(
+        self, document: dict[str, Any], model: nnx.Module, name: str, device: str = "cpu", category: str = "train"
+    ) -> CloudExperiment:
+        """Submit what a document says and return at once; :meth:`run` and :func:`~aihwjax.cloud.run_sweep` do it.
+
+        Args:
+            document: From :mod:`aihwjax.cloud.document`.
+            model: The model whose numbers go with it.
+            name: For people.
+            device: Kind of device to ask for, ``"cpu"`` or ``"gpu"``.
+            category: ``"train"`` or ``"inference"``.
+
+        Raises:
+            ConfigError: If an argument is not allowed.
+            CloudError: If the composer cannot be reached or refuses; says why.
+        """
+        from aihwjax.cloud import archive
+
+        _check_device(device)
         if not isinstance(name, str) or not name.strip() or len(name) > _LONGEST_NAME:
             raise ConfigError(f"name={str(name)[:60]!r} is not allowed: give a text of 1 to {_LONGEST_NAME} characters")
         with tempfile.TemporaryDirectory(prefix="aihwjax-") as folder:
             path = Path(folder) / "experiment.tar"
-            archive.pack(path, sent, experiment.model)
-            return self._submit(path, name, device, {"category": "inference"} if chips else {})
+            archive.pack(path, document, model)
+            return submit(self._session, path, name, device, {} if category == "train" else {"category": category})
 
     def get_cloud_experiment(self, experiment_id: str) -> CloudExperiment:
         """Return an experiment that was submitted before.
@@ -153,38 +172,10 @@ class CloudRunner:
 
     list_cloud_experiments = list_experiments
 
-    def _submit(self, path: Path, name: str, device: str, further: dict[str, str]) -> CloudExperiment:
-        """Create, upload and submit; each step may be repeated, and the job is made once."""
-        with path.open("rb") as file:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        wanted: dict[str, Any] = {
-            "name": name,
-            "submission": uuid.uuid4().hex,
-            "sha256": sha256,
-            "size": path.stat().st_size,
-            **further,
-        }
-        for left in reversed(range(_UPLOADS)):
-            created = self._session.post("experiments", wanted)
-            upload = created.get("upload")
-            if upload is None:  # it is there already
-                break
-            try:
-                self._session.upload(str(upload.get("url")), path)
-                break
-            except ResponseError as error:  # cut off, or the link was too old: the next one is fresh
-                refused = error.response is not None and error.response.status_code in (409, 413, 422, 507)
-                if not left or refused:
-                    raise
-        experiment = CloudExperiment(self._session, created.get("experiment") or {})
-        try:
-            answer = self._session.post(f"experiments/{experiment.id}/submit", {"device": device})
-        except ApiResponseError as error:
-            if error.response is not None and error.response.status_code in (413, 422, 429):
-                with contextlib.suppress(CloudError):  # refused for good: it must not count as one to come
-                    experiment.cancel()
-            raise
-        return CloudExperiment(self._session, answer)
+
+def _check_device(device: str) -> None:
+    if device not in _DEVICES:
+        raise ConfigError(f"device={device!r} is not allowed: give 'cpu' or 'gpu'")
 
 
 def _with_weights(experiment: BasicTraining | BasicInferencing, key: Key | int) -> BasicTraining | BasicInferencing:

@@ -17,7 +17,9 @@ from cyclopts import App, Parameter
 from cyclopts.types import PositiveFloat, PositiveInt
 
 from aihwjax.chip_results import KIND, finite
+from aihwjax.errors import ConfigError
 from aihwjax.scores import accuracy_text, scores
+from aihwjax.sweep_results import KIND as SWEEP
 
 if TYPE_CHECKING:
     from aihwjax.cloud import CloudExperiment, CloudRunner
@@ -26,6 +28,7 @@ app = App(name="cloud", help="Run experiments on a composer: submit, watch, and 
 
 _PLAIN = Parameter(negative=())
 _SHORT = 8
+_UNITS = {KIND: "chips", SWEEP: "networks"}
 
 
 @Parameter(name="*")
@@ -54,10 +57,10 @@ def submit(
     wait: Annotated[bool, _PLAIN] = False,
     options: Options = Options(),
 ) -> int:
-    """Submit the experiment of a TOML file and print its id.
+    """Submit the experiment of a TOML file and print its id; with a section sweep, the sweep as one job.
 
     Args:
-        config: TOML file with the sections experiment, model and tile, as for aihwjax train or aihwjax infer.
+        config: TOML file with the sections experiment, model and tile, as for aihwjax train, sweep or infer.
         name: Name of the experiment; by default that of the file.
         set_: Change a value, such as device.dw_min=0.002 or learning_rate=0.1; may be repeated.
         key: Seed of initial weights, shuffling and noise.
@@ -75,8 +78,14 @@ def submit(
     name, changes = name or config.stem, [*set_, *chosen]
     if infer:
         sent = _submit_inference(runner, config, changes, name, key, device)
+    elif "sweep" in (document := files.assign(files.read(config), changes, sections=(*files.SECTIONS, "sweep"))):
+        from aihwjax.commands.cloud_sweeps import submit_sweep
+
+        if chosen:
+            raise ConfigError("--keep-best and --best are not allowed for a sweep, which keeps no model")
+        sent = submit_sweep(document, name, key, device, options.url)
     else:
-        described = files.build(files.assign(files.read(config), changes), key)
+        described = files.build(document, key)
         sent = runner.run(
             described.experiment,
             name,
@@ -131,7 +140,7 @@ def wait(
 
 @app.command
 def result(id_: Annotated[str, Parameter(name="ID")], /, *, options: Options = Options()) -> int:
-    """Print the metrics of each epoch of a completed experiment, or its chips over time.
+    """Print the metrics of each epoch of a completed experiment, or its chips over time, or the table of a sweep.
 
     Args:
         id_: Its id, or the start of it.
@@ -150,19 +159,29 @@ def fetch(
 ) -> int:
     """Save the trained model, that of the best epoch if it was kept, and the metrics of a completed experiment.
 
+    Of a sweep it is the table.
+
     Args:
         id_: Its id, or the start of it.
-        output: Folder for model, best and metrics.jsonl, of chips result.json; made if it does not exist.
+        output: Folder for model, best and metrics.jsonl, of chips result.json, of a sweep table.csv alone; made if it
+            does not exist.
         options: Address and form of the output.
     """
     found = _found(id_, options)
     if _ended_badly(found):
         return 1
     metrics = found.get_result()
+    from aihwjax.experiments.storage import writable
+
+    if found.kind == SWEEP:
+        writable(output)
+        found.download(output / "table.csv")
+        paths = {"table": str(output / "table.csv")}
+        print(json_module.dumps({"id": found.id, **paths}) if options.json else paths["table"])
+        return 0
     from aihwjax.cloud import archive
     from aihwjax.experiments import save
     from aihwjax.experiments.metrics import write_text
-    from aihwjax.experiments.storage import writable
 
     with tempfile.TemporaryDirectory(prefix="aihwjax-") as folder:
         result = Path(folder) / "result.tar"
@@ -286,6 +305,11 @@ def _show_result(experiment: CloudExperiment, options: Options) -> int:
     if _ended_badly(experiment):
         return 1
     metrics = experiment.get_result()
+    if experiment.kind == SWEEP:
+        from aihwjax.commands.cloud_sweeps import show_table
+
+        show_table(experiment.id, metrics, options.json)
+        return 0
     chips = isinstance(metrics, dict)
     if options.json:
         told = finite(metrics)
@@ -312,7 +336,7 @@ def _ended_badly(experiment: CloudExperiment) -> bool:
 
 
 def _line(answer: Mapping[str, Any]) -> str:
-    unit = "chips" if (answer.get("summary") or {}).get("kind") == KIND else "epochs"
+    unit = _UNITS.get(str((answer.get("summary") or {}).get("kind")), "epochs")
     words = [str(answer["id"])[:_SHORT], str(answer.get("status")), f"{_epochs(answer)} {unit}"]
     return "  ".join([*words, *scores(answer.get("metrics") or {}), str(answer.get("name"))])
 

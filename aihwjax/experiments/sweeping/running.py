@@ -19,6 +19,7 @@ from aihwjax.experiments.sweeping.engine import Call, Engine, Row
 from aihwjax.experiments.sweeping.fields import Experiment
 from aihwjax.experiments.sweeping.folder import Folder, OnTheWay
 from aihwjax.experiments.sweeping.inference import swept_chips
+from aihwjax.experiments.sweeping.news import SweepNews, SweepReport
 from aihwjax.experiments.sweeping.plan import Plan
 from aihwjax.experiments.sweeping.points import Space, points_of
 from aihwjax.experiments.sweeping.table import SweepTable, joined, simple
@@ -43,6 +44,7 @@ def sweep(
     parquet: bool = False,
     progress: bool = True,
     mesh: Mesh | None = None,
+    reports: Sequence[SweepReport] = (),
 ) -> SweepTable:
     """Train many configurations of an experiment, as many as the memory allows in one compiled call.
 
@@ -90,10 +92,13 @@ def sweep(
         progress: Print the plan first, and show a bar of calls.
         mesh: Devices among which the networks of a call are divided, along all axes of the mesh; ``None``: one device
             has all. Rows do not depend on it.
+        reports: Called with a :class:`~aihwjax.experiments.sweeping.news.SweepNews` after each epoch of a call and
+            when it is done.
 
     Raises:
         ConfigError: If a path does not exist (with the nearest name), a value or an argument is not allowed, the
-            memory is less than one network takes, the mesh is none of this process, or one is given for chips.
+            memory is less than one network takes, the mesh is none of this process, or one or reports are given for
+            chips.
         DataError: If the data do not fit the model, or come as a stream.
         CheckpointError: If the folder cannot be used, or belongs to another sweep.
         MissingExtraError: If Parquet is asked for and pyarrow is not installed.
@@ -103,6 +108,8 @@ def sweep(
     if isinstance(experiment, BasicInferencing):
         if mesh is not None:
             raise ConfigError("mesh is not allowed with a BasicInferencing: leave it out")
+        if reports:
+            raise ConfigError("reports is not allowed with a BasicInferencing: leave it out")
         return swept_chips(experiment, space, seeds_of(seeds), key, data, memory, way, folder, parquet, progress)
     engine = Engine(experiment, data, key, memory, way, mesh)
     points, numbers = points_of(experiment, space), seeds_of(seeds)
@@ -120,9 +127,11 @@ def sweep(
         for number in range(len(plan.chunks)):
             found = None if kept is None else kept.rows(number)
             if found is None:
-                found = _trained(engine, plan, number, kept, bar)
+                found = _trained(engine, plan, number, kept, bar, reports)
                 if kept is not None:
                     kept.write(number, found)
+            for report in reports:
+                report(SweepNews(number, len(plan.chunks), plan.epochs[number], plan.epochs[number], found, True))
             for row in found:
                 rows.setdefault((row["index"], row["seed"]), []).append(row)
             said = f"{len(rows)} networks, {time.monotonic() - started:.0f} s"
@@ -174,7 +183,9 @@ def columns_of_sweep(engine: Engine, plan: Plan, points: Sequence[Mapping[str, A
     return {"index": int, "seed": int, **paths, "epoch": int, **metrics, "diverged": bool}
 
 
-def _trained(engine: Engine, plan: Plan, number: int, folder: Folder | None, bar: Bar) -> list[Row]:
+def _trained(
+    engine: Engine, plan: Plan, number: int, folder: Folder | None, bar: Bar, reports: Sequence[SweepReport]
+) -> list[Row]:
     """Return the rows of the networks of a call, network by network."""
     call = engine.start(plan.chunks[number], plan.at_once[number])
     if folder is not None:
@@ -186,6 +197,8 @@ def _trained(engine: Engine, plan: Plan, number: int, folder: Folder | None, bar
     def after(call: Call) -> None:
         nonlocal written
         bar.show(number, f"call {number + 1}, {call.done} of {call.last} epochs")
+        for report in reports:
+            report(SweepNews(number, len(plan.chunks), call.done, plan.epochs[number], call.flat(), False))
         if folder is not None and time.monotonic() - written >= _EVERY_SECONDS and call.done < call.last:
             folder.keep(number, OnTheWay(call.flat(), call.done, call.started.arrays()))
             written = time.monotonic()

@@ -14,6 +14,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.orm import Session
 
+from aihwjax.scores import NETWORK
 from aihwjax.server.storage.artefacts import Stored
 from aihwjax.server.storage.clock import database_now
 from aihwjax.server.storage.tables import Artefact, Experiment, Job, JobEvent, User
@@ -299,7 +300,9 @@ def _write_news(session: Session, job: Job, news: News) -> None:
     for metrics in news.epochs:
         _say(session, job, "epoch", metrics)
     if news.epochs:
-        job.metrics, job.stalled = news.epochs[-1], 0
+        # of a sweep without the network's rows: this is told as often as somebody asks how far it is
+        job.metrics = {name: value for name, value in news.epochs[-1].items() if name != NETWORK}
+        job.stalled = 0
     job.epochs_done, job.seconds = news.after.epochs, news.seconds
     job.log_lease, job.log_offset, job.log_lines = news.after.log_lease, news.after.log_offset, news.after.log_lines
     session.flush()

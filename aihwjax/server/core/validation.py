@@ -61,9 +61,14 @@ class Checker:
         if not answer.get("ok"):
             message = " ".join(str(answer.get("message") or "the experiment is not allowed").split())
             raise ServiceError(422, "bad_experiment", message, answer.get("field"))
-        if answer["epochs"] > self._settings.max_epochs:
-            message = f"epochs={answer['epochs']} is not allowed: give at most {self._settings.max_epochs}"
-            raise ServiceError(422, "bad_experiment", message, "experiment.epochs")
+        most = self._settings.max_epochs
+        swept = "longest" in answer  # of a sweep, which counts networks
+        for count, what, field in (
+            (answer["epochs"], "networks" if swept else "epochs", "sweep" if swept else "experiment.epochs"),
+            (answer.get("longest", 0), "epochs", "sweep"),
+        ):
+            if count > most:
+                raise ServiceError(422, "bad_experiment", f"{what}={count} is not allowed: give at most {most}", field)
         return {name: value for name, value in answer.items() if name != "ok"}
 
     def close(self) -> None:

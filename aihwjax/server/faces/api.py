@@ -37,9 +37,7 @@ router = APIRouter(prefix=PREFIX, tags=["api"])
 ExperimentId: TypeAlias = Annotated[
     str, Path(alias="id", pattern="^[0-9a-f]{4,32}$", description="Id of the experiment, or the start of it.")
 ]
-FileKind: TypeAlias = Annotated[
-    Literal["input", "output"], Path(description="What it was made from, or the trained network.")
-]
+FileKind: TypeAlias = Annotated[Literal["input", "output"], Path(description="What it was made from, or the result.")]
 _MOST_LISTED = 1000
 _CURSOR = Query(ge=0, lt=1 << 63, description="Only events after the one with this id.")
 
@@ -157,7 +155,7 @@ def result(caller: CallerOf, experiment_id: ExperimentId) -> Result:
 def file(caller: CallerOf, experiment_id: ExperimentId, kind: FileKind, request: Request) -> FileLink:
     """Tell where to get a file of an experiment. It is what the experiment was made from, or the trained network.
 
-    The link needs no token and is valid for a quarter of an hour.
+    The result of a sweep is its table as CSV. The link needs no token and is valid for a quarter of an hour.
     """
     who = caller.identity()
     stored = caller.core.artefact(who, experiment_id, kind)

@@ -66,8 +66,8 @@ class Experiment(BaseModel):
     created_at: datetime = Field(description="When it was made, UTC.")
     started_at: datetime | None = Field(description="When a worker took it up first, UTC.")
     finished_at: datetime | None = Field(description="When it ended, UTC.")
-    epochs: int = Field(description="Epochs to train, or chips to program; 0 before it is submitted.")
-    epochs_done: int = Field(description="Epochs, or chips, that are finished.")
+    epochs: int = Field(description="Epochs to train, chips to program, or networks to sweep; 0 before it is sent in.")
+    epochs_done: int = Field(description="Epochs, chips or networks that are finished.")
     attempts: int = Field(description="How often it was started.")
     cancel_requested: bool = Field(description="Whether it was asked to stop while it ran, which takes a moment.")
     error: str | None = Field(description="Why it failed.")
@@ -144,7 +144,8 @@ class EpochResult(BaseModel):
     """Metrics of an epoch; the accuracy is missing where there are no classes, further metrics have their own names.
 
     Of an inference experiment those of a chip at the last time, and ``over_time`` with a row for each time, whose
-    accuracy is in percent.
+    accuracy is in percent. Of a sweep those of a network after its last epoch, and ``network`` with the number of its
+    configuration (``index``), ``seed``, ``values`` by path, and a row for each epoch (``rows``).
     """
 
     model_config = ConfigDict(extra="allow")

@@ -1,9 +1,9 @@
 """The process of a job: ``python -m aihwjax.server.workers.job FOLDER``.
 
-It reads ``input.tar`` in the folder, trains with checkpoints or programs chips, writes the metrics of each epoch, or
-of each chip, to ``metrics.jsonl`` and in the end ``output.tar``, or ``error.json`` with the reason why not. Started
-again in the same folder it goes on where it was. Exit codes: 0 done, 1 failed with
-``error.json``, 75 if another process still works in the folder.
+It reads ``input.tar`` in the folder, trains with checkpoints, programs chips or runs a sweep, writes the metrics of
+each epoch, chip or network to ``metrics.jsonl`` and in the end ``output`` (an archive, of a sweep its table), or
+``error.json`` with the reason why not. Started again in the same folder it goes on where it was. Exit codes: 0 done, 1
+failed with ``error.json``, 75 if another process still works in the folder.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from aihwjax.cloud.document import Described
     from aihwjax.experiments.metrics import EpochMetrics, Report
 
-INPUT, OUTPUT, METRICS, ERROR = "input.tar", "output.tar", "metrics.jsonl", "error.json"
+INPUT, OUTPUT, METRICS, ERROR = "input.tar", "output", "metrics.jsonl", "error.json"
 """Names of the files in the folder."""
 BUSY = 75
 """Exit code if another process still works in the folder."""
@@ -107,6 +107,12 @@ def _run(folder: Path, dataset_root: Path | None) -> None:
     from aihwjax.experiments import BasicInferencing
 
     described = archive.read(folder / INPUT)
+    if described.sweep is not None:
+        from aihwjax.server.workers import swept
+
+        files = folder / METRICS, folder / OUTPUT
+        swept.run(folder, dataset_root, described, described.sweep, _entries(folder), files)
+        return
     (_infer if isinstance(described.experiment, BasicInferencing) else _train)(folder, dataset_root, described)
 
 
@@ -143,7 +149,7 @@ def _infer(folder: Path, dataset_root: Path | None, described: Described) -> Non
 
 
 def _entries(folder: Path) -> list[dict[str, Any]]:
-    """Return what was written of the chips that are done, of whole lines."""
+    """Return what was written of the chips or networks that are done, of whole lines."""
     try:
         text = (folder / METRICS).read_text(encoding="utf-8")
     except FileNotFoundError:

@@ -268,8 +268,8 @@ def test_a_result_that_was_not_handed_in_is_not_computed_again(composer, setting
     worker = Worker(settings, where=Losing())
     with pytest.raises(Lost):
         worker.step(threading.Event())
-    assert (settings.work_dir / view.id / "output.tar").exists()
-    before = (settings.work_dir / view.id / "output.tar").stat().st_mtime_ns
+    assert (settings.work_dir / view.id / "output").exists()
+    before = (settings.work_dir / view.id / "output").stat().st_mtime_ns
     worker.close()
     with working(settings):
         assert ended(composer, ada, view.id).status == Status.COMPLETED

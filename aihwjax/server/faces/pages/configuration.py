@@ -79,10 +79,21 @@ def configuration(summary: Mapping[str, Any] | None, document: Mapping[str, Any]
         for name, label in _SETTINGS.items()
         if entries.get(name) is not None and (name, entries[name]) not in _UNLIMITED
     ]
+    settings += _varied(document.get("sweep"))
     if isinstance(summary.get("parameters"), int):
         settings.append(("Size of the model", f"{summary['parameters']:,} bytes"))
     layers = summary.get("layers")
     return Configuration(settings, [str(layer) for layer in layers or []], _tiles(document.get("model")))
+
+
+def _varied(sweep: Any) -> list[Row]:
+    """Return what a sweep varies."""
+    points = sweep.get("points") if isinstance(sweep, Mapping) else None
+    if not isinstance(points, list) or not points:
+        return []
+    paths = dict.fromkeys(str(path) for point in points if isinstance(point, Mapping) for path in point)
+    rows = [("Configurations", f"{len(points):,}"), ("Varied", _text([*paths]))]
+    return [*rows, ("Seeds", _text(sweep["seeds"]))] if isinstance(sweep.get("seeds"), list) else rows
 
 
 def _tiles(model: Any) -> list[Tiles]:

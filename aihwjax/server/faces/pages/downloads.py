@@ -10,6 +10,7 @@ from typing import Literal
 from fastapi import APIRouter, Request, Response
 from starlette.responses import StreamingResponse
 
+from aihwjax.server.faces.pages import words
 from aihwjax.server.faces.pages.experiment import histories
 from aihwjax.server.faces.pages.histories import log_lines
 from aihwjax.server.faces.pages.routing import PageRoute
@@ -22,11 +23,14 @@ router = APIRouter(prefix=f"{PREFIX}/experiments/{{experiment_id}}", route_class
 
 @router.get("/files/{kind}")
 def file(visitor: VisitorOf, experiment_id: str, kind: Literal["input", "output"]) -> Response:
-    """Send the experiment as it was sent in, or the trained network."""
+    """Send the experiment as it was sent in, or the trained network, of a sweep its table."""
     view = visitor.core.experiment(visitor.who, experiment_id)
     found = visitor.core.open_artefact(visitor.who, view.id, kind)
-    headers = {"Content-Length": str(found.size), **_named(view, "-trained.tar" if kind == "output" else ".tar")}
-    return StreamingResponse(found.chunks, headers=headers, media_type="application/x-tar")
+    table = kind == "output" and words.is_sweep(view.summary)
+    ending = "-table.csv" if table else "-trained.tar" if kind == "output" else ".tar"
+    headers = {"Content-Length": str(found.size), **_named(view, ending)}
+    media_type = "text/csv; charset=utf-8" if table else "application/x-tar"
+    return StreamingResponse(found.chunks, headers=headers, media_type=media_type)
 
 
 @router.get("/metrics.json")

@@ -11,7 +11,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import RedirectResponse
 
 from aihwjax.server.errors import ServiceError
-from aihwjax.server.faces.pages import curves, over_time, words
+from aihwjax.server.faces.pages import curves, over_time, swept, words
 from aihwjax.server.faces.pages.configuration import configuration
 from aihwjax.server.faces.pages.histories import SHOWN_LINES, Epoch, Histories
 from aihwjax.server.faces.pages.rendering import page
@@ -23,7 +23,7 @@ from aihwjax.server.views import ExperimentView, Status
 router = APIRouter(prefix=f"{PREFIX}/experiments/{{experiment_id}}", route_class=PageRoute)
 
 SHOWN_EPOCHS = 100
-"""Rows of the table of epochs."""
+"""Rows of the table of epochs, or of configurations."""
 _POLL_SECONDS = 15  # besides the stream, which a proxy may hold up
 _FALLBACK_SECONDS = 3  # without a stream
 _MAKING = threading.Lock()
@@ -41,6 +41,7 @@ def experiment(visitor: VisitorOf, experiment_id: str, request: Request) -> Resp
     # some epochs may have ended between the two looks
     view = dataclasses.replace(view, epochs_done=max(view.epochs_done, len(history.epochs)))
     times = over_time.rows(history.epochs)
+    found = swept.configurations(history.epochs)
     files = [
         (kind, core.artefact(who, view.id, kind))
         for kind, there in (("output", view.output_id is not None), ("input", view.has_input))
@@ -55,6 +56,12 @@ def experiment(visitor: VisitorOf, experiment_id: str, request: Request) -> Resp
         charts=_charts(history.epochs, view, times),
         chips=words.is_inference(view.summary),
         times=times,
+        sweep=words.is_sweep(view.summary),
+        swept=found[:SHOWN_EPOCHS],
+        swept_count=len(found),
+        diverged=sum(each.diverged for each in found),
+        paths=swept.paths(found),
+        value_text=swept.value_text,
         time_text=over_time.time_text,
         place=curves,
         epochs=history.epochs[-SHOWN_EPOCHS:],
@@ -111,7 +118,7 @@ def _found(request: Request, experiment_id: str) -> tuple[Visitor, ExperimentVie
 
 
 def _charts(epochs: list[Epoch], view: ExperimentView, times: list[over_time.TimeRow]) -> list[curves.Chart]:
-    if not epochs:
+    if not epochs or words.is_sweep(view.summary):
         return []
     return over_time.charts(times) if times else curves.charts(epochs, view.epochs, view.status.final)
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import IO, Any, NamedTuple, cast
 
 from aihwjax.errors import AihwjaxError
-from aihwjax.scores import OVER_TIME, STANDARD
+from aihwjax.scores import NETWORK, OVER_TIME, STANDARD
 from aihwjax.server.core.service import Composer
 from aihwjax.server.views import ExperimentView, Identity
 
@@ -32,8 +32,20 @@ class AtTime(NamedTuple):
     loss: float | None
 
 
+class Network(NamedTuple):
+    """A network of a sweep."""
+
+    number: int
+    """Of its configuration."""
+    seed: int
+    values: dict[str, Any]
+    """Its configuration by path, as numbers or texts."""
+    diverged: bool
+    """Whether it ended because its numbers were no longer finite."""
+
+
 class Epoch(NamedTuple):
-    """Metrics of an epoch, or of a chip at its last time; ``None`` for what is not finite."""
+    """Metrics of an epoch, of a chip at its last time, or of a network after its last; ``None`` if not finite."""
 
     epoch: int
     accuracy: float | None
@@ -46,6 +58,8 @@ class Epoch(NamedTuple):
     """Further metrics by name."""
     over_time: tuple[AtTime, ...] = ()
     """Of a chip: a row for each time."""
+    network: Network | None = None
+    """Which one, in a sweep."""
 
     def value(self, name: str) -> float | None:
         """Return a further metric; ``None`` if it is not finite, or missing.
@@ -64,6 +78,10 @@ class Epoch(NamedTuple):
         if self.over_time:
             del values["train_loss"]
             values[OVER_TIME] = [row._asdict() for row in self.over_time]
+        if self.network is not None:
+            found = self.network
+            network = {"index": found.number, "seed": found.seed, "values": found.values, "diverged": found.diverged}
+            values[NETWORK] = network
         return values
 
 
@@ -167,10 +185,15 @@ class _Kept:
 def _epoch(data: dict[str, Any], position: int) -> Epoch:
     number = data.get("epoch", position)
     accuracy, train, valid, time = (_number(data.get(name)) for name in STANDARD[1:])
-    own = tuple((name, _number(value)) for name, value in data.items() if name not in (*STANDARD, OVER_TIME))
+    own = tuple((name, _number(value)) for name, value in data.items() if name not in (*STANDARD, OVER_TIME, NETWORK))
     over_time = data.get(OVER_TIME)
     chip = tuple(_at_time(row) for row in over_time) if isinstance(over_time, list) else ()
-    return Epoch(int(number), accuracy, train, valid, time, "accuracy" in data, own, chip)
+    network = _network(data[NETWORK]) if NETWORK in data else None
+    return Epoch(int(number), accuracy, train, valid, time, "accuracy" in data, own, chip, network)
+
+
+def _network(data: dict[str, Any]) -> Network:
+    return Network(int(data["index"]), int(data["seed"]), data["values"], bool(data["rows"][-1]["diverged"]))
 
 
 def _at_time(row: Any) -> AtTime:

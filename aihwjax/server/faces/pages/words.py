@@ -9,6 +9,7 @@ from typing import Any
 
 from aihwjax.chip_results import KIND
 from aihwjax.server.views import Status
+from aihwjax.sweep_results import KIND as SWEEP
 
 STATUS = {
     Status.CREATED: "Not submitted",
@@ -83,10 +84,30 @@ def is_inference(summary: Mapping[str, Any] | None) -> bool:
     return (summary or {}).get("kind") == KIND
 
 
-def unit(summary: Mapping[str, Any] | None) -> str:
-    """Return what an experiment counts, ``epoch`` or ``chip``.
+def is_sweep(summary: Mapping[str, Any] | None) -> bool:
+    """Whether an experiment is a sweep; not known before it is submitted.
 
     Args:
         summary: What the check of its archive said.
     """
-    return "chip" if is_inference(summary) else "epoch"
+    return (summary or {}).get("kind") == SWEEP
+
+
+def unit(summary: Mapping[str, Any] | None) -> str:
+    """Return what an experiment counts, ``epoch``, ``chip`` or ``network``.
+
+    Args:
+        summary: What the check of its archive said.
+    """
+    return "network" if is_sweep(summary) else "chip" if is_inference(summary) else "epoch"
+
+
+def output(summary: Mapping[str, Any] | None) -> str:
+    """Return what the file of the result is.
+
+    Args:
+        summary: What the check of its archive said.
+    """
+    if is_sweep(summary):
+        return "Table of all networks and epochs"
+    return "Network and scores" if is_inference(summary) else "Trained network and metrics"
