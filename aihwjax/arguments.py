@@ -11,6 +11,8 @@ from aihwjax.errors import ConfigError, nearest
 
 _P = ParamSpec("_P")
 _Self = TypeVar("_Self")
+_ALSO = {"lr": "learning_rate", "n_epochs": "epochs", "loss": "loss_function", "rpu_config": "config"}
+"""What arguments are called elsewhere."""
 
 
 def checked(init: Callable[Concatenate[_Self, _P], None]) -> Callable[Concatenate[_Self, _P], None]:
@@ -35,7 +37,9 @@ def checked(init: Callable[Concatenate[_Self, _P], None]) -> Callable[Concatenat
         if not any_name:
             for name in given:
                 if name not in by_name:
-                    raise ConfigError(f"{type(self).__name__} has no argument {name!r}{nearest(name, by_name)}")
+                    usual = _ALSO.get(name) if _ALSO.get(name) in by_name else None
+                    hint = f"; did you mean {usual!r}?" if usual else nearest(name, by_name)
+                    raise ConfigError(f"{type(self).__name__} has no argument {name!r}{hint}")
         if len(args) > len(by_position) and not any_number:
             takes = f"give at most {len(by_position)}, and the others by name" if by_position else "give all by name"
             raise ConfigError(f"{type(self).__name__} has {len(args)} arguments without a name: {takes}")

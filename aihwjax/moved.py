@@ -24,6 +24,9 @@ NAMES = {
 
 ATTRIBUTES = {
     "weight": "its tiles have the weights: layer.get_weights(), and layer.set_weights(weights, bias, key=key)",
+    "weights": "its tiles have the weights: layer.get_weights(), and layer.set_weights(weights, bias, key=key)",
+    "config": "its tiles have configurations: next(layer.analog_tiles()).config; layer.redraw({path: value}, key=key) "
+    "draws its devices with other numbers",
     "kernel": "its tiles have the weights: layer.get_weights(); a model that reads kernels needs the layer in exclude=",
     "parameters": "nnx.state(model, nnx.Param) has the digital parameters; aj.analog_sgd trains tiles and these",
     "analog_module": "layer.analog_tiles() has its tiles",

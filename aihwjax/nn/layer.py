@@ -148,6 +148,13 @@ class AnalogLayer(Readable):
             text = f"{type(self).__name__!r} object has no attribute {name!r}{moved.hint(name, moved.ATTRIBUTES)}"
             raise AttributeError(text, name=name, obj=self)
 
+        def __setattr__(self, name: str, value: Any) -> None:
+            if name in ("config", "weight", "weights"):  # else it would be kept and do nothing
+                kind, hint = type(self).__name__, moved.hint(name, moved.ATTRIBUTES)
+                text = f"{name!r} of {kind!r} object is not allowed to be set{hint}"
+                raise AttributeError(text, name=name, obj=self)
+            super().__setattr__(name, value)
+
     def multiply(self, x: Float[Array, "*batch in"], key: Noise) -> Float[Array, "*batch out"]:
         """Multiply inputs ``(..., columns of all groups)`` by the matrix and add the bias; outputs ``(..., out)``."""
         return self.biased(self.product(x, key))

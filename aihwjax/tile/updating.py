@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from aihwjax import random
+from aihwjax.config import LARGEST
 from aihwjax.derivatives import on_derivative
 from aihwjax.errors import ModuleError, ShapeError
 from aihwjax.precision import in_single
@@ -40,7 +43,8 @@ def update(
         state: The tile.
         x: Inputs ``(n, in)``; leading axes are flattened, vectors act in order.
         d: Gradients of the loss with respect to the outputs, ``(n, out)``.
-        learning_rate: One finite number of at least 0; 0 changes nothing. A traced one cannot be looked at.
+        learning_rate: One finite number of at least 0; 0 changes nothing. If a traced one is none, or a traced x or d
+            is not finite, the first weight becomes NaN, which no loss survives unseen.
         key: Source of pulses and noise.
 
     Raises:
@@ -64,6 +68,7 @@ def update(
     device, holds = fitting_device(config, state)
     require_finite("x", x)
     require_finite("d", d)
+    holds = _sound(learning_rate, x, d, holds)
     x = jnp.reshape(jnp.asarray(x, jnp.float32), (-1, in_size))
     d = jnp.reshape(jnp.asarray(d, jnp.float32), (-1, out_size))
     if x.shape[0] == 0:
@@ -91,6 +96,20 @@ def update(
         stream,
     )
     return follow(config, state, dataclasses.replace(state, device=parts, weights=spoiled(weights, holds)), key)
+
+
+def _sound(learning_rate: Number, x: jax.Array, d: jax.Array, holds: jax.Array | None) -> jax.Array | None:
+    """Return whether what is traced is allowed, and ``holds``; ``None`` where nothing is traced.
+
+    A compiled program cannot raise an error; pulses would stop without a word, or exact weights go uphill.
+    """
+    found = [] if holds is None else [holds]
+    if isinstance(learning_rate, jax.core.Tracer):
+        found.append(jnp.all((learning_rate >= 0) & (learning_rate <= LARGEST)))
+    # a sum is not finite where a term is not
+    traced = [values for values in (x, d) if isinstance(values, jax.core.Tracer)]
+    found += [jnp.isfinite(jnp.sum(values.astype(jnp.float32))) for values in traced]
+    return functools.reduce(jnp.logical_and, found) if found else None
 
 
 def _refuse() -> None:
