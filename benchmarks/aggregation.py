@@ -99,7 +99,7 @@ def compare(name: str, device: aj.devices.Device, setting: tuple, tiles: int) ->
         device = device.replace(dw_min=step, **({"write_noise_std": 1.0} if "ReRAM" in name else {}))
     x, d = data(kind, n, shape)
     result, seconds = {}, {}
-    for mode in aj.UpdateMode:
+    for mode in (aj.UpdateMode.AGGREGATED, aj.UpdateMode.SEQUENTIAL):
         config = aj.SingleRPUConfig(device=device, update_mode=mode)
         begin = time.perf_counter()
         result[mode] = [np.asarray(a, np.float64) for a in moments(config, x, d, rate, tiles, shape, times)]

@@ -28,7 +28,7 @@ from aihwjax.plot.pulse_response import apply_pulses
 from aihwjax.tile.product.io import BIT_TYPES
 from aihwjax.tile.state import TileState
 from tests.compounds.table import COMPOUNDS
-from tests.helpers import DEVICES
+from tests.helpers import DEVICES, MODES
 from tests.inference.test_noise_models import MODELS as CHIPS
 from tests.marks import exhaustive, slow, some
 from tests.nn.models import inputs, network, noisy
@@ -79,7 +79,7 @@ def pulsed(key: jax.Array, config: aj.TileConfig, x: jax.Array, d: jax.Array, ra
 
 def pulsed_in_both_modes(key: jax.Array, config: aj.TileConfig, *arguments: Any) -> Any:
     """Return two new tiles after an update."""
-    return [pulsed(key, config.replace(update_mode=mode), *arguments) for mode in aj.UpdateMode]
+    return [pulsed(key, config.replace(update_mode=mode), *arguments) for mode in MODES]
 
 
 def one_pulse(config: aj.TileConfig) -> tuple[jax.Array, jax.Array, float]:

@@ -21,7 +21,7 @@ from aihwjax.nn.recurrent.cells import CELLS
 from aihwjax.nn.slots import Slot
 from aihwjax.optim import take_apart, training_step
 from tests.compounds.table import COMPOUNDS
-from tests.helpers import DEVICES
+from tests.helpers import DEVICES, MODES
 from tests.inference.test_conductance import CONVERTERS
 from tests.inference.test_noise_models import MODELS
 from tests.nn.models import exact, network, noisy, ranged
@@ -41,7 +41,7 @@ def live(config: aj.TileConfig, key: jax.Array) -> None:
     for rows in (x, x[0], x[None]):
         tile.forward(config, state, rows, key)
     tile.backward(config, state, d, key)
-    for mode in aj.UpdateMode:
+    for mode in (*MODES, *[aj.UpdateMode.DIFFERENTIABLE] * config.device.has_derivatives()):
         state = tile.update(config.replace(update_mode=mode), state, x, d, 0.1, key)
     state = tile.drift(config, tile.diffuse(config, tile.decay(config, state, 1.0, key), key), 1.0, key)
     state = tile.clip(config, tile.end_of_batch(config, state, key), key, 0.5)
