@@ -186,16 +186,21 @@ def add_slopes(
     up, down = slope(gamma_up, state.dwmin_up, up_reference), slope(gamma_down, state.dwmin_down, down_reference)
     return with_model(
         state,
-        slope_up=_defined(up, gamma_up, device, "w_min" if getattr(device, "reverse_up", False) else "w_max"),
-        slope_down=_defined(down, gamma_down, device, "w_max" if getattr(device, "reverse_down", False) else "w_min"),
+        slope_up=_defined(up, gamma_up, device, "w_max", getattr(device, "reverse_up", False)),
+        slope_down=_defined(down, gamma_down, device, "w_min", getattr(device, "reverse_down", False)),
     )
 
 
-def _defined(slopes: jax.Array, gamma: Number | jax.Array, device: Any, field: str) -> jax.Array:
+def _defined(slopes: jax.Array, gamma: Number | jax.Array, device: Any, field: str, reverse: bool) -> jax.Array:
     """Return slopes, NaN if they refer to a traced bound of 0, which nobody could refuse (see :func:`check_bounds`)."""
-    if device.reference_quirks or not isinstance(getattr(device, field), jax.core.Tracer):
+    if reverse:
+        field, sign = ("w_min", -1) if field == "w_max" else ("w_max", 1)
+        place = getattr(device, field) + sign * device.reverse_offset
+    else:
+        place = getattr(device, field)
+    if device.reference_quirks or not isinstance(place, jax.core.Tracer):
         return slopes
-    return jnp.where((getattr(device, field) == 0) & (jnp.asarray(gamma) != 0), jnp.nan, slopes)
+    return jnp.where((place == 0) & (jnp.asarray(gamma) != 0), jnp.nan, slopes)
 
 
 def linear_steps(state: DeviceState, weights: Weights) -> Steps:

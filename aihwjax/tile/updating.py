@@ -106,9 +106,7 @@ def _sound(learning_rate: Number, x: jax.Array, d: jax.Array, holds: jax.Array |
     found = [] if holds is None else [holds]
     if isinstance(learning_rate, jax.core.Tracer):
         found.append(jnp.all((learning_rate >= 0) & (learning_rate <= LARGEST)))
-    # a sum is not finite where a term is not
-    traced = [values for values in (x, d) if isinstance(values, jax.core.Tracer)]
-    found += [jnp.isfinite(jnp.sum(values.astype(jnp.float32))) for values in traced]
+    found += [jnp.all(jnp.isfinite(values)) for values in (x, d) if isinstance(values, jax.core.Tracer)]
     return functools.reduce(jnp.logical_and, found) if found else None
 
 
