@@ -13,7 +13,7 @@ import pytest
 
 import aihwjax as aj
 from aihwjax import tile
-from tests.helpers import PULSED_DEVICES, VARIANTS
+from tests.helpers import MODES, PULSED_DEVICES, VARIANTS
 from tests.marks import some
 
 TILES = 2000
@@ -66,7 +66,7 @@ def test_modes_agree_in_distribution(name: str, setting: str) -> None:
     x_key, d_key = jax.random.split(jax.random.key(3))
     x, d = jax.random.normal(x_key, (n, SHAPE[1])), 0.5 * jax.random.normal(d_key, (n, SHAPE[0]))
     result = {}
-    for mode in aj.UpdateMode:
+    for mode in MODES:
         config = aj.SingleRPUConfig(device=device, update_mode=mode)
         result[mode] = moments(np.asarray(final_weights(config, x, d, rate, times), np.float64))
     (mean, spread, q), (other_mean, other_spread, other_q) = result.values()
