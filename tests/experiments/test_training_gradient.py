@@ -93,6 +93,7 @@ def test_bad_paths(paths: Any, message: str) -> None:
         ({"device.up_donw": 0.1}, "up_down"),
         ({"device.dw_min": -1.0}, "dw_min"),
         ({"batch_size": 8}, "batch_size"),
+        ({"epochs": 2}, "'epochs' is not allowed"),
         ({"update_mode": "Sequential"}, "update_mode"),
         ({"device.count_pulses": True}, "count_pulses"),
     ],

@@ -14,13 +14,15 @@ from jaxtyping import Float
 from aihwjax.errors import ConfigError
 from aihwjax.experiments.batches import Split
 from aihwjax.experiments.data import Dataset, Splits
+from aihwjax.experiments.fitting import run_key_of
 from aihwjax.experiments.sweeping.engine import Engine
-from aihwjax.experiments.sweeping.fields import RATE
+from aihwjax.experiments.sweeping.fields import RATE, is_field
 from aihwjax.experiments.sweeping.networks import Networks
 from aihwjax.experiments.sweeping.plan import grouped
 from aihwjax.experiments.sweeping.points import is_number, numeric, points_of
 from aihwjax.experiments.sweeping.running import seeds_of
 from aihwjax.experiments.training import BasicTraining
+from aihwjax.layer_rates import parted
 from aihwjax.pulses import UpdateMode
 from aihwjax.typing import Key
 
@@ -121,7 +123,7 @@ def training_gradient(
         point = _checked(experiment, values)
         if not compiled:
             compiled["program"] = _program(engine, point)
-        keyed = Engine(experiment, engine.splits, key, None, way).key
+        keyed = run_key_of(key)
         keys = jax.vmap(lambda seed: jax.random.fold_in(keyed, seed))(jnp.asarray(numbers, jnp.uint32))
         own = {path: jnp.float32(values[path]) for path in paths}
         losses, slopes = jax.device_get(compiled["program"](own, keys))
@@ -136,7 +138,7 @@ def _checked(experiment: BasicTraining, values: Mapping[str, float]) -> dict[str
     for path, value in values.items():
         if path == RATE and not is_number(experiment.learning_rate):
             raise ConfigError(f"{RATE!r} is not allowed, because that of the experiment is no number: leave it out")
-        if not numeric(experiment, path, value) or (path.startswith(RATE) and path != RATE):
+        if not numeric(experiment, path, value) or (is_field(experiment, path) and path != RATE):
             raise ConfigError(f"{path!r} is not allowed: give a number of a layer's configuration, or {RATE!r}")
     point = {**values, _MODE: UpdateMode.DIFFERENTIABLE}
     return points_of(experiment, [point])[0]
@@ -148,7 +150,7 @@ def _program(
     """Return the compiled function of values and keys, of loss and derivatives of each network."""
     part = engine.part(grouped(engine.experiment, [point], [0])[0])
     networks, (train, valid) = part.networks, engine.on_device(part.experiment)
-    rate, epochs = engine.experiment.learning_rate, engine.experiment.epochs
+    (_, rate), epochs = parted(engine.experiment.learning_rate), engine.experiment.epochs
 
     @jax.jit
     def program(
