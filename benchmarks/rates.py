@@ -12,7 +12,7 @@ import jax
 
 from benchmarks import digital, ours
 from benchmarks.measure import Figure, Runner, interleave
-from benchmarks.one_thread import OneThreadRunner
+from benchmarks.own_process import OwnProcessRunner
 from benchmarks.peer import REFERENCE, Peer, PeerRunner
 from benchmarks.problem import (
     PRESETS,
@@ -116,9 +116,9 @@ def compare(problem: Problem, data: Digits, peer: Peer | None, options: Options)
     size = work(problem.batch, options.quick, steps_of(problem))
     part = data.cut(size.examples)
     plain = digital.best(problem, part, size.epochs)
-    analog: dict[str, ours.OurRunner | OneThreadRunner] = {**ours.runners(problem, part)}
+    analog: dict[str, ours.OurRunner | OwnProcessRunner] = {**ours.runners(problem, part)}
     if one_thread_helps(problem, options):
-        analog["one thread, one tile a layer"] = OneThreadRunner(problem, size.examples)
+        analog["one thread, one tile a layer"] = OwnProcessRunner(problem, size.examples, threads=1)
     reference = {} if peer is None else peer.prepare(problem, part.arrays())
     runners: dict[tuple[str, str], Runner] = {("digital", plain.setting.name): plain}
     runners |= {("ours", name): runner for name, runner in analog.items()}

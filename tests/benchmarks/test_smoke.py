@@ -3,11 +3,13 @@
 import json
 import math
 import os
+import sys
 
+import jax
 import pytest
 
 from aihwjax.errors import ShapeError
-from benchmarks import compile, digital, forward, measure, one_thread, ours, rates, run, sweep
+from benchmarks import compile, digital, forward, measure, ours, own_process, rates, run, sweep, versions
 from benchmarks.problem import DEVICES, Problem, Task, digits, random_digits
 from benchmarks.rates import Options
 from benchmarks.record import Record, write_json
@@ -88,7 +90,7 @@ def test_our_training_continues_from_epoch_to_epoch():
 @pytest.mark.slow
 def test_a_process_of_one_thread_trains_the_same():
     problem = Problem(layers=(784, 8, 10), batch=8)
-    alone = one_thread.OneThreadRunner(problem, 64)
+    alone = own_process.OwnProcessRunner(problem, 64, threads=1)
     here = ours.TrainRunner(problem, digits().cut(64), ours.OurSetting(single_tile=True))
     mine, other = here.measure(2), alone.measure(2)
     here.close()
@@ -104,6 +106,17 @@ def test_only_compounds_are_tried_with_one_thread():
     assert rates.one_thread_helps(preset, Options()) == (cores > 1)
     assert not rates.one_thread_helps(preset, Options(quick=True))
     assert not rates.one_thread_helps(Problem(), Options())
+
+
+@pytest.mark.slow
+def test_versions_of_jax_are_compared(tmp_path, capsys):
+    (row,) = versions.main([sys.prefix, "--quick", "--rounds", "1", "--json", str(tmp_path / "records.json")])
+    assert row.ours > 0 and row.details["this"]["jax"] == row.details["other"]["jax"] == jax.__version__
+    assert json.loads((tmp_path / "records.json").read_text())[0]["name"] == row.name
+    assert "other / this" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        versions.main([str(tmp_path)])
+    assert "no bin/python there" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -1,6 +1,6 @@
-"""This library in a process of one thread, as the reference may have one: steadier where kernels are many and small.
+"""This library in a process of its own: with one thread, as the reference may have one, or with another JAX.
 
-``python -m benchmarks.one_thread`` answers the requests of :class:`OneThreadRunner`, a JSON line each.
+``python -m benchmarks.own_process`` answers the requests of :class:`OwnProcessRunner`, a JSON line each.
 """
 
 from __future__ import annotations
@@ -18,23 +18,30 @@ from benchmarks.worker import Worker, WorkerError
 _ROOT = Path(__file__).resolve().parents[1]
 
 
-class OneThreadRunner:
+class OwnProcessRunner:
     """A run of ``fit`` in a process of its own."""
 
-    def __init__(self, problem: Problem, examples: int) -> None:
+    def __init__(
+        self, problem: Problem, examples: int, *, threads: int | None = None, python: Path | None = None
+    ) -> None:
         """Start the process and compile the network there, one tile a layer.
 
         Args:
             problem: What to run; training.
             examples: First digits that it trains on.
+            threads: Threads of the process; ``None``: as many as JAX takes by itself. One is steadier where kernels are
+                many and small.
+            python: The interpreter, with the requirements of this library; ``None``: this one.
 
         Raises:
             WorkerError: The process failed.
         """
-        one = dict.fromkeys(("NPROC", "OMP_NUM_THREADS"), "1")
+        few = {} if threads is None else dict.fromkeys(("NPROC", "OMP_NUM_THREADS"), str(threads))
         path = os.pathsep.join([str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
-        env = {**os.environ, **one, "JAX_PLATFORMS": "cpu", "PYTHONPATH": path}
-        self._worker = Worker([sys.executable, "-m", "benchmarks.one_thread"], env, "one thread")
+        env = {**os.environ, **few, "JAX_PLATFORMS": "cpu", "PYTHONPATH": path}
+        self._worker = Worker([python or sys.executable, "-m", "benchmarks.own_process"], env, "our own process")
+        self.versions: dict[str, str] = self._worker.greeting["versions"]
+        """Versions of Python and JAX there."""
         request = {"op": "prepare", "problem": problem.plain(), "examples": examples}
         try:
             self.compile_s: float = self._worker.ask(request)["compile_s"]
@@ -54,11 +61,16 @@ class OneThreadRunner:
 
 def main() -> None:
     """Serve requests from standard input until its end."""
+    import platform
+
+    import jax
+
     from benchmarks import ours
 
     replies = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # what is printed must not mix with the answers
-    replies.write(json.dumps({"ready": True}) + "\n")
+    versions = {"python": platform.python_version(), "jax": jax.__version__}
+    replies.write(json.dumps({"versions": versions}) + "\n")
     runner: ours.TrainRunner | None = None
     for line in sys.stdin:
         request = json.loads(line)
