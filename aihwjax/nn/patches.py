@@ -102,13 +102,9 @@ class Patches:
 
     def fold(self, rows: Float[Array, "*stack n in"]) -> Patches:
         """Return the transposed map: to each number of an image the sum of what came back from where it was seen."""
-
-        def seen(images: jax.Array) -> jax.Array:
-            return self._as_input(unfolded(images, *self.view.sight))
-
-        like = jax.ShapeDtypeStruct(self.images.shape, self.images.dtype)
-        (images,) = jax.linear_transpose(seen, like)(rows)
-        return dataclasses.replace(self, images=images)
+        like = jax.ShapeDtypeStruct(self._seen(self.images).shape, self.images.dtype)
+        (seen,) = jax.linear_transpose(self._as_input, like)(rows)
+        return dataclasses.replace(self, images=_folded(self.view, self.images.shape, seen))
 
     def part(self, number: Int[Array, ""], parts: int) -> Patches:
         """Return one of so many parts."""
@@ -126,22 +122,50 @@ class Patches:
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
 def _unfolded(view: View, images: Float[Array, "n *space channels"]) -> Float[Array, "n *places features"]:
     """Return what the kernel sees, made once on a CPU, where XLA would look it up anew for each use."""
-
-    def made(images: jax.Array) -> jax.Array:
-        return unfolded(images, *view.sight, by_index=True)
-
-    def kept(images: jax.Array) -> jax.Array:
-        like = jax.eval_shape(made, images)
-        due = lax.optimization_barrier(jnp.ones((), bool))  # else the compiler takes the loop away
-        return once(due, lambda due, _: made(lax.optimization_barrier((images, due))[0]), jnp.zeros_like(like))
-
-    return lax.platform_dependent(images, cpu=kept, default=made)
+    return _apart(lambda images: unfolded(images, *view.sight, by_index=True), images)
 
 
 @_unfolded.defjvp
 def _(view: View, primals: tuple[jax.Array], tangents: tuple[jax.Array]) -> tuple[jax.Array, jax.Array]:
     """It is linear: the derivative is the same map, of slices, whose transposed map is quick."""
     return _unfolded(view, *primals), unfolded(*tangents, *view.sight)
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(0, 1))
+def _folded(
+    view: View, shape: tuple[int, ...], seen: Float[Array, "n *places features"]
+) -> Float[Array, "n *space channels"]:
+    """Return the transposed map, made once on a CPU, where XLA would add it up anew for each use.
+
+    The derivative of a pool behind the layer, for example, uses each number of an image four times.
+    """
+    return _apart(partial(_sum_of_patches, view, shape), seen)
+
+
+@_folded.defjvp
+def _(
+    view: View, shape: tuple[int, ...], primals: tuple[jax.Array], tangents: tuple[jax.Array]
+) -> tuple[jax.Array, jax.Array]:
+    """It is linear."""
+    return _folded(view, shape, *primals), _sum_of_patches(view, shape, *tangents)
+
+
+def _sum_of_patches(
+    view: View, shape: tuple[int, ...], seen: Float[Array, "n *places features"]
+) -> Float[Array, "n *space channels"]:
+    like = jax.ShapeDtypeStruct(shape, seen.dtype)
+    return jax.linear_transpose(lambda images: unfolded(images, *view.sight), like)(seen)[0]
+
+
+def _apart(make: Callable[[jax.Array], jax.Array], array: jax.Array) -> jax.Array:
+    """Return ``make(array)``; on a CPU it is not mixed into what uses it."""
+
+    def kept(array: jax.Array) -> jax.Array:
+        like = jax.eval_shape(make, array)
+        due = lax.optimization_barrier(jnp.ones((), bool))  # else the compiler takes the loop away
+        return once(due, lambda due, _: make(lax.optimization_barrier((array, due))[0]), jnp.zeros_like(like))
+
+    return lax.platform_dependent(array, cpu=kept, default=make)
 
 
 def all_rows(x: Float[Array, "*n in"] | Patches) -> Float[Array, "*n in"]:

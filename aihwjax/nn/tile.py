@@ -144,7 +144,7 @@ class AnalogTile(Readable):
         seen = self.state.get_value().weights.shape if self.config.get_value().differentiated else None
         slot = slots.take(self._tag, x, (*rows, self.out_features), self.averages_backward, seen)
         if slot is not None and self.input_range_count is not None:
-            self._adapt_input_range(all_rows(x))
+            self._adapt_input_range(x)
         config, state = self.config.get_value(), self.state.get_value()
         limit = self._range() if self.watch is None else self._watched_range(self.watch, all_rows(x), key)
         operands = config, state, limit, x
@@ -219,7 +219,7 @@ class AnalogTile(Readable):
             jnp.broadcast_to(limits.reshape(-1)[0] if limits.size == 1 else limits, present.shape)
         )
 
-    def _adapt_input_range(self, x: Float[Array, "*batch in"]) -> None:
+    def _adapt_input_range(self, x: TileInput) -> None:
         """Move the range towards a multiple of the spread of x, for the first batches of training."""
         assert self.input_range is not None and self.input_range_count is not None
         recorder = slots.current()
@@ -227,9 +227,19 @@ class AnalogTile(Readable):
             raise ModuleError(
                 "pre_post.input_range.init_from_data is not allowed in a layer inside aihwjax.nn.scan: set it to 0"
             )
-        old = self.input_range.get_value()
-        own = old, self.input_range_count.get_value(), x
-        value, moved = each(self.count, adapted, (), (self.config.get_value().pre_post.input_range,), own)
+        old, count = self.input_range.get_value(), self.input_range_count.get_value()
+        parameter = self.config.get_value().pre_post.input_range
+
+        def moving(x: TileInput) -> tuple[jax.Array, jax.Array]:
+            return each(self.count, adapted, (), (parameter,), (old, count, all_rows(x)))
+
+        if isinstance(x, Patches):  # patches of later batches are not made
+            images = jax.lax.stop_gradient(x.images)
+            early = (count < parameter.init_from_data).any()
+            seen = dataclasses.replace(x, images=images)
+            value, moved = jax.lax.cond(early, moving, lambda _: (old, count), seen)
+        else:
+            value, moved = moving(x)
         # the value changes, its gradient is that of the parameter
         self.input_range.set_value(jax.lax.stop_gradient(value - old) + old)
         self.input_range_count.set_value(moved)

@@ -6,10 +6,11 @@ multiplied by r.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from aihwjax.errors import ConfigError
@@ -58,10 +59,37 @@ def range_sums(
         delta: Gradient with respect to the inputs ``(..., in)``.
         clipped: Which outputs were clipped ``(..., out)``, or ``None``.
     """
-    above, below = x >= input_range, x <= -input_range
-    pull = jnp.where(above, jnp.minimum(delta, 0.0), 0.0).sum() - jnp.where(below, jnp.maximum(delta, 0.0), 0.0).sum()
-    inside = (jnp.abs(x) < input_range).sum(dtype=jnp.int32)
+    pull, inside = _pull_and_inside(input_range, x, delta)
     return RangeSums(pull, None if clipped is None else clipped.sum(dtype=jnp.int32), inside)
+
+
+@jax.custom_jvp
+def _pull_and_inside(
+    input_range: Float[Array, ""], x: Float[Array, "*batch in"], delta: Float[Array, "*batch in"]
+) -> tuple[Float[Array, ""], Int[Array, ""]]:
+    """Return both sums in one pass: a CPU would write what is added up to memory, for each of the sums."""
+    terms = _pulls(input_range, x, delta), (jnp.abs(x) < input_range).astype(jnp.int32)
+    zeros = jnp.zeros((), terms[0].dtype), jnp.zeros((), jnp.int32)
+    pull, inside = jax.lax.reduce(terms, zeros, lambda a, b: (a[0] + b[0], a[1] + b[1]), (x.ndim - 1,))
+    return pull.sum(), inside.sum(dtype=jnp.int32)
+
+
+@_pull_and_inside.defjvp
+def _(
+    primals: tuple[jax.Array, jax.Array, jax.Array], tangents: tuple[jax.Array, jax.Array, jax.Array]
+) -> tuple[tuple[jax.Array, jax.Array], tuple[jax.Array, jax.Array]]:
+    """A reduction of two sums has no derivative of its own; the count has none at all."""
+    pull, inside = _pull_and_inside(*primals)
+    slope = jax.jvp(lambda *given: _pulls(*given).sum(), primals, tangents)[1]
+    none: Any = np.zeros((), jax.dtypes.float0)
+    return (pull, inside), (slope, none)
+
+
+def _pulls(
+    input_range: Float[Array, ""], x: Float[Array, "*batch in"], delta: Float[Array, "*batch in"]
+) -> Float[Array, "*batch in"]:
+    up = jnp.where(x >= input_range, jnp.minimum(delta, 0.0), 0.0)
+    return up - jnp.where(x <= -input_range, jnp.maximum(delta, 0.0), 0.0)
 
 
 def range_gradient(
