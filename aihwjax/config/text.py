@@ -7,7 +7,7 @@ import enum
 import textwrap
 from typing import Any
 
-from aihwjax import showing
+from aihwjax import arguments, showing
 
 
 def short(config: Any) -> str:
@@ -22,6 +22,7 @@ def short(config: Any) -> str:
     return f"{type(config).__name__}({', '.join(changed)})"
 
 
+@arguments.answered
 def whole(config: Any) -> str:
     """Return every field of a configuration, a line each, those of its parts indented.
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import jax
 from jaxtyping import Array, Bool, Float
 
-from aihwjax import showing
+from aihwjax import arguments, showing
 from aihwjax.config import Config, configclass
 from aihwjax.devices.counts import PulseCounts
 from aihwjax.devices.drifting import DriftState
@@ -28,6 +28,7 @@ class Steps(NamedTuple):
     down: Crosspoints
 
 
+@arguments.answering
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class DeviceState(showing.Record):

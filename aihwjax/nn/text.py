@@ -21,10 +21,9 @@ class Readable(showing.Shown, nnx.Module):
     """
 
     def __init_subclass__(cls, **options: Any) -> None:
-        """Let every layer answer a mistake in its arguments in one line."""
+        """Let every layer and its methods answer a mistake in their arguments in one line."""
         super().__init_subclass__(**options)
-        if "__init__" in vars(cls):
-            cls.__init__ = arguments.checked(cls.__init__)  # type: ignore[assignment, method-assign]
+        arguments.answering(cls)
 
     def describe(self) -> str:
         """Return the text."""
