@@ -130,7 +130,7 @@ def _problem(
     if inspect.Parameter.VAR_KEYWORD not in kinds:
         for given in kwargs:
             if given not in by_name:
-                return f"{name} has no argument {given!r}{_hint(given, by_name)}"
+                return f"{name} has no argument {given!r}{hint(given, by_name)}"
     if len(args) > len(by_position) and inspect.Parameter.VAR_POSITIONAL not in kinds:
         takes = f"give at most {len(by_position)}, and the others by name" if by_position else "give all by name"
         return f"{name} has {len(args)} arguments without a name: {takes}"
@@ -144,7 +144,13 @@ def _problem(
     return f"{name} needs the argument {missing[0]!r}" if missing else None
 
 
-def _hint(given: str, names: Sequence[str]) -> str:
+def hint(given: str, names: Sequence[str]) -> str:
+    """Return what follows on an unknown argument: the one that was meant, or all if they are few.
+
+    Args:
+        given: The unknown argument.
+        names: Those that there are.
+    """
     for usual in _ALSO.get(given, ()):
         if usual in names:
             return f"; did you mean {usual!r}?"

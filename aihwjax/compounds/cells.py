@@ -68,6 +68,7 @@ class UnitCell(Device):
     """Devices at each crosspoint; pulsed devices or unit cells."""
 
     pulsed: ClassVar[bool] = True
+    tile_name: ClassVar[str] = "UnitCellRPUConfig"
     counts_vectors: ClassVar[bool] = True
 
     def validate(self) -> None:
