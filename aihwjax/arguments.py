@@ -33,6 +33,7 @@ _ALSO = {
     "callbacks": ("reports",),
     "verbose": ("progress", "stdout"),
     "monitor": ("keep_best",),
+    "mode": ("best",),
 }
 """What arguments are called elsewhere, and here; the first that there is counts."""
 _MOST = 16
