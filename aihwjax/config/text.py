@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-import functools
 import textwrap
 from collections.abc import Mapping
 from typing import Any
 
 from aihwjax import arguments, showing
 from aihwjax.errors import AihwjaxError
+
+_made: dict[type, Any] = {}
+"""What classes make without arguments."""
 
 
 def short(config: Any) -> str:
@@ -27,13 +29,14 @@ def short(config: Any) -> str:
     return call(type(config).__name__, changed)
 
 
-@functools.cache
 def _without_arguments(cls: type) -> Any:
     """Return the configuration of a class that is made without arguments; ``None`` if it needs some."""
-    try:
-        return cls()
-    except AihwjaxError:
-        return None
+    if cls not in _made:
+        try:
+            _made[cls] = cls()
+        except AihwjaxError:
+            _made[cls] = None
+    return _made[cls]
 
 
 def unlike(config: Any, other: Any) -> dict[str, Any]:
