@@ -111,9 +111,7 @@ def answering(cls: _Class) -> _Class:
     return cls
 
 
-def _problem(
-    name: str, function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
-) -> str | None:
+def _problem(name: str, function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> str | None:
     """Return what is wrong with the arguments of a call; ``None`` if Python takes them."""
     signature = inspect.signature(function)
     try:
