@@ -9,12 +9,14 @@ from typing import Any, NotRequired, TypeAlias, TypedDict
 import numpy as np
 from jaxtyping import Float
 
+from aihwjax import arguments
 from aihwjax.scores import OVER_TIME
 
 KIND = "BasicInferencing"
 """Of an experiment whose metrics are those of chips."""
 
 
+@arguments.answering
 class TimeResult(TypedDict):
     """Over all chips, at one time."""
 
@@ -30,6 +32,7 @@ class TimeResult(TypedDict):
     """Mean of the loss."""
 
 
+@arguments.answering
 class InferenceRuns(TypedDict):
     """The result in the form of the reference."""
 
@@ -43,6 +46,7 @@ class InferenceRuns(TypedDict):
     """One entry a time."""
 
 
+@arguments.answering
 class ChipResult(TypedDict):
     """Of one chip, at one time; a row of a tidy table."""
 
@@ -56,6 +60,7 @@ class ChipResult(TypedDict):
     """Mean loss over the examples."""
 
 
+@arguments.answering
 class InferenceResult(TypedDict):
     """Result of an inference experiment; all of it has a form in JSON."""
 

@@ -15,6 +15,7 @@ from cyclopts import App, CycloptsError, Parameter
 
 from aihwjax.commands.cloud import app as cloud
 from aihwjax.commands.composer import app as composer
+from aihwjax.commands.data_folder import check_data_folder
 from aihwjax.commands.fit import fit
 from aihwjax.commands.infer import infer
 from aihwjax.commands.models import export, summary
@@ -22,7 +23,7 @@ from aihwjax.commands.physics import physics
 from aihwjax.commands.plot import app as plot
 from aihwjax.commands.sweep import sweep
 from aihwjax.commands.tables import print_metrics
-from aihwjax.errors import AihwjaxError, ConfigError, DataError
+from aihwjax.errors import AihwjaxError, ConfigError
 
 if TYPE_CHECKING:
     from aihwjax.experiments.files import ExperimentFile
@@ -185,13 +186,12 @@ def _train(described: ExperimentFile, output: Path | None, data: Path | None, qu
     checkpoints = None if output is None else output / "checkpoints"
     if described.keep_best is not None and output is None:
         raise ConfigError(f"keep_best={described.keep_best!r} needs a folder to keep it in: give --output")
+    check_data_folder(data)
+    splits = load_data(experiment, data, described.max_elements_train)  # before anything is written
     if output is not None and checkpoints is not None:
         writable(output)
         if not holds_records(checkpoints):  # else it describes what is there until that is known to be the same
             write_text(output / "config.toml", resolved)
-    if data is not None and not data.is_dir():  # else a download would make a folder that was mistyped
-        raise DataError(f"--data={str(data)!r} is no folder: give the one of the data set's files")
-    splits = load_data(experiment, data, described.max_elements_train)
     reports = [] if output is None else [MetricsFile(output / "metrics.jsonl")]
     done = 0
 

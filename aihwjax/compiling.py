@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from aihwjax import arguments
 from aihwjax.errors import ConfigError
 
 SWITCH = "AIHWJAX_COMPILE_CACHE"
@@ -24,6 +25,7 @@ _OFF = ("off", "0", "no", "false")
 _LOCK_SECONDS = 2.0
 
 
+@arguments.answered
 def compile_cache(folder: str | os.PathLike[str] | None = None, *, megabytes: int = 256) -> Path | None:
     """Keep compiled programs, so that the next process loads what this one compiled.
 

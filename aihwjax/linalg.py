@@ -14,7 +14,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
-from aihwjax import random, tile
+from aihwjax import arguments, random, tile
 from aihwjax.errors import DataError, MissingExtraError, ShapeError
 from aihwjax.nn.mapping import changed_entries, scale_down
 from aihwjax.random import Noise
@@ -25,6 +25,7 @@ from aihwjax.transposable import Linear, linear
 from aihwjax.typing import Key, Number
 
 
+@arguments.answering
 @jax.tree_util.register_pytree_node_class
 class AnalogMatrix:
     """A matrix on an analog tile, whose products are one noisy step each.

@@ -62,4 +62,4 @@ class UpdateParameters(Config):
     um_grad_scale: Number = number(1.0, above=0)
     """Below 1, rows saturate earlier."""
     d_sparsity: bool = False
-    """Bookkeeping of the chopped transfer compound; no effect on a single device."""
+    """Bookkeeping of the reference; has no effect on weights, there or here."""

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from aihwjax.arguments import answered
 from aihwjax.errors import ConfigError, nearest
 from aihwjax.typing import Number
 
@@ -144,6 +145,7 @@ def schedule(function: Callable[..., Callable[[Any], Any]], **arguments: Any) ->
     return Schedule(function, arguments)
 
 
+@answered
 def step_decay(init_value: Number, factor: Number, every: Number) -> Callable[[Any], Number]:
     """Return a schedule that multiplies the rate by a factor after each so many steps.
 
@@ -162,6 +164,7 @@ def step_decay(init_value: Number, factor: Number, every: Number) -> Callable[[A
     return lambda step: init_value * jnp.power(jnp.float32(factor), jnp.floor_divide(step, every))
 
 
+@answered
 def exponential_decay(init_value: Number, factor: Number, every: Number) -> Callable[[Any], Number]:
     """Return a schedule that falls smoothly, by a factor in each so many steps.
 

@@ -142,8 +142,8 @@ def record(state: Any, path: str | None, subtree_renderer: Renderer) -> Renderin
 def is_default(value: Any, field: dataclasses.Field[Any]) -> bool:
     """Whether a field of a configuration has the default of its class; not if it is swept, traced or missing."""
     if field.default is not dataclasses.MISSING:
-        return _same(value, field.default)
-    return field.default_factory is not dataclasses.MISSING and _same(value, field.default_factory())
+        return same(value, field.default)
+    return field.default_factory is not dataclasses.MISSING and same(value, field.default_factory())
 
 
 def plain(values: Any) -> Any:
@@ -193,16 +193,22 @@ def function_name(function: Any) -> str:
     return str(getattr(function, "__name__", type(function).__name__))
 
 
-def _same(first: Any, second: Any) -> bool:
+def same(first: Any, second: Any) -> bool:
+    """Whether two fields of configurations are known to have the same value.
+
+    Args:
+        first: One value.
+        second: The other one.
+    """
     if isinstance(first, _PLAIN):
         return isinstance(second, _PLAIN) and first == second
     if type(first) is not type(second):
         return False
     if isinstance(first, tuple):
-        return len(first) == len(second) and all(map(_same, first, second))
+        return len(first) == len(second) and all(map(same, first, second))
     if dataclasses.is_dataclass(first):
         names = [field.name for field in dataclasses.fields(first)]
-        return all(_same(getattr(first, name), getattr(second, name)) for name in names)
+        return all(same(getattr(first, name), getattr(second, name)) for name in names)
     return False
 
 

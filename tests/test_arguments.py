@@ -239,8 +239,9 @@ def test_the_shape_of_a_tile_is_two_whole_numbers(shape: Any) -> None:
 CONSTRUCTORS = [
     (lambda: aj.SoftBoundsDevice(dw_mi=1), "SoftBoundsDevice has no argument 'dw_mi'; did you mean 'dw_min'?"),
     (lambda: aj.SoftBoundsDevice(0.1), "SoftBoundsDevice has 1 arguments without a name: give all by name"),
-    (lambda: aj.SingleRPUConfig(devise=1), "no argument 'devise'; did you mean 'device'?"),
-    (lambda: aj.InferenceRPUConfig(modifer=1), "no argument 'modifer'; did you mean 'modifier'?"),
+    (lambda: aj.SingleRPUConfig(devise=1), "SingleRPUConfig has no argument 'devise'; did you mean 'device'?"),
+    (lambda: aj.FloatingPointRPUConfig(devise=1), "FloatingPointRPUConfig has no argument 'devise'; did you"),
+    (lambda: aj.InferenceRPUConfig(modifer=1), "InferenceRPUConfig has no argument 'modifer'; did you mean"),
     (lambda: aj.presets.GokmenVlasovPreset(devise=1), "no field 'devise'; did you mean 'device'?"),
     (lambda: aj.BasicTraining(small.data(), small.model(), epoch=1), "BasicTraining has no argument 'epoch'; did"),
     (lambda: aj.BasicTraining(small.data()), "BasicTraining needs the argument 'model'"),

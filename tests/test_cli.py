@@ -11,6 +11,7 @@ import jax
 import numpy as np
 import pytest
 
+import aihwjax as aj
 from aihwjax import cli
 from aihwjax.experiments import load
 
@@ -92,6 +93,37 @@ def test_a_folder_of_data_that_is_not_there_is_refused_and_not_made(experiment, 
     assert cli.main(["train", experiment, "--data", str(tmp_path / "typo")]) == 2
     assert f"--data={str(tmp_path / 'typo')!r} is no folder" in capsys.readouterr().err
     assert not (tmp_path / "typo").exists()
+
+
+SWEPT = "[sweep]\nseeds = 1\n[sweep.space]\nlearning_rate = [0.1]\n"
+WRITING = {
+    "train": (["train", "FILE", "--output", "out"], "aihwjax.experiments.load_data"),
+    "sweep": (["sweep", "SWEPT", "--output", "out"], "aihwjax.experiments.load_data"),
+    "infer": (["infer", "CHIPS", "--json", "out.json"], "aihwjax.experiments.inferring.load_examples"),
+    "export": (["export", "FILE", "out"], "aihwjax.experiments.load_data"),
+    "summary": (["summary", "FILE"], "aihwjax.experiments.load_data"),
+}
+
+
+@pytest.mark.parametrize("command", WRITING)
+@pytest.mark.parametrize("there", [False, True], ids=["no folder", "no files"])
+def test_nothing_is_written_before_the_data_are_there(experiment, tmp_path, capsys, monkeypatch, command, there):
+    def missing(*arguments, **options):
+        raise aj.DataError("there are no files")
+
+    words, place = WRITING[command]
+    monkeypatch.setattr(place, missing)
+    chips = Path(__file__).parents[1] / "configs" / "mnist10k_inference.toml"
+    files = {"FILE": experiment, "SWEPT": tmp_path / "swept.toml", "CHIPS": chips}
+    files["SWEPT"].write_text(Path(experiment).read_text(encoding="utf-8") + SWEPT, encoding="utf-8")
+    data = tmp_path / "data"
+    if there:
+        data.mkdir()
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    assert cli.main([str(files.get(word, word)) for word in words] + ["--data", str(data)]) == 2
+    assert ("there are no files" if there else f"--data={str(data)!r} is no folder") in capsys.readouterr().err
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_train_resumes(experiment, tmp_path):

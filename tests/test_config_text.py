@@ -16,10 +16,48 @@ from tests.compounds.table import COMPOUNDS
 
 def test_what_differs_from_the_defaults_is_shown() -> None:
     config = aj.SingleRPUConfig(device=aj.SoftBoundsDevice(dw_min=0.01), update_mode=aj.UpdateMode.SEQUENTIAL)
-    assert repr(config) == ("TileConfig(device=SoftBoundsDevice(dw_min=0.01), update_mode=UpdateMode.SEQUENTIAL)")
+    assert repr(config) == "SingleRPUConfig(device=SoftBoundsDevice(dw_min=0.01), update_mode=UpdateMode.SEQUENTIAL)"
     assert str(config) == repr(config)
     assert repr(aj.IOParameters()) == "IOParameters()"
     assert "[0.1" in repr(aj.SoftBoundsDevice(dw_min=jnp.array([0.1, 0.2])))
+
+
+WRITTEN = [
+    "SingleRPUConfig()",
+    "SingleRPUConfig(device=SoftBoundsDevice(dw_min=0.01))",
+    "SingleRPUConfig(device=IdealDevice())",
+    "SingleRPUConfig(device=IdealDevice(), backward=IOParameters(out_noise=0.1))",
+    "UnitCellRPUConfig(device=VectorUnitCell(unit_cell_devices=(ConstantStepDevice(), SoftBoundsDevice())))",
+    "DigitalRankUpdateRPUConfig(device=MixedPrecisionCompound(device=SoftBoundsDevice()))",
+    "FloatingPointRPUConfig()",
+    "FloatingPointRPUConfig(forward=IOParameters(), mapping=MappingParameter(max_input_size=64))",
+    "InferenceRPUConfig()",
+    "InferenceRPUConfig(noise_model=None, drift_compensation=None)",
+    "InferenceRPUConfig(forward=IOParameters(inp_res=0.1), modifier=WeightModifierParameter(std_dev=0.1))",
+    "TorchInferenceRPUConfig(noise_model=PCMLikeNoiseModel(read_noise_scale=2.0))",
+    "TorchInferenceRPUConfigIRDropT(forward=IOParametersIRDropT(mv_type=AnalogMVType.SPLIT_MODE))",
+]
+
+
+@pytest.mark.parametrize("written", WRITTEN)
+def test_a_configuration_of_a_tile_reads_as_it_was_written_and_can_be_pasted(written: str) -> None:
+    config = eval(written, {name: getattr(aj, name) for name in aj.__all__})
+    assert repr(config) == written
+
+
+def own_product(config: Any, weights: Any, x: Any, key: Any) -> Any:
+    return x @ weights.T
+
+
+def test_a_function_of_ones_own_and_a_class_of_ones_own_keep_their_names() -> None:
+    text = repr(aj.CustomRPUConfig(product=own_product))
+    assert text.startswith("CustomRPUConfig(product=") and text.endswith("own_product)")
+
+    @aj.config.configclass
+    class MyTile(aj.TileConfig):
+        pass
+
+    assert repr(MyTile()) == "MyTile()"
 
 
 SINGLE = {

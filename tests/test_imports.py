@@ -23,8 +23,8 @@ LAYERS = (
     ("errors", "typing", "version", "moved", "catalogue", "derivatives", "loops", "precision", "products", "progress"),
     ("transposable", "replacing"),
     ("columns", "scores", "showing"),
-    ("chip_results", "sweep_results"),
     ("arguments",),
+    ("chip_results", "sweep_results"),
     ("compiling", "random", "config"),
     ("pulses",),
     # the physics

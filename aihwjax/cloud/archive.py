@@ -16,6 +16,7 @@ from typing import IO, Any
 import numpy as np
 from flax import nnx
 
+from aihwjax import arguments
 from aihwjax.chip_results import finite
 from aihwjax.cloud import document as documents
 from aihwjax.cloud import parameters, tars
@@ -31,6 +32,7 @@ __all__ = ["Limits", "inspect", "pack", "read", "read_best", "unpack", "write_re
 _LIMITS = Limits()
 
 
+@arguments.answered
 def pack(
     target: str | Path | IO[bytes],
     document: Mapping[str, Any],
@@ -65,6 +67,7 @@ def pack(
             tars.write(target, folder)
 
 
+@arguments.answered
 def write_result(
     path: str | Path | IO[bytes],
     document: Mapping[str, Any],
@@ -87,6 +90,7 @@ def write_result(
     pack(path, {**document, "metrics": finite([dict(entry) for entry in metrics])}, model, best)
 
 
+@arguments.answered
 def unpack(path: str | Path, folder: str | Path, limits: Limits = _LIMITS) -> dict[str, Any]:
     """Write the files of an archive into a folder and return its document, unchecked.
 
@@ -102,6 +106,7 @@ def unpack(path: str | Path, folder: str | Path, limits: Limits = _LIMITS) -> di
     return documents.loads((Path(folder) / tars.DOCUMENT).read_bytes())
 
 
+@arguments.answered
 def read(path: str | Path, limits: Limits = _LIMITS) -> Described:
     """Return the experiment of an archive, its model with the numbers in it.
 
@@ -120,6 +125,7 @@ def read(path: str | Path, limits: Limits = _LIMITS) -> Described:
     return described._replace(experiment=described.experiment.replace(model=model))
 
 
+@arguments.answered
 def read_best(path: str | Path, limits: Limits = _LIMITS) -> tuple[nnx.Module, EpochMetrics] | None:
     """Return the model of the best epoch of a result and the metrics of this epoch, ``None`` if none was kept.
 
@@ -141,6 +147,7 @@ def read_best(path: str | Path, limits: Limits = _LIMITS) -> tuple[nnx.Module, E
     return with_arrays(model, arrays, "the archive"), best_entry(document)
 
 
+@arguments.answered
 def inspect(
     path: str | Path, most_bytes: int | None = None, limits: Limits = _LIMITS
 ) -> tuple[dict[str, Any], Facts, dict[str, np.ndarray] | None]:

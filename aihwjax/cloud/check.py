@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from aihwjax.arguments import answered
 from aihwjax.errors import AihwjaxError, ArchiveError
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ _SHOWN_LAYERS = 200
 _SHOWN_LETTERS = 40
 
 
+@answered
 def check(path: str, max_parameters: int) -> dict[str, Any]:
     """Return what is in an archive, or what is wrong with it.
 
@@ -58,6 +60,7 @@ def _counts(facts: Facts) -> dict[str, int]:
     return {"epochs": settings["epochs" if "epochs" in settings else "inference_repeats"]}
 
 
+@answered
 def layers(model: Mapping[str, Any]) -> list[str]:
     """Return one text for each layer of a model's document, such as ``"AnalogLinear(784, 10)"``.
 
@@ -86,6 +89,7 @@ def _is_short(value: Any) -> bool:
     return plain and len(repr(value)) <= _SHOWN_LETTERS
 
 
+@answered
 def main(arguments: Sequence[str] | None = None) -> None:
     """Check the archive that is named on the command line and print one line.
 

@@ -25,6 +25,7 @@ import jax
 import numpy as np
 from flax import nnx
 
+from aihwjax import arguments
 from aihwjax.cloud import abstract, inference, sweep_section
 from aihwjax.cloud.keys import key_entry, run_key
 from aihwjax.cloud.plain import at, check_finite, dumps, loads, short
@@ -110,6 +111,7 @@ class Facts(NamedTuple):
     """How the experiment is varied; ``None``: it is not."""
 
 
+@arguments.answered
 def to_document(
     experiment: BasicTraining | BasicInferencing,
     key: Key | int = 0,
@@ -177,6 +179,7 @@ def _inference_document(
     return document
 
 
+@arguments.answered
 def from_document(document: Mapping[str, Any]) -> Described:
     """Return the experiment of a document, its model with the weights that its key gives.
 
@@ -189,6 +192,7 @@ def from_document(document: Mapping[str, Any]) -> Described:
     return built(document, facts(document))
 
 
+@arguments.answered
 def built(document: Mapping[str, Any], known: Facts) -> Described:
     """Return the experiment of a document that was checked.
 
@@ -215,6 +219,7 @@ def _training(model: nnx.Module, given: Mapping[str, Any]) -> BasicTraining:
         return BasicTraining(model=model, **fields)
 
 
+@arguments.answered
 def check(document: Mapping[str, Any]) -> None:
     """Refuse a document that does not describe an experiment.
 
@@ -227,6 +232,7 @@ def check(document: Mapping[str, Any]) -> None:
     facts(document)
 
 
+@arguments.answered
 def size(document: Mapping[str, Any]) -> int:
     """Return the bytes of the model's numbers; nothing of that size is allocated.
 
@@ -239,6 +245,7 @@ def size(document: Mapping[str, Any]) -> int:
     return facts(document).size
 
 
+@arguments.answered
 def facts(document: Mapping[str, Any]) -> Facts:
     """Check a document and return what is known of it.
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from aihwjax import arguments
 from aihwjax.chip_results import KIND
 from aihwjax.cloud import answers
 from aihwjax.cloud.answers import field
@@ -54,6 +55,7 @@ class CloudJobStatus(enum.Enum):
         return self in (CloudJobStatus.COMPLETED, CloudJobStatus.FAILED, CloudJobStatus.CANCELLED)
 
 
+@arguments.answering
 class CloudExperiment:
     """An experiment that runs, or ran, on a composer; made by a runner."""
 

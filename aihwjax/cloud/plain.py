@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from aihwjax import arguments
 from aihwjax.errors import AihwjaxError, ArchiveError, ConfigError
 
 _MOST_DEPTH = 64
@@ -17,6 +18,7 @@ _LARGEST_SINGLE = float(np.finfo(np.float32).max)
 """Above it a number is infinite in single precision."""
 
 
+@arguments.answered
 def dumps(document: Mapping[str, Any]) -> str:
     """Return a document as JSON text.
 
@@ -30,6 +32,7 @@ def dumps(document: Mapping[str, Any]) -> str:
         raise ConfigError(f"{where} is NaN or infinite, which is not allowed in the cloud: give a finite one") from None
 
 
+@arguments.answered
 def loads(text: str | bytes) -> dict[str, Any]:
     """Return the document of JSON text, unchecked but for being JSON.
 

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from aihwjax import arguments
 from aihwjax.chip_results import KIND, ChipResult, rows_of
 from aihwjax.cloud.plain import short
 from aihwjax.errors import ArchiveError
@@ -36,6 +37,7 @@ def check_results(document: Mapping[str, Any]) -> None:
         best_entry(document)
 
 
+@arguments.answered
 def metrics(document: Mapping[str, Any]) -> list[EpochMetrics]:
     """Return the metrics of a result; a number that was not finite is NaN.
 

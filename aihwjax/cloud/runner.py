@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from aihwjax import arguments
 from aihwjax.cloud.experiment import CloudExperiment
 from aihwjax.cloud.session import Session
 from aihwjax.cloud.settings import resolve
@@ -26,6 +27,7 @@ _DEVICES = ("cpu", "gpu")
 _LONGEST_NAME = 200
 
 
+@arguments.answering
 class CloudRunner:
     """Runs experiments on a composer.
 
@@ -187,6 +189,7 @@ def _with_weights(experiment: BasicTraining | BasicInferencing, key: Key | int) 
     return with_template(experiment, key)  # type: ignore[arg-type]
 
 
+@arguments.answered
 def run_cloud(
     experiment: BasicTraining | BasicInferencing,
     name: str | None = None,
@@ -216,6 +219,7 @@ def run_cloud(
     return runner.run(experiment, name, key, max_elements_train, keep_best=keep_best, best=best)
 
 
+@arguments.answered
 def list_experiments(
     status: str | None = None, limit: int | None = None, api_url: str | None = None, api_token: str | None = None
 ) -> list[CloudExperiment]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from aihwjax import arguments
 from aihwjax.errors import ConfigError, CredentialsError
 
 DEFAULT_URL = "http://127.0.0.1:8000/"
@@ -21,6 +22,7 @@ _VARIABLES = {
 }
 
 
+@arguments.answering
 @dataclass(frozen=True)
 class CloudSettings:
     """How to reach a composer."""
@@ -31,6 +33,7 @@ class CloudSettings:
     """What the user signs in with; never shown."""
 
 
+@arguments.answered
 def resolve(api_url: str | None = None, api_token: str | None = None) -> CloudSettings:
     """Return address and token: of the arguments, else of the environment, else of the first file that has them.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from aihwjax import arguments
 from aihwjax.cloud.runner import CloudRunner
 from aihwjax.errors import ConfigError
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from aihwjax.typing import Key
 
 
+@arguments.answered
 def run_sweep(
     experiment: BasicTraining,
     space: Any,

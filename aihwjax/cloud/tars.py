@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from aihwjax import arguments
 from aihwjax.errors import ArchiveError
 
 DOCUMENT = "experiment.json"
@@ -23,6 +24,7 @@ _PIECE = 1 << 20
 _TYPES = (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.DIRTYPE)
 
 
+@arguments.answering
 @dataclass(frozen=True)
 class Limits:
     """What an archive may have."""

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from aihwjax.commands.data_folder import check_data_folder
 from aihwjax.commands.tables import print_inference
-from aihwjax.errors import DataError
 
 if TYPE_CHECKING:
     from aihwjax.chip_results import InferenceResult
@@ -52,8 +52,7 @@ def infer(
     given = {"weight_template_id": weights, "inference_repeats": repeats, "inference_time": time}
     changes = [*set_, *files.assigned("experiment", given)]
     described = inference_files.build(files.assign(inference_files.read(config), changes, INFERENCE_SETTINGS), key)
-    if data is not None and not data.is_dir():  # else a download would make a folder that was mistyped
-        raise DataError(f"--data={str(data)!r} is no folder: give the one of the data set's files")
+    check_data_folder(data)
     with on_device(find_device(device)):
         found = run_local_inference(
             described.experiment,

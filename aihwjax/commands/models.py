@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from aihwjax.errors import CheckpointError, ConfigError, DataError
+from aihwjax.commands.data_folder import check_data_folder
+from aihwjax.errors import CheckpointError, ConfigError
 
 if TYPE_CHECKING:
     import jax
@@ -140,8 +141,7 @@ def _model(source: Path, changes: tuple[str, ...], best: bool) -> tuple[Any, Exp
 def _from_data(described: ExperimentFile, data: Path | None) -> tuple[tuple[int, ...], str]:
     from aihwjax.experiments import load_data
 
-    if data is not None and not data.is_dir():
-        raise DataError(f"--data={str(data)!r} is no folder: give the one of the data set's files")
+    check_data_folder(data)
     splits = load_data(described.experiment, data, 1)
     return splits.train_x.shape[1:], str(splits.train_x.dtype)
 

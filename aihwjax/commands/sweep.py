@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from aihwjax.errors import ConfigError, DataError
+from aihwjax.commands.data_folder import check_data_folder
+from aihwjax.errors import ConfigError
 
 _PLAIN = Parameter(negative=())
 
@@ -51,12 +52,15 @@ def sweep(
         raise ConfigError("--parquet needs a folder to write to: give --output")
     if pictures and output is None:
         raise ConfigError("--pictures needs a folder to draw into: give --output")
+    if pictures:
+        from aihwjax.plot.style import pyplot
+
+        pyplot()  # rather now than after hours that nothing can be drawn
     compile_cache()
     document = inference_files.read(config) if infer else files.read(config)
     settings = INFERENCE_SETTINGS if infer else SETTINGS
     document = files.assign(document, set_, settings, sweep_files.SECTIONS)
-    if data is not None and not data.is_dir():  # else a download would make a folder that was mistyped
-        raise DataError(f"--data={str(data)!r} is no folder: give the one of the data set's files")
+    check_data_folder(data)
     with on_device(find_device(device)):
         described = sweep_files.build(document, key, infer)
         table = _sweep(described, output, parquet, data, quiet)
@@ -80,6 +84,8 @@ def _sweep(described: Any, output: Path | None, parquet: bool, data: Path | None
     from aihwjax.experiments.metrics import write_text
     from aihwjax.experiments.storage import writable
 
+    if described.halving is not None and parquet:
+        raise ConfigError("--parquet is not allowed with sweep.halving, whose rows come at the end: use table.csv")
     experiment = described.experiment
     load: Any = load_examples if isinstance(experiment, BasicInferencing) else load_data
     examples = load(experiment, data, described.limit)
@@ -88,8 +94,6 @@ def _sweep(described: Any, output: Path | None, parquet: bool, data: Path | None
     if output is not None:
         writable(output)
     if described.halving is not None:
-        if parquet:
-            raise ConfigError("--parquet is not allowed with sweep.halving, whose rows come at the end: use table.csv")
         options |= {"metric": described.metric, "extreme": described.extreme}
         options |= {"factor": described.halving, "first": described.first}
         table = successive_halving(experiment, described.space, **options)

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Shaped
 
-from aihwjax import random
+from aihwjax import arguments, random
 from aihwjax.config import configclass, part
 from aihwjax.devices.base import Device, DeviceState, PulsedDevice
 from aihwjax.errors import ConfigError
@@ -34,6 +34,7 @@ from aihwjax.tile.state import FrozenIO
 from aihwjax.typing import Hidden, Number, Shape, Weights
 
 
+@arguments.answering
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class CellState(DeviceState):
@@ -67,6 +68,7 @@ class UnitCell(Device):
     """Devices at each crosspoint; pulsed devices or unit cells."""
 
     pulsed: ClassVar[bool] = True
+    tile_name: ClassVar[str] = "UnitCellRPUConfig"
     counts_vectors: ClassVar[bool] = True
 
     def validate(self) -> None:

@@ -78,6 +78,7 @@ class MixedPrecisionCompound(Device):
         "stoc_round_x", "stoc_round_d",
     )  # fmt: skip
     pulsed: ClassVar[bool] = True
+    tile_name: ClassVar[str] = "DigitalRankUpdateRPUConfig"
     counts_vectors: ClassVar[bool] = True
 
     def validate(self) -> None:

@@ -13,6 +13,7 @@ import jax
 import numpy as np
 
 from aihwjax import arguments, catalogue, showing
+from aihwjax.arguments import answered
 from aihwjax.config import text
 from aihwjax.errors import ConfigError, nearest
 
@@ -66,16 +67,19 @@ class _NumberInfo:
         return None
 
 
+@answered
 def zero(value: float) -> bool:
     """Off condition of a feature that is off at exactly zero."""
     return value == 0
 
 
+@answered
 def not_positive(value: float) -> bool:
     """Off condition of a feature that is off at zero and below."""
     return value <= 0
 
 
+@answered
 def number(
     default: Any = dataclasses.MISSING,
     *,
@@ -103,6 +107,7 @@ def number(
     return dataclasses.field(default=default, metadata={"number": info})
 
 
+@answered
 def numbers(
     default: Any = dataclasses.MISSING,
     *,
@@ -116,6 +121,7 @@ def numbers(
     return dataclasses.field(default=given, metadata={"number": info})
 
 
+@answered
 def part(factory: Callable[[], Any]) -> Any:
     """Declare a field that is itself a configuration (or a tuple of them)."""
     return dataclasses.field(default_factory=factory)
@@ -170,6 +176,7 @@ class Config(showing.Shown):
 
 
 # No field specifiers: type checkers read a default only from keywords, and any value given here is one.
+@answered
 @dataclass_transform(kw_only_default=True, frozen_default=True)
 def configclass(cls: _T) -> _T:
     """Turn a class into a configuration: frozen, keyword-only, validated, a pytree, serialisable.
@@ -230,6 +237,7 @@ def _refuse_change(self: Any, name: str, value: Any = None) -> None:
     )
 
 
+@answered
 def registered(name: str) -> type[Config]:
     """Return the configuration class called ``name``, of the library or of any module imported so far.
 
@@ -265,6 +273,7 @@ def _element(hint: Any) -> type[Config] | None:
     return kind if isinstance(kind, type) and issubclass(kind, Config) else None
 
 
+@answered
 def known(value: Any) -> np.ndarray:
     """Return the values of a number or an array for a check; none where they are traced."""
     return np.zeros(0) if isinstance(value, jax.core.Tracer) or value is None else np.asarray(value, np.float64)
@@ -375,6 +384,7 @@ def clean_enum(where: str, value: object, kind: type[_Enum]) -> _Enum:
 
 
 # --------------------------------------------------------------------------- replace
+@answered
 def replace(config: Any, changes: Mapping[str, Any]) -> Any:
     """Return ``config`` with the fields at dotted paths replaced.
 

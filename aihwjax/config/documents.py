@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import jax
 import numpy as np
 
-from aihwjax import catalogue, showing
+from aihwjax import arguments, catalogue, showing
 from aihwjax.config.core import Config, known_fields, registered
 from aihwjax.errors import ConfigError, nearest
 
@@ -22,12 +22,14 @@ _Reader = TypeVar("_Reader", bound=Callable[[Mapping[str, Any]], Any])
 _READERS: dict[str, Callable[[Mapping[str, Any]], Any]] = {}
 
 
+@arguments.answered
 def to_dict(config: Config) -> dict[str, Any]:
     """Return a nested dictionary of plain values, with the class name under ``"class"``; of a function its name."""
     values = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}  # type: ignore[arg-type]
     return _document(type(config), values)
 
 
+@arguments.answered
 def defaults(cls: type[Config]) -> dict[str, Any]:
     """Return the default of every field of a class, also of a class that needs more than its defaults."""
     found = {}
@@ -39,6 +41,7 @@ def defaults(cls: type[Config]) -> dict[str, Any]:
     return found
 
 
+@arguments.answered
 def default_dict(cls: type[Config]) -> dict[str, Any]:
     """Return what :func:`to_dict` would return of a class's defaults; see :func:`defaults`."""
     return _document(cls, defaults(cls))
@@ -60,6 +63,7 @@ def _plain(value: Any) -> Any:
     return showing.function_name(value) if callable(value) else value
 
 
+@arguments.answered
 def from_dict(data: Mapping[str, Any], *, path: str = "") -> Any:
     """Build the configuration that :func:`to_dict` wrote; missing fields take their defaults.
 
@@ -89,6 +93,7 @@ def _built(value: Any, path: str) -> Any:
     return value
 
 
+@arguments.answered
 def from_reference(flat: Mapping[str, Any]) -> Any:
     """Build the tile configuration that a flat dictionary of the reference describes.
 
@@ -109,11 +114,13 @@ def reads(dialect: str) -> Callable[[_Reader], _Reader]:
     return register
 
 
+@arguments.answered
 def to_json(config: Config) -> str:
     """Return the configuration as JSON text."""
     return json.dumps(to_dict(config), indent=2)
 
 
+@arguments.answered
 def from_json(text: str) -> Any:
     """Build a configuration from JSON text."""
     try:
@@ -123,6 +130,7 @@ def from_json(text: str) -> Any:
     return from_dict(data)
 
 
+@arguments.answered
 def to_toml(config: Config) -> str:
     """Return the configuration as TOML text."""
     import tomli_w
@@ -130,11 +138,13 @@ def to_toml(config: Config) -> str:
     return tomli_w.dumps(to_dict(config))
 
 
+@arguments.answered
 def from_toml(text: str) -> Any:
     """Build a configuration from TOML text."""
     return from_dict(read_toml(text))
 
 
+@arguments.answered
 def read_toml(text: str, source: str | Path = "the text") -> dict[str, Any]:
     """Parse TOML text into a dictionary.
 
@@ -147,6 +157,7 @@ def read_toml(text: str, source: str | Path = "the text") -> dict[str, Any]:
         raise ConfigError(f"{source} is not valid TOML: {error}") from None
 
 
+@arguments.answered
 def difference(first: Any, second: Any, path: str = "") -> list[str]:
     """Return one line for each field in which two configurations differ."""
     if type(first) is not type(second):

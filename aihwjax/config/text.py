@@ -5,9 +5,14 @@ from __future__ import annotations
 import dataclasses
 import enum
 import textwrap
+from collections.abc import Mapping
 from typing import Any
 
-from aihwjax import showing
+from aihwjax import arguments, showing
+from aihwjax.errors import AihwjaxError
+
+_made: dict[type, Any] = {}
+"""What classes make without arguments."""
 
 
 def short(config: Any) -> str:
@@ -17,11 +22,45 @@ def short(config: Any) -> str:
         config: Any configuration.
     """
     fields = dataclasses.fields(config)
-    values = {field.name: getattr(config, field.name) for field in fields}
-    changed = [f"{f.name}={_word(values[f.name])}" for f in fields if not showing.is_default(values[f.name], f)]
-    return f"{type(config).__name__}({', '.join(changed)})"
+    changed = {f.name: value for f in fields if not showing.is_default(value := getattr(config, f.name), f)}
+    like = _without_arguments(type(config))
+    if like is not None:  # some fields follow from others when a configuration is made
+        changed = {name: value for name, value in changed.items() if not showing.same(value, getattr(like, name))}
+    return call(type(config).__name__, changed)
 
 
+def _without_arguments(cls: type) -> Any:
+    """Return the configuration of a class that is made without arguments; ``None`` if it needs some."""
+    if cls not in _made:
+        try:
+            _made[cls] = cls()
+        except AihwjaxError:
+            _made[cls] = None
+    return _made[cls]
+
+
+def unlike(config: Any, other: Any) -> dict[str, Any]:
+    """Return the fields of a configuration that differ from those of another one of its class.
+
+    Args:
+        config: Any configuration.
+        other: The other one.
+    """
+    values = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
+    return {name: value for name, value in values.items() if not showing.same(value, getattr(other, name))}
+
+
+def call(name: str, values: Mapping[str, Any]) -> str:
+    """Return a call with arguments, as text.
+
+    Args:
+        name: What is called.
+        values: Its arguments by name.
+    """
+    return f"{name}({', '.join(f'{key}={_word(value)}' for key, value in values.items())})"
+
+
+@arguments.answered
 def whole(config: Any) -> str:
     """Return every field of a configuration, a line each, those of its parts indented.
 

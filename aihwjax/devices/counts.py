@@ -8,10 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from aihwjax import showing
+from aihwjax import arguments, showing
 from aihwjax.typing import Counts, Marks, Shape
 
 
+@arguments.answering
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class PulseCounts(showing.Record):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import jax
 from jaxtyping import Array, Bool, Float
 
-from aihwjax import showing
+from aihwjax import arguments, showing
 from aihwjax.config import Config, configclass
 from aihwjax.devices.counts import PulseCounts
 from aihwjax.devices.drifting import DriftState
@@ -28,6 +28,7 @@ class Steps(NamedTuple):
     down: Crosspoints
 
 
+@arguments.answering
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class DeviceState(showing.Record):
@@ -73,6 +74,8 @@ class Device(Config):
 
     pulsed: ClassVar[bool] = False
     """Whether updates are pulse trains; otherwise they are exact."""
+    tile_name: ClassVar[str] = "SingleRPUConfig"
+    """The function that makes a tile of such devices, as the text of its configuration calls it."""
     counts_vectors: ClassVar[bool] = False
     """Whether an update must see a whole mini-batch, whose vectors it counts; else parts of it may come in turn."""
 
@@ -114,9 +117,7 @@ class Device(Config):
         """Return the mean step size that sets the number of pulses, in weight units."""
         raise AssertionError
 
-    def set_weights(
-        self, state: DeviceState, weights: Weights, stream: Stream
-    ) -> tuple[DeviceState, Weights]:
+    def set_weights(self, state: DeviceState, weights: Weights, stream: Stream) -> tuple[DeviceState, Weights]:
         """Write ``weights`` and return the new state and the apparent weights."""
         raise AssertionError
 
@@ -126,9 +127,7 @@ class Device(Config):
         """Decay the weights; ``alpha`` scales the decay."""
         raise AssertionError
 
-    def diffuse_weights(
-        self, state: DeviceState, weights: Weights, stream: Stream
-    ) -> tuple[DeviceState, Weights]:
+    def diffuse_weights(self, state: DeviceState, weights: Weights, stream: Stream) -> tuple[DeviceState, Weights]:
         """Add one step of the weight diffusion."""
         raise AssertionError
 

@@ -13,11 +13,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from aihwjax import showing
 from aihwjax.config import configclass, known, number
 from aihwjax.devices.base import Device, shared_fields
 from aihwjax.devices.soft_bounds import SoftBoundsDevice
 from aihwjax.errors import ConfigError
 from aihwjax.typing import Number
+
+_COMPUTED = ("dw_min", "up_down", "w_max", "w_min")
+"""Fields of soft bounds that follow from the curve."""
 
 
 @configclass
@@ -48,6 +52,12 @@ class SoftBoundsPmaxDevice(SoftBoundsDevice):
 
     def validate(self) -> None:
         super().validate()
+        for name in _COMPUTED:
+            if getattr(self, name) is not None:
+                raise ConfigError(
+                    f"SoftBoundsPmaxDevice.{name}={showing.word(getattr(self, name))} is not allowed: it is computed; "
+                    "give p_max, alpha, range_min and range_max, or take a SoftBoundsDevice"
+                )
         given = (self.range_min, self.range_max, self.p_max, self.alpha)
         if any(isinstance(value, jax.core.Tracer) for value in given):
             return
@@ -103,9 +113,8 @@ class SoftBoundsPmaxDevice(SoftBoundsDevice):
         part = -math.expm1(-float(self.p_max) * alpha)
         span = (top - bottom) / (2 - part)
         own = {"alpha": alpha, "range_min": top - span, "range_max": bottom + span}
-        computed = ("dw_min", "up_down", "w_max", "w_min")
-        given = {name: getattr(device, name) for name in errors if name not in computed}
-        kept = {name: error for name, error in errors.items() if name not in computed}
+        given = {name: getattr(device, name) for name in errors if name not in _COMPUTED}
+        kept = {name: error for name, error in errors.items() if name not in _COMPUTED}
         # of up and down the mean, known to half of what both leave open; the ends as the bounds that they come from
         step = float(errors["dw_min"]) / float(device.dw_min)
         bounds = math.hypot(float(errors["w_max"]) / top, float(errors["w_min"]) / bottom) / 2

@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 from flax import nnx
 
+from aihwjax import arguments
 from aihwjax.errors import AihwjaxError, CheckpointError, ConfigError, nearest
 from aihwjax.experiments.architecture import Document, to_document
 from aihwjax.experiments.arrays import to_arrays
@@ -189,6 +190,7 @@ def has_best(checkpoint_dir: str | Path) -> bool:
     return holds_records(Path(checkpoint_dir) / FOLDER)
 
 
+@arguments.answered
 def load_best(checkpoint_dir: str | Path, model: nnx.Module | None = None) -> tuple[nnx.Module, EpochMetrics]:
     """Load the model of the best epoch of a run that was given ``keep_best``.
 

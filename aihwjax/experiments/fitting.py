@@ -15,7 +15,7 @@ import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
 
-from aihwjax import optim, random
+from aihwjax import arguments, optim, random
 from aihwjax.devices import counts
 from aihwjax.errors import ConfigError, DataError
 from aihwjax.experiments import loop, meshes
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     import optax
 
 
+@arguments.answered
 def fit(
     experiment: BasicTraining,
     data: Splits | Dataset | tuple[np.ndarray, ...] | None = None,
@@ -218,6 +219,7 @@ def program_of(
     )
 
 
+@arguments.answered
 def run_local(
     experiment: BasicTraining,
     key: Key | int = 0,
@@ -278,6 +280,7 @@ def run_local(
     )[1]
 
 
+@arguments.answered
 def load_data(experiment: BasicTraining, dataset_root: str | Path | None = None, max_elements_train: int = 0) -> Splits:
     """Read an experiment's data set.
 

@@ -23,6 +23,7 @@ _LONGEST = 1e30
 """Seconds; far beyond, logarithms of times are no longer numbers in single precision."""
 
 
+@arguments.answering
 @dataclasses.dataclass(frozen=True, eq=False)
 class BasicInferencing:
     """Program a network onto several chips and evaluate each of them at several times.
@@ -122,10 +123,6 @@ class BasicInferencing:
             f"loss_function={loss_name(self.loss_function)}, inference_repeats={self.inference_repeats}, "
             f"{times}{template}, model={self.model!r})"
         )
-
-
-# a dataclass writes its __init__ itself
-BasicInferencing.__init__ = arguments.checked(BasicInferencing.__init__)  # type: ignore[assignment, method-assign]
 
 
 def check_time(name: str, value: object) -> None:

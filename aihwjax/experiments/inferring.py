@@ -18,7 +18,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Num
 
-from aihwjax import random
+from aihwjax import arguments, random
 from aihwjax.chip_results import ChipResult, InferenceReport, InferenceResult, chip_rows, result
 from aihwjax.errors import ConfigError, DataError
 from aihwjax.experiments.batches import Split
@@ -45,6 +45,7 @@ from aihwjax.typing import Key
 _TIMES = 10
 
 
+@arguments.answered
 def run_local_inference(
     experiment: BasicInferencing,
     key: Key | int = 0,
@@ -105,6 +106,7 @@ def run_local_inference(
     )
 
 
+@arguments.answered
 def infer(
     experiment: BasicInferencing,
     data: Splits | None = None,
@@ -167,6 +169,7 @@ def infer(
     return found
 
 
+@arguments.answered
 def load_examples(
     experiment: BasicInferencing, dataset_root: str | Path | None = None, max_elements: int = 0
 ) -> Splits:

@@ -8,10 +8,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NotRequired, TextIO, TypeAlias, TypedDict
 
+from aihwjax import arguments
 from aihwjax.replacing import unwritten, write_bytes
 from aihwjax.scores import accuracy_text, own_names
 
 
+@arguments.answering
 class EpochMetrics(TypedDict):
     """Metrics of one epoch (spec: experiments, section 5.1); your own are further entries, by name."""
 
@@ -33,6 +35,7 @@ Report: TypeAlias = Callable[[list[EpochMetrics]], bool | None]
 """Called with the metrics so far: after each epoch, and once when a run is resumed; ``False`` ends the run."""
 
 
+@arguments.answering
 class Printer:
     """A report of three lines an epoch, two without validation (spec: experiments, section 5.3)."""
 
@@ -65,6 +68,7 @@ class Printer:
         )
 
 
+@arguments.answering
 class MetricsFile:
     """A report that keeps a JSON-lines file: one line an epoch, never torn or doubled.
 

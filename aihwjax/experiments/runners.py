@@ -7,6 +7,7 @@ from pathlib import Path
 
 from jax.sharding import Mesh
 
+from aihwjax import arguments
 from aihwjax.chip_results import InferenceReport, InferenceResult
 from aihwjax.experiments.best import Extreme
 from aihwjax.experiments.devices import DeviceChoice, find_device, on_device
@@ -19,6 +20,7 @@ from aihwjax.experiments.watching import StepReport
 from aihwjax.typing import Key
 
 
+@arguments.answering
 class LocalRunner:
     """Runs experiments on a device of this machine.
 
@@ -93,6 +95,7 @@ class LocalRunner:
             )
 
 
+@arguments.answering
 class InferenceLocalRunner:
     """Runs inference experiments on a device of this machine.
 

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from aihwjax import arguments
 from aihwjax.errors import AihwjaxError, CheckpointError, ModuleError
 from aihwjax.experiments.architecture import Document, from_document, to_document
 from aihwjax.experiments.arrays import from_arrays, to_arrays
@@ -34,6 +35,7 @@ class Saved(NamedTuple):
     """The key that was saved, if one was."""
 
 
+@arguments.answered
 def save(path: str | Path, model: nnx.Module, *, optimizer: Any = None, key: Key | int | None = None) -> None:
     """Save a model: its structure and all of its numbers, tiles included; and what a training goes on with.
 
@@ -67,6 +69,7 @@ def save(path: str | Path, model: nnx.Module, *, optimizer: Any = None, key: Key
     storage.close()
 
 
+@arguments.answered
 def load(path: str | Path, model: nnx.Module | None = None) -> nnx.Module:
     """Load a model that :func:`save` wrote.
 
@@ -81,6 +84,7 @@ def load(path: str | Path, model: nnx.Module | None = None) -> nnx.Module:
     return load_all(path, model).model
 
 
+@arguments.answered
 def load_all(path: str | Path, model: nnx.Module | None = None, optimizer: Any = None) -> Saved:
     """Load a model with the state of its optimizer and the key that :func:`save` was given.
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import optax
 
 
+@arguments.answering
 @dataclasses.dataclass(frozen=True, eq=False)
 class BasicTraining:
     """Train a network on a data set and validate it after each epoch.
@@ -134,7 +135,6 @@ class BasicTraining:
 
 
 # a dataclass writes its __init__ itself
-BasicTraining.__init__ = arguments.checked(BasicTraining.__init__)  # type: ignore[assignment, method-assign]
 
 
 def _check_optimizer(optimizer: object) -> None:

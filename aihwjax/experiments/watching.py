@@ -7,6 +7,7 @@ from typing import TypeAlias, TypedDict
 
 import numpy as np
 
+from aihwjax import arguments
 from aihwjax.errors import ConfigError
 from aihwjax.layer_rates import AnyRate, LayerRates
 from aihwjax.rates import rate_at
@@ -14,6 +15,7 @@ from aihwjax.rates import rate_at
 _NEVER = 2**62
 
 
+@arguments.answering
 class StepMetrics(TypedDict):
     """What a report between steps is told."""
 

@@ -25,12 +25,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from aihwjax import arguments
+
 Values = NDArray[Any]
 
 QUANTILES = (0.01, 0.05, 0.25, 0.50, 0.75, 0.95, 0.99)
 """Probabilities of the recorded quantiles."""
 
 
+@arguments.answering
 @dataclass(frozen=True)
 class Statistics:
     """Moments of a record: of each element over repeats, or of all elements together (pooled)."""
@@ -52,6 +55,7 @@ class Statistics:
         return np.maximum(self.m4 - self.std**4, 0) / self.n
 
 
+@arguments.answering
 @dataclass(frozen=True)
 class Verdict:
     """What came out of a comparison."""
@@ -64,6 +68,7 @@ class Verdict:
     """What disagrees, with both numbers; empty if nothing does."""
 
 
+@arguments.answered
 def statistics(samples: Values) -> Statistics:
     """Return the moments of ``samples`` over its first axis, in double precision.
 
@@ -76,6 +81,7 @@ def statistics(samples: Values) -> Statistics:
     return Statistics(len(values), mean, np.sqrt(squares.mean(axis=0)), (squares**2).mean(axis=0))
 
 
+@arguments.answered
 def compare(reference: Statistics, samples: Values, *, start: Values | None = None, pooled: bool = False) -> Verdict:
     """Compare a sample with the reference's statistics of the same record.
 

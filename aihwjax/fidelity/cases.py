@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from flax import nnx
 
-from aihwjax import nn
+from aihwjax import arguments, nn
 from aihwjax.errors import DataError, nearest
 from aihwjax.fidelity.agreement import Statistics, Values
 from aihwjax.reference import Value
@@ -28,6 +28,7 @@ Step = tuple[Any, ...]
 """One step of a case as recorded: the operation's name and its arguments."""
 
 
+@arguments.answering
 @dataclass(frozen=True)
 class TileCase:
     """A tile taken through steps on fresh devices, again and again."""
@@ -52,6 +53,7 @@ class TileCase:
     """Whether records are pooled over crosspoints."""
 
 
+@arguments.answering
 @dataclass(frozen=True)
 class TrainingCase:
     """A network trained with several seeds."""
@@ -84,12 +86,14 @@ def activation(name: str) -> type[nnx.Module]:
     return _ACTIVATIONS[name.lower()]
 
 
+@arguments.answered
 def families_in(folder: Path) -> list[str]:
     """Return the names of the families in a folder, sorted."""
     names = {path.name.split(".")[0] for pattern in ("*.json", "*.json.gz") for path in folder.glob(pattern)}
     return sorted(name for name in names if (folder / f"{name}.npz").exists())
 
 
+@arguments.answered
 def load(folder: str | Path, families: Collection[str] | None = None, pattern: str | None = None) -> list[Case]:
     """Read golden cases.
 

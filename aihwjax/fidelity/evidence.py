@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from aihwjax import arguments
 from aihwjax import config as configs
 from aihwjax.config import Config
 from aihwjax.fidelity.agreement import QUANTILES, Statistics, Values, Verdict, allowed_deviations, statistics
@@ -15,6 +16,7 @@ from aihwjax.fidelity.agreement import QUANTILES, Statistics, Values, Verdict, a
 _TAG, _QUIRKS = "class", "reference_quirks"
 
 
+@arguments.answering
 @dataclass(frozen=True)
 class RecordEvidence:
     """One record of a tile case; arrays are flat, in single precision, one entry an element."""
@@ -41,6 +43,7 @@ class RecordEvidence:
     """Ours."""
 
 
+@arguments.answering
 @dataclass(frozen=True)
 class Evidence:
     """What one case showed."""

@@ -11,12 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from aihwjax import arguments
+
 if TYPE_CHECKING:
     from rich.table import Table
 
     from aihwjax.fidelity.evidence import Evidence
 
 
+@arguments.answering
 @dataclass(frozen=True)
 class Record:
     """Outcome of one golden case."""
@@ -54,6 +57,7 @@ class Family(NamedTuple):
     """Time of all cases, added up over processes."""
 
 
+@arguments.answered
 def families(records: Sequence[Record]) -> list[Family]:
     """Return the outcome of each family, in the order of the records."""
     groups: dict[str, list[Record]] = {}
@@ -71,6 +75,7 @@ def families(records: Sequence[Record]) -> list[Family]:
     ]
 
 
+@arguments.answered
 def write_json(records: Sequence[Record], path: str | Path) -> None:
     """Write records as a JSON list, one object a record; an infinite ``worst`` becomes ``null``.
 
@@ -102,11 +107,13 @@ def write_whole(path: Path, text: str) -> None:
         temporary.unlink(missing_ok=True)
 
 
+@arguments.answered
 def summary(records: Sequence[Record]) -> str:
     """Return one line such as ``"205 of 207 cases agree"``."""
     return f"{sum(record.passed for record in records)} of {len(records)} cases agree"
 
 
+@arguments.answered
 def table(records: Sequence[Record]) -> Table:
     """Return the records as a table for the terminal (print it with ``rich.print``)."""
     from rich.table import Table
@@ -129,6 +136,7 @@ def table(records: Sequence[Record]) -> Table:
     return result
 
 
+@arguments.answered
 def family_table(records: Sequence[Record]) -> Table:
     """Return the outcome of each family as a table for the terminal."""
     from rich.table import Table

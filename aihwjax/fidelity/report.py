@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from aihwjax import arguments
 from aihwjax.errors import MissingExtraError
 from aihwjax.fidelity.pictures import HEIGHT, WIDTH, pictures
 from aihwjax.fidelity.records import Record, families, summary, write_whole
@@ -25,6 +26,7 @@ def check_installed() -> None:
         raise MissingExtraError('the report needs jinja2: pip install "aihwjax[report]"') from None
 
 
+@arguments.answered
 def html(records: Sequence[Record], title: str = "Fidelity") -> str:
     """Return a report as HTML text that needs no other file.
 
@@ -62,6 +64,7 @@ def html(records: Sequence[Record], title: str = "Fidelity") -> str:
     )
 
 
+@arguments.answered
 def write_html(records: Sequence[Record], path: str | Path, title: str = "Fidelity") -> None:
     """Write a report; the file appears complete or not at all.
 

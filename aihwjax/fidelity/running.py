@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from aihwjax import arguments
 from aihwjax.errors import AihwjaxError, ConfigError, nearest
 from aihwjax.fidelity.agreement import Values, Verdict, combined, compare
 from aihwjax.fidelity.cases import Case, TileCase, load
@@ -29,6 +30,7 @@ MODES = tuple(mode.name.lower() for mode in (UpdateMode.AGGREGATED, UpdateMode.S
 _Task = tuple[Case, str | None]
 
 
+@arguments.answered
 def run(
     folder: str | Path,
     families: Collection[str] | None = None,
@@ -80,11 +82,13 @@ def run(
     return [done[case.name, mode] for case, mode in tasks]
 
 
+@arguments.answered
 def has_update(case: Case) -> bool:
     """Whether a case's result can depend on the update mode."""
     return not isinstance(case, TileCase) or any(step[0] == "update" for step in case.steps)
 
 
+@arguments.answered
 def evaluate(
     case: Case, mode: str | None = None, repeats: int | None = None, seed: int = 0, keep: bool = False
 ) -> Record:
@@ -135,6 +139,7 @@ def _verdict(
     return _together(verdicts), evidence
 
 
+@arguments.answered
 def judge(case: TileCase, samples: dict[str, Values]) -> Verdict:
     """Compare the samples of all records of a case.
 

@@ -7,6 +7,7 @@ from functools import partial
 import jax
 import numpy as np
 
+from aihwjax import arguments
 from aihwjax.fidelity.agreement import Values
 from aihwjax.fidelity.cases import TileCase
 from aihwjax.fidelity.program import Compiled, Numbers, Outputs, Program, compiled, run_program
@@ -35,6 +36,7 @@ def _simulate(
     return jax.vmap(lambda key: run_program(program, shape, config, numbers, key))(keys)
 
 
+@arguments.answered
 def tiles_of(case: TileCase, repeats: int | None = None) -> int:
     """Return the number of tiles to simulate.
 
@@ -52,6 +54,7 @@ def tiles_of(case: TileCase, repeats: int | None = None) -> int:
     return max(REPEATS, case.repeats)
 
 
+@arguments.answered
 def sample(case: TileCase, config: TileConfig, tiles: int, seed: int = 0) -> dict[str, Values]:
     """Take fresh tiles through a case's steps and return what they show.
 

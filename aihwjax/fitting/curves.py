@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int64
 from numpy.typing import ArrayLike
 
-from aihwjax import columns
+from aihwjax import arguments, columns
 from aihwjax.devices.measured import range_of
 from aihwjax.errors import ConfigError, DataError
 
@@ -19,6 +19,7 @@ MOST_PULSES = 256
 """Most pulses between two readings."""
 
 
+@arguments.answering
 @dataclass(frozen=True)
 class PulseCurves:
     """Readings of devices under pulses, in weight units.

@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from aihwjax import arguments, presets, random
 from aihwjax import devices as device_classes
-from aihwjax import presets, random
 from aihwjax.config import registered
 from aihwjax.devices.base import PulsedDevice
 from aihwjax.devices.device import Device
@@ -40,6 +40,7 @@ class Response(Protocol):
         """Direction of each pulse, 1 up or -1 down, ``(readings - 1,)``."""
 
 
+@arguments.answered
 def fit_device(
     measurements: PulseCurves | Response | str | Path,
     model: Device | type[Device] | str = "SoftBoundsDevice",

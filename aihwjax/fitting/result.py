@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float64
 
+from aihwjax import arguments
 from aihwjax.devices.device import Device
 from aihwjax.fitting.curves import PulseCurves
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
+@arguments.answering
 @dataclass(frozen=True)
 class DeviceFit:
     """A device that was fitted to measured pulse curves; ``aj.plot.plot_device_fit`` draws it."""

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from aihwjax import random, showing, tile
+from aihwjax import arguments, random, showing, tile
 from aihwjax.devices.device import DeviceState
 from aihwjax.errors import ConfigError, ShapeError
 from aihwjax.inference import programming
@@ -37,6 +37,7 @@ from aihwjax.tile.state import FrozenIO, TileState
 from aihwjax.typing import Number, Weights
 
 
+@arguments.answering
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Chip(showing.Record):
@@ -61,6 +62,7 @@ class Chip(showing.Record):
     """The devices one by one, where the weights do not say enough: with defects, or bit slices."""
 
 
+@arguments.answered
 def convert(converter: ConductanceConverter, w: Weights) -> tuple[list[Weights], Params]:
     """Return the target conductances of weights, and what the way back needs.
 
@@ -80,6 +82,7 @@ def convert(converter: ConductanceConverter, w: Weights) -> tuple[list[Weights],
     return list(slices), params
 
 
+@arguments.answered
 def convert_back(converter: ConductanceConverter, slices: Sequence[Weights], params: Params) -> Weights:
     """Return the weights ``(out, in)`` that conductances stand for.
 
@@ -99,6 +102,7 @@ def convert_back(converter: ConductanceConverter, slices: Sequence[Weights], par
     return _convert_back(converter, jnp.stack(matrices), params)
 
 
+@arguments.answered
 @in_single
 def program(config: TileConfig, w: Weights, key: Noise) -> Chip:
     """Program weights onto a chip: each device gets a conductance with programming noise, and its drift exponent.
@@ -126,6 +130,7 @@ def program(config: TileConfig, w: Weights, key: Noise) -> Chip:
     return _program(config, _matrix("w", w), random.as_noise(key))
 
 
+@arguments.answered
 @in_single
 def drift(config: TileConfig, chip: Chip, t: Number, key: Noise) -> Chip:
     """Return a chip as it is some time after programming; earlier drifts play no part.
@@ -149,6 +154,7 @@ def drift(config: TileConfig, chip: Chip, t: Number, key: Noise) -> Chip:
     return _drift(config, chip, checked_time(model, t), random.as_noise(key))
 
 
+@arguments.answered
 @in_single
 def forward(config: TileConfig, chip: Chip, x: Float[Array, "*batch in"], key: Noise) -> Float[Array, "*batch out"]:
     """Multiply inputs by a chip as a product of evaluation does, and by the factor of the compensation.

@@ -13,6 +13,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from aihwjax import random
+from aihwjax.arguments import answered
 from aihwjax.errors import ModuleError
 from aihwjax.nn.gradients import Gradients, Pair, value_and_grad
 from aihwjax.nn.patches import together
@@ -26,6 +27,7 @@ Batch: TypeAlias = tuple[Any, ...]
 """Pytrees of arrays, the arguments of a loss between model and key."""
 
 
+@answered
 def accumulate(loss_fn: Callable[..., Float[Array, ""]]) -> Callable[..., tuple[Float[Array, ""], Gradients]]:
     """Return a function that computes the mean of a loss over micro-batches, and its gradients.
 

@@ -15,6 +15,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 
 from aihwjax import random
+from aihwjax.arguments import answered
 from aihwjax.errors import ConfigError, DataError
 from aihwjax.nn import watching
 from aihwjax.nn.calling import call
@@ -39,6 +40,7 @@ Batch: TypeAlias = Any
 """One input of a model, an array; or a pair of its arguments, ``(args, kwargs)``."""
 
 
+@answered
 def calibrate(
     model: nnx.Module,
     batches: Iterable[Batch],

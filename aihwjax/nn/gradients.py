@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from aihwjax import arguments
 from aihwjax.errors import ModuleError
 from aihwjax.nn import slots
 from aihwjax.nn.patches import Patches, all_rows, together
@@ -40,6 +41,7 @@ class Gradients(NamedTuple):
     weights ``(out, in)``, which is no sum of products of x and d: inputs are those behind the converter."""
 
 
+@arguments.answered
 def value_and_grad(loss_fn: Callable[..., Any], has_aux: bool = False) -> Callable[..., tuple[Any, Gradients]]:
     """Return a function that computes a loss and its gradients.
 

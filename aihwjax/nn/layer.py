@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +19,7 @@ from aihwjax.devices.counts import PulseCounts
 from aihwjax.errors import ConfigError, ModuleError, NonFiniteError, ShapeError
 from aihwjax.nn import marks, slots, verified
 from aihwjax.nn.call_keys import CallKey, next_key
+from aihwjax.nn.derived import left_out, place_in_model
 from aihwjax.nn.dtypes import name_of, returned
 from aihwjax.nn.grid import TileGrid
 from aihwjax.nn.mapping import along
@@ -65,6 +66,8 @@ class AnalogLayer(Readable):
         ConfigError: If a size, the configuration or ``weights`` is not allowed.
     """
 
+    elsewhere: ClassVar[Mapping[str, str]] = {**moved.MODULES, **moved.ATTRIBUTES}
+    unset: ClassVar[frozenset[str]] = frozenset({"config", "weight", "weights"})
     place: str | None = None
     """Path in the model, in a copy of it whose products are counted."""
 
@@ -142,19 +145,6 @@ class AnalogLayer(Readable):
         """Outputs of each row of tiles of a group."""
         return self.grid.out_parts
 
-    if not TYPE_CHECKING:  # a type checker would take any name for one that is there
-
-        def __getattr__(self, name: str) -> NoReturn:
-            text = f"{type(self).__name__!r} object has no attribute {name!r}{moved.hint(name, moved.ATTRIBUTES)}"
-            raise AttributeError(text, name=name, obj=self)
-
-        def __setattr__(self, name: str, value: Any) -> None:
-            if name in ("config", "weight", "weights"):  # else it would be kept and do nothing
-                kind, hint = type(self).__name__, moved.hint(name, moved.ATTRIBUTES)
-                text = f"{name!r} of {kind!r} object is not allowed to be set{hint}"
-                raise AttributeError(text, name=name, obj=self)
-            super().__setattr__(name, value)
-
     def multiply(self, x: Float[Array, "*batch in"], key: Noise) -> Float[Array, "*batch out"]:
         """Multiply inputs ``(..., columns of all groups)`` by the matrix and add the bias; outputs ``(..., out)``."""
         return self.biased(self.product(x, key))
@@ -182,7 +172,12 @@ class AnalogLayer(Readable):
 
     def biased(self, y: Float[Array, "*batch out"]) -> Float[Array, "*batch out"]:
         """Add the digital bias, if there is one, to outputs ``(..., out)``."""
-        return y if self.bias is None else y + along(self.bias.get_value(), y)
+        if self.bias is None:
+            return y
+        bias = self.bias.get_value()
+        if jnp.shape(bias) != (self.rows,):
+            raise ShapeError(f"{self._name()}: bias has shape {jnp.shape(bias)}, give ({self.rows},)")
+        return y + along(bias, y)
 
     def typed(self, y: Float[Array, "*batch out"], inputs: Any) -> Float[Array, "*batch out"]:
         """Return outputs in the type that they have for these inputs."""
@@ -198,15 +193,8 @@ class AnalogLayer(Readable):
         return on_derivative(x, digital, lambda: warnings.warn(self._left_out(), stacklevel=2), unless=weights)
 
     def _left_out(self) -> str:
-        what = "leaves its tiles out, which learn by pulses made of x and d"
-        also = "aihwjax.analog_sgd(0.0, digital=...) trains the digital parameters alone"
-        if self.tiles[0].config.get_value().inference:
-            what = "leaves the weights of its tiles out, which are no nnx.Param"
-            also = "differentiate nnx.Any(nnx.Param, aihwjax.nn.TileVariable) and step with optax itself"
-        return (
-            f"{self}: this gradient with respect to its parameters {what}: "
-            f"take aihwjax.nn.value_and_grad and aihwjax.analog_sgd; {also}"
-        )
+        path = place_in_model(self)
+        return f"{f'{path}: ' if path else ''}{self}: {left_out(self.tiles[0].config.get_value())}"
 
     def checked(self, x: Float[Array, "*batch in"], key: Noise | None) -> tuple[Float[Array, "*batch in"], Noise]:
         """Return inputs as float32 and the key, or say what is wrong with them.

@@ -8,9 +8,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Num
 
+from aihwjax import arguments
 from aihwjax.errors import ConfigError, ShapeError
 
 
+@arguments.answered
 def nll_loss(log_probabilities: Float[Array, "n classes"], labels: Int[Array, " n"]) -> Float[Array, " n"]:
     """Negative log-likelihood of the right class, after a log-softmax.
 
@@ -28,6 +30,7 @@ def nll_loss(log_probabilities: Float[Array, "n classes"], labels: Int[Array, " 
     return -jnp.take_along_axis(log_probabilities, labels[:, None], axis=1)[:, 0]
 
 
+@arguments.answered
 def cross_entropy_loss(
     logits: Float[Array, "n classes"], targets: Int[Array, " n"] | Num[Array, "n classes"]
 ) -> Float[Array, " n"]:
@@ -50,6 +53,7 @@ def cross_entropy_loss(
     return nll_loss(jax.nn.log_softmax(logits, axis=1), targets)
 
 
+@arguments.answered
 def mse_loss(predictions: Float[Array, " n *shape"], targets: Num[Array, " n *shape"]) -> Float[Array, " n"]:
     """Squared error, averaged over the features of an example.
 
@@ -67,6 +71,7 @@ def mse_loss(predictions: Float[Array, " n *shape"], targets: Num[Array, " n *sh
     return _per_example((predictions - targets) ** 2)
 
 
+@arguments.answered
 def bce_loss(probabilities: Float[Array, " n *shape"], targets: Num[Array, " n *shape"]) -> Float[Array, " n"]:
     """Binary cross entropy, averaged over the features of an example; logarithms end at -100.
 
@@ -100,24 +105,28 @@ class _MeanLoss:
         return f"{type(self).__name__}()"
 
 
+@arguments.answering
 class NLLLoss(_MeanLoss):
     """Mean of :func:`nll_loss`."""
 
     per_example = staticmethod(nll_loss)
 
 
+@arguments.answering
 class CrossEntropyLoss(_MeanLoss):
     """Mean of :func:`cross_entropy_loss`."""
 
     per_example = staticmethod(cross_entropy_loss)
 
 
+@arguments.answering
 class MSELoss(_MeanLoss):
     """Mean of :func:`mse_loss`."""
 
     per_example = staticmethod(mse_loss)
 
 
+@arguments.answering
 class BCELoss(_MeanLoss):
     """Mean of :func:`bce_loss`."""
 
@@ -150,6 +159,7 @@ class _PerExampleLoss(_MeanLoss):
         return self.__name__
 
 
+@arguments.answered
 def per_example(function: Callable[..., Float[Array, " n"]]) -> Callable[..., Float[Array, ""]]:
     """Make a loss of a function that gives the loss of each example by itself; also as a decorator.
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from aihwjax import arguments
 from aihwjax.tile.product.periphery import MappingParameter
 from aihwjax.typing import Number, Weights
 
 # An entry that is off by more than this share of the largest one
 _CHANGED = 1e-3
+
 
 def parts(size: int, maximum: int) -> tuple[int, ...]:
     """Split ``size`` lines into as few parts of at most ``maximum`` as possible.
@@ -41,6 +43,7 @@ def along(vector: Float[Array, " entries"], batch: Float[Array, "*batch size"]) 
     return vector.reshape((1,) * (batch.ndim - 1) + vector.shape)
 
 
+@arguments.answered
 def changed_entries(wanted: Float[Array, "*shape"], held: Float[Array, "*shape"]) -> Int[Array, ""]:
     """Return how many entries a tile does not hold as they were written: clipped by devices, or changed by write noise.
 
@@ -63,6 +66,7 @@ def is_scaled(mapping: MappingParameter, omega: Number | None) -> bool:
     return not (isinstance(omega, int | float) and omega <= 0)
 
 
+@arguments.answered
 def scale_down(
     weights: Weights, omega: Number, columnwise: bool, scales: Float[Array, " 1"] | Float[Array, " out"] | None
 ) -> tuple[Weights, Float[Array, " 1"] | Float[Array, " out"]]:

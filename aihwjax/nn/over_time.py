@@ -12,6 +12,7 @@ from flax import nnx
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Num
 
+from aihwjax import arguments
 from aihwjax.errors import ConfigError, DataError, ShapeError
 from aihwjax.inference.chip import checked_time
 from aihwjax.nn.calling import call
@@ -34,6 +35,7 @@ def accuracy(outputs: Float[Array, "n classes"], targets: Num[Array, " n"]) -> F
     return jnp.mean(jnp.argmax(outputs, axis=-1) == targets)
 
 
+@arguments.answering
 @dataclass(frozen=True)
 class OverTime:
     """What :func:`evaluate_over_time` found: a value for each chip and time."""
@@ -93,6 +95,7 @@ def evaluate_over_time(
     memory: int | None = None,
     mesh: Mesh | None = None,
 ) -> dict[str, OverTime]: ...
+@arguments.answered
 def evaluate_over_time(
     model: nnx.Module,
     data: tuple[Any, Any],

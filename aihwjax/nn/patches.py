@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int, Shaped
 
+from aihwjax import arguments
 from aihwjax.loops import once
 from aihwjax.nn.grid import TileGrid
 from aihwjax.nn.stacks import rows
@@ -49,6 +50,7 @@ class View(NamedTuple):
         return self.window, self.padding, self.widening
 
 
+@arguments.answering
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Patches:

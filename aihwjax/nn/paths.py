@@ -7,7 +7,7 @@ from typing import Any
 
 from flax import nnx
 
-from aihwjax import random
+from aihwjax import arguments, random
 from aihwjax.nn.layer import AnalogLayer
 from aihwjax.nn.tile import AnalogTile
 from aihwjax.random import Noise, NoiseEngine
@@ -19,6 +19,7 @@ def path_text(path: Iterable[object]) -> str:
     return "/".join(str(part) for part in path) or "model"
 
 
+@arguments.answered
 def analog_tiles(model: nnx.Module) -> dict[str, AnalogTile]:
     """Return all tiles of a model by path, in the model's order; a shared tile appears once.
 
@@ -28,6 +29,7 @@ def analog_tiles(model: nnx.Module) -> dict[str, AnalogTile]:
     return {path_text(path): part for path, part in nnx.iter_modules(model) if isinstance(part, AnalogTile)}
 
 
+@arguments.answered
 def analog_layers(model: nnx.Module) -> dict[str, AnalogLayer]:
     """Return all layers with a matrix on tiles by path, in the model's order; a shared layer appears once.
 
@@ -37,6 +39,7 @@ def analog_layers(model: nnx.Module) -> dict[str, AnalogLayer]:
     return {path_text(path): part for path, part in nnx.iter_modules(model) if isinstance(part, AnalogLayer)}
 
 
+@arguments.answered
 def redraw(model: nnx.Module, config: TileConfig | Mapping[str, Any] | None = None, *, key: Noise) -> None:
     """Draw the devices of all tiles of a model anew and keep its weights, in place.
 

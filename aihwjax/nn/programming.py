@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from flax import nnx
 
-from aihwjax import random
+from aihwjax import arguments, random
 from aihwjax.errors import ModuleError
 from aihwjax.inference.chip import checked_time, model_of
 from aihwjax.inference.compensation import DriftCompensation
@@ -21,6 +21,7 @@ from aihwjax.typing import Number
 _Model = TypeVar("_Model", bound=nnx.Module)
 
 
+@arguments.answered
 def program(
     model: _Model,
     key: Noise,
@@ -71,6 +72,7 @@ def program(
     return copy
 
 
+@arguments.answered
 def drift(model: _Model, t: Number, key: Noise) -> _Model:
     """Return a copy of a programmed model as it is some time after programming; earlier drifts play no part.
 

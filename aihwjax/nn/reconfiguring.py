@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from flax import nnx
 
-from aihwjax import random
+from aihwjax import arguments, random
 from aihwjax.nn.changes import changed
 from aihwjax.nn.programming import tiles_of
 from aihwjax.random import Noise
@@ -16,6 +16,7 @@ from aihwjax.tile.config import TileConfig
 _Model = TypeVar("_Model", bound=nnx.Module)
 
 
+@arguments.answered
 def with_config(model: _Model, config: TileConfig | Mapping[str, Any], *, key: Noise | None = None) -> _Model:
     """Return a copy of a model whose tiles have another configuration and the same weights; the model stays as it is.
 

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from aihwjax import arguments
 from aihwjax.nn import slots, watching
 from aihwjax.nn.call_keys import numbered, running
 from aihwjax.nn.slots import Recorder, Slots
@@ -18,6 +19,7 @@ _X = TypeVar("_X")
 _Y = TypeVar("_Y")
 
 
+@arguments.answered
 def scan(
     body: Callable[[_Carry, _X], tuple[_Carry, _Y]], init: _Carry, xs: _X, length: int | None = None
 ) -> tuple[_Carry, _Y]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
-from aihwjax import random, showing, tile
+from aihwjax import moved, random, showing, tile
 from aihwjax.derivatives import only_in_reverse
 from aihwjax.devices.counts import PulseCounts
 from aihwjax.errors import ConfigError, ModuleError
@@ -67,6 +67,8 @@ class AnalogTile(Readable):
     Raises:
         ConfigError: If the input range is to manage output clipping but the forward product manages it.
     """
+
+    elsewhere: ClassVar[Mapping[str, str]] = {**moved.MODULES, **moved.TILES}
 
     def __init__(
         self,

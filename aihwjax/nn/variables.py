@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
+from aihwjax.errors import ConfigError
 from aihwjax.nn.changes import refuse_new_draws, refuse_new_layout
 from aihwjax.nn.programmed_tile import TileChip
 from aihwjax.nn.storable import make_storable
@@ -43,8 +44,10 @@ class TileConfigVariable(nnx.Variable[TileConfig]):
             **kwargs: As for any variable.
 
         Raises:
-            ConfigError: If it changes what is fixed when the tile is drawn (see ``redraw`` of the layer).
+            ConfigError: If it is none, or changes what is fixed when the tile is drawn (see ``redraw`` of the layer).
         """
+        if not isinstance(value, TileConfig):
+            raise ConfigError(f"config={type(value).__name__} is not allowed: give a TileConfig")
         refuse_new_layout(self.get_value(), value)
         refuse_new_draws(self.get_value(), value)
         super().set_value(value, **kwargs)

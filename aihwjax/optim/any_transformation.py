@@ -10,6 +10,7 @@ import optax
 from flax import nnx
 from jaxtyping import Array, Bool, Int
 
+from aihwjax import arguments
 from aihwjax.errors import ConfigError
 from aihwjax.layer_rates import AnyRate, LayerRates, check_rates, rates_at
 from aihwjax.nn.gradients import Gradients
@@ -43,6 +44,7 @@ from aihwjax.rates import LearningRate
 from aihwjax.typing import EachWeights, Number
 
 
+@arguments.answering
 @dataclass(frozen=True)
 class AnalogOptimizer(Optimizer):
     """Any transformation on inference tiles and digital parameters; see :func:`analog_optimizer`."""
@@ -150,6 +152,7 @@ def _gradient(learner: Learner, frozen: bool) -> EachWeights:
     return gradient_of(learner.tile, *learner.pair) if learner.slope is None else learner.slope
 
 
+@arguments.answered
 def analog_optimizer(
     transformation: optax.GradientTransformation,
     learning_rate: LearningRate | LayerRates | Mapping[str, LearningRate] | None = None,
@@ -200,6 +203,7 @@ def analog_optimizer(
     return AnalogOptimizer(transformation, None if learning_rate is None else check_rates(learning_rate))
 
 
+@arguments.answered
 def with_rate(optimizer: AnalogOptimizer | optax.GradientTransformation | None, learning_rate: AnyRate) -> Optimizer:
     """Return the optimizer of an experiment, which says the learning rate of tiles apart from the rest.
 

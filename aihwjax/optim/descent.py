@@ -11,6 +11,7 @@ import optax
 from flax import nnx
 from jaxtyping import Array, Bool, Int
 
+from aihwjax import arguments
 from aihwjax.layer_rates import AnyRate, LayerRates, check_rates, rates_at
 from aihwjax.nn.gradients import Gradients
 from aihwjax.nn.parameters import digital_parameters, step_weights
@@ -33,6 +34,7 @@ from aihwjax.rates import LearningRate
 from aihwjax.typing import Number
 
 
+@arguments.answering
 @dataclass(frozen=True)
 class AnalogSGD(Optimizer):
     """Plain gradient descent by pulses on tiles, any optimizer on digital parameters; see :func:`analog_sgd`."""
@@ -128,6 +130,7 @@ def _descent(rate: Callable[[str], Number]) -> Callable[[str, jax.Array], jax.Ar
     return step
 
 
+@arguments.answered
 def analog_sgd(
     learning_rate: LearningRate | LayerRates | Mapping[str, LearningRate],
     digital: optax.GradientTransformation | None = None,

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from aihwjax import random
+from aihwjax import arguments, random
 from aihwjax.nn.calling import of_this_library
 from aihwjax.nn.gradients import Gradients, value_and_grad
 from aihwjax.nn.paths import noise_engine
@@ -29,6 +29,7 @@ class Training(NamedTuple):
     """Tile configurations, whose numbers training reads only."""
 
 
+@arguments.answered
 def take_apart(model: nnx.Module) -> Training:
     """Split a model into structure, moving and fixed state, the form of a loop under ``lax.scan``.
 
@@ -42,6 +43,7 @@ def take_apart(model: nnx.Module) -> Training:
     return Training(graph, moving, fixed)
 
 
+@arguments.answered
 def training_step(
     loss_fn: Callable[..., Float[Array, ""]],
     optimizer: Optimizer,

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import optax
 
+from aihwjax import arguments
 from aihwjax.config import LARGEST
 from aihwjax.errors import ConfigError, nearest
 from aihwjax.optim.any_transformation import AnalogOptimizer
@@ -28,6 +29,7 @@ _RATE, _CLIP = "learning_rate", "clip_norm"
 _BELOW_ONE = ("b1", "b2", "decay", "momentum")
 
 
+@arguments.answering
 @dataclass(frozen=True)
 class NamedOptimizer(AnalogOptimizer):
     """An optimizer of inference tiles and digital parameters that is known by name; see :func:`named_optimizer`."""

@@ -12,7 +12,7 @@ import optax
 from flax import nnx
 from jaxtyping import Array, Bool, Int
 
-from aihwjax import random
+from aihwjax import arguments, random
 from aihwjax.config import LARGEST
 from aihwjax.errors import ConfigError, ModuleError, nearest
 from aihwjax.layer_rates import AnyRate, LayerRates
@@ -33,6 +33,7 @@ class OptimizerState(NamedTuple):
     """State of the transformation: of the digital parameters, and of the weights that take it too."""
 
 
+@arguments.answering
 class Optimizer(abc.ABC):
     """What trains a model: :class:`AnalogSGD` or :class:`AnalogOptimizer`."""
 
@@ -221,6 +222,7 @@ def sound(errors: Iterable[jax.Array], rates: Iterable[Number]) -> Bool[Array, "
     return result
 
 
+@arguments.answered
 def check_fits(learning_rate: AnyRate, model: nnx.Module) -> None:
     """Refuse rates by path that don't fit a model.
 
@@ -236,6 +238,7 @@ def check_fits(learning_rate: AnyRate, model: nnx.Module) -> None:
         learning_rate.check([*analog_tiles(model), *parameters])
 
 
+@arguments.answered
 def check_transformation(name: str, value: object) -> None:
     """Refuse what is no optax transformation.
 

@@ -19,6 +19,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from aihwjax import arguments
+
 Values = NDArray[Any]
 
 MEAN = 0.05
@@ -49,6 +51,7 @@ class _Test(NamedTuple):
     text: str
 
 
+@arguments.answered
 def compare(
     ours: Mapping[str, Values],
     reference: Mapping[str, Values],
@@ -81,6 +84,7 @@ def compare(
     return Comparison(min(1.0, worst.p_value * len(tests)), len(tests), worst.text, float(resolution))
 
 
+@arguments.answered
 def differs(comparison: Comparison, false_alarms: float, comparisons: int = 1) -> bool:
     """Whether two samples differ by more than chance.
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import jax
 import numpy as np
 
+from aihwjax import arguments
 from aihwjax.devices.device import Device
 from aihwjax.errors import AihwjaxError, ConfigError, nearest
 from aihwjax.experiments.devices import DeviceChoice, find_device
@@ -38,6 +39,7 @@ TILES = 2048
 _WAYS = ("map", "vmap")
 
 
+@arguments.answering
 @dataclass(frozen=True)
 class Cell:
     """Outcome of one device, batch size and order of first calls."""
@@ -62,6 +64,7 @@ class Cell:
     """What differs, or why the cell did not run; empty if it passed."""
 
 
+@arguments.answered
 def run(
     pattern: str = "*",
     batches: Sequence[int] = BATCHES,
@@ -173,11 +176,13 @@ def _order(
     return cells
 
 
+@arguments.answered
 def summary(cells: Sequence[Cell]) -> str:
     """Return one line such as ``"378 of 378 cells agree"``."""
     return f"{sum(cell.passed for cell in cells)} of {len(cells)} cells agree"
 
 
+@arguments.answered
 def write_json(cells: Sequence[Cell], path: str | Path) -> None:
     """Write cells as a JSON list, one object a cell; an infinite ``resolution`` becomes ``null``.
 
@@ -197,6 +202,7 @@ def write_json(cells: Sequence[Cell], path: str | Path) -> None:
     write_bytes(Path(path), (json.dumps(entries, indent=1) + "\n").encode())
 
 
+@arguments.answered
 def matrix_table(cells: Sequence[Cell], title: str = "Physics") -> Table:
     """Return the matrix as a table for the terminal (print it with ``rich.print``): a row a device, a column a batch.
 

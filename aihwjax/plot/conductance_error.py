@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float, Float32
 from numpy.typing import ArrayLike
 
-from aihwjax import random
+from aihwjax import arguments, random
 from aihwjax.inference.chip import model_of
 from aihwjax.plot.chip_subject import ChipSubject, chip_config, chip_name, weights_to_program
 from aihwjax.plot.spread import Spread, spread_over
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 _DRAWN_POINTS = 3000
 
 
+@arguments.answering
 @dataclass(frozen=True)
 class ConductanceError:
     """Conductances of the devices of each crosspoint right after programming; in microsiemens."""
@@ -48,6 +49,7 @@ class ConductanceError:
         return [f"{sign} device{number}" for number in numbers for sign in ("+", "−")]
 
 
+@arguments.answered
 def compute_conductance_error(
     subject: ChipSubject, *, weights: ArrayLike | None = None, key: Seed = 0
 ) -> ConductanceError:
@@ -81,6 +83,7 @@ def _programmed(
     return target.reshape(len(target), -1), programmed.reshape(len(target), -1)
 
 
+@arguments.answered
 @drawn
 def plot_conductance_error(error: ConductanceError | ChipSubject, ax: Axes | None = None) -> Figure:
     """Draw the conductance of each device against its target, with mean and spread and the line of no error.

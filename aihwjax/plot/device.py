@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from aihwjax import arguments
 from aihwjax.plot.pulse_response import compute_pulse_response, plot_pulse_response
 from aihwjax.plot.pulse_statistics import compute_pulse_statistics, plot_pulse_statistics
 from aihwjax.plot.style import drawn, panels, pyplot
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+@arguments.answered
 @drawn
 def plot_device(subject: Subject, *, pulses: int | None = None, key: Seed = 0) -> Figure:
     """Draw a device or tile on four axes: pulse response, step size, symmetry point and its histogram.
@@ -44,6 +46,7 @@ def plot_device(subject: Subject, *, pulses: int | None = None, key: Seed = 0) -
     return figure
 
 
+@arguments.answered
 @drawn
 def plot_device_compact(subject: Subject, *, pulses: int | None = None, key: Seed = 0) -> Figure:
     """Draw the pulse response and the step size of a device or tile side by side.

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from aihwjax import arguments
 from aihwjax.fitting.result import DeviceFit
 from aihwjax.plot.style import BLUE, GREY, ORANGE, axes, drawn, legend_above, number_ticks
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+@arguments.answered
 @drawn
 def plot_device_fit(fit: DeviceFit, ax: Axes | None = None, *, traces: int = 3) -> Figure:
     """Draw measured curves and the fitted response: the mean over devices, its spread, and single devices.

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from jaxtyping import Float64, Int64
 
+from aihwjax import arguments
 from aihwjax.errors import DataError
 from aihwjax.experiments.metrics import EpochMetrics
 from aihwjax.plot.style import GREY, axes, drawn, legend_above, number_ticks, panels
@@ -26,6 +27,7 @@ Run: TypeAlias = Sequence[EpochMetrics] | str | Path
 """Metrics of a run: the list that ``run_local`` and ``fit`` return, or a ``metrics.jsonl`` or its folder."""
 
 
+@arguments.answering
 @dataclass(frozen=True)
 class LearningCurve:
     """Metrics of one run over its epochs, each array ``(epochs,)``."""
@@ -44,6 +46,7 @@ class LearningCurve:
     """The user's own metrics by name; an epoch that lacks one has NaN."""
 
 
+@arguments.answered
 def read_learning_curve(run: Run, name: str | None = None) -> LearningCurve:
     """Return the metrics of a run as arrays.
 
@@ -90,6 +93,7 @@ def _lines(path: Path) -> list[Mapping[str, Any]]:
         raise DataError(f"the metrics {str(path)!r} are damaged: {error}") from None
 
 
+@arguments.answered
 @drawn
 def plot_learning_curves(
     runs: Mapping[str, Run] | Sequence[Run | LearningCurve] | Run | LearningCurve, ax: Axes | None = None

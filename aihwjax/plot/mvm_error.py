@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float32, Float64, Int64
 
-from aihwjax import random, tile
+from aihwjax import arguments, random, tile
 from aihwjax.devices.base import Device
 from aihwjax.devices.floating_point import FloatingPointDevice
 from aihwjax.errors import ConfigError
@@ -38,6 +38,7 @@ _DRAWN_POINTS = 4000
 _Products: TypeAlias = Float32[np.ndarray, "scales vectors out"]
 
 
+@arguments.answering
 @dataclass(frozen=True)
 class MvmError:
     """Analog against exact products, and the error for several scales and numbers of inputs.
@@ -62,6 +63,7 @@ class MvmError:
     """Relative error at each number of inputs, with inputs of scale 1."""
 
 
+@arguments.answered
 def compute_mvm_error(
     subject: Subject | IOParameters,
     *,
@@ -156,6 +158,7 @@ def _products(
     return jax.lax.map(at, (jnp.arange(scales.shape[0]), scales))
 
 
+@arguments.answered
 @drawn
 def plot_mvm_error(error: MvmError | Subject | IOParameters, ax: Axes | None = None) -> Figure:
     """Draw analog against exact outputs, the residuals, and the error by input scale and input size.

@@ -10,7 +10,7 @@ import numpy as np
 import optax
 from flax import nnx
 
-from aihwjax import nn
+from aihwjax import arguments, nn
 from aihwjax.errors import ConfigError, DataError
 from aihwjax.experiments import BasicTraining, fit
 from aihwjax.experiments.data import MNIST10K
@@ -31,6 +31,7 @@ Tables: TypeAlias = OverTime | Mapping[str, OverTime] | Sequence[OverTime]
 """What :func:`aihwjax.evaluate_over_time` returned: once, several times, or with names."""
 
 
+@arguments.answered
 def compute_accuracy_over_time(
     subject: ChipSubject,
     *,
@@ -83,6 +84,7 @@ def compute_accuracy_over_time(
     return evaluate_over_time(trained, unseen, seconds, chips, fold(key, "chips"))
 
 
+@arguments.answered
 @drawn
 def plot_accuracy_over_time(
     tables: Tables | ChipSubject, ax: Axes | None = None, *, exact: float | None = None

@@ -11,6 +11,7 @@ from flax import nnx
 from jaxtyping import Float32
 from numpy.typing import ArrayLike
 
+from aihwjax import arguments
 from aihwjax.errors import ConfigError
 from aihwjax.inference import chip
 from aihwjax.nn.programming import program, tiles_of
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 _DRAWN_POINTS = 4000
 
 
+@arguments.answering
 @dataclass(frozen=True)
 class ProgrammingError:
     """Weights of tiles before and right after programming, in units of the largest magnitude of each tile."""
@@ -43,6 +45,7 @@ class ProgrammingError:
         return self.programmed - self.target
 
 
+@arguments.answered
 def compute_programming_error(
     subject: ChipSubject | nnx.Module, *, weights: ArrayLike | None = None, key: Seed = 0
 ) -> ProgrammingError:
@@ -92,6 +95,7 @@ def _relative(
     return exact.ravel() / unit, programmed.ravel() / unit
 
 
+@arguments.answered
 @drawn
 def plot_programming_error(error: ProgrammingError | ChipSubject | nnx.Module, ax: Axes | None = None) -> Figure:
     """Draw the histogram of the errors of programming, and the errors against the target weight.

@@ -11,7 +11,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Float, Float32, Int, Int8
 
-from aihwjax import tile
+from aihwjax import arguments, tile
 from aihwjax.errors import ConfigError
 from aihwjax.plot.style import BLUE, GREY, axes, drawn, legend_above, number_ticks
 from aihwjax.plot.subject import (
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+@arguments.answering
 @dataclass(frozen=True)
 class PulseResponse:
     """Weights of many crosspoints under the same pulses."""
@@ -50,6 +51,7 @@ class PulseResponse:
     """Direction of each pulse, 1 up or -1 down, ``(pulses,)``."""
 
 
+@arguments.answered
 def compute_pulse_response(
     subject: Subject,
     *,
@@ -83,6 +85,7 @@ def compute_pulse_response(
     return apply_pulses(subject, signs, np.full(crosspoints, start), key)
 
 
+@arguments.answered
 def apply_pulses(
     subject: Subject,
     signs: Int[np.ndarray, " pulses"],
@@ -124,6 +127,7 @@ def _apply(
     return jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), look(state), traces)
 
 
+@arguments.answered
 @drawn
 def plot_pulse_response(response: PulseResponse | Subject, ax: Axes | None = None, *, traces: int = 3) -> Figure:
     """Draw the mean response, its spread over crosspoints and a few single crosspoints.

@@ -13,7 +13,7 @@ from jax import lax
 from jaxtyping import Float64, Int64
 from numpy.typing import ArrayLike
 
-from aihwjax import tile
+from aihwjax import arguments, tile
 from aihwjax.devices.base import PulsedDevice
 from aihwjax.errors import ConfigError
 from aihwjax.plot.style import BLUE, GREY, RED, axes, drawn, legend_above, number_ticks
@@ -43,6 +43,7 @@ _HELD = 1e-5
 _POINTS = 31
 
 
+@arguments.answering
 @dataclass(frozen=True)
 class PulseStatistics:
     """Change of the weight by one pulse, over crosspoints; every array is ``(weights,)``.
@@ -70,6 +71,7 @@ class PulseStatistics:
     """Change by a down pulse of that device."""
 
 
+@arguments.answered
 def compute_pulse_statistics(
     subject: Subject,
     *,
@@ -142,6 +144,7 @@ def _measure(
     return jax.tree.map(lambda values: values.reshape(2, weights.shape[0], -1), readings)
 
 
+@arguments.answered
 def theoretical_steps(
     subject: Subject, weights: ArrayLike
 ) -> tuple[Float64[np.ndarray, " weights"], Float64[np.ndarray, " weights"]] | None:
@@ -180,6 +183,7 @@ def without_spread(device: PulsedDevice) -> PulsedDevice:
     return device.replace({**dict.fromkeys(spreads, 0.0), "corrupt_devices_prob": 0.0, "perfect_bias": False})
 
 
+@arguments.answered
 @drawn
 def plot_pulse_statistics(statistics: PulseStatistics | Subject, ax: Axes | None = None) -> Figure:
     """Draw the mean step against the weight with its standard deviation, measured and in theory.

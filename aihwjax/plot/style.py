@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import numpy as np
 
+from aihwjax import arguments
 from aihwjax.errors import ConfigError, MissingExtraError, nearest
 
 if TYPE_CHECKING:
@@ -192,6 +193,7 @@ def check_suffix(path: str | Path) -> None:
                           f"{nearest(suffix, FORMATS)}")  # fmt: skip
 
 
+@arguments.answered
 def save(figure: Figure, path: str | Path) -> None:
     """Write a figure as PNG, SVG or PDF, by the suffix; the same figure gives the same file.
 

@@ -7,7 +7,7 @@ from typing import TypeAlias
 import jax.numpy as jnp
 import numpy as np
 
-from aihwjax import devices, tile
+from aihwjax import arguments, devices, tile
 from aihwjax.config import Config, registered
 from aihwjax.devices.base import Device, DeviceState, PulsedDevice
 from aihwjax.devices.ideal import ExactDevice
@@ -133,6 +133,7 @@ def weight_range(config: TileConfig, seed: Seed = 0) -> tuple[float, float]:
     return min(low) - shift, max(high) - shift
 
 
+@arguments.answered
 def estimate_n_steps(subject: Subject) -> int:
     """Return about how many pulses lead from one bound to the other: the range over the granularity.
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from aihwjax import arguments
 from aihwjax.errors import ConfigError, nearest
 from aihwjax.plot.style import BLUE, GREY, axes, drawn, legend_above, pyplot
 
@@ -34,6 +35,7 @@ class SweepMeans(NamedTuple):
     """The same after each epoch; NaN where there is none."""
 
 
+@arguments.answered
 def compute_sweep_means(table: SweepTable, metric: str = "accuracy") -> SweepMeans:
     """Return the configurations of a sweep and the means of a metric over their networks.
 
@@ -69,6 +71,7 @@ def compute_sweep_means(table: SweepTable, metric: str = "accuracy") -> SweepMea
     return SweepMeans(tuple(table.paths), list(points.values()), means, curves)
 
 
+@arguments.answered
 @drawn
 def plot_sweep_map(
     table: SweepTable,
@@ -126,6 +129,7 @@ def plot_sweep_map(
     return figure
 
 
+@arguments.answered
 @drawn
 def plot_sweep_parallel(table: SweepTable, metric: str = "accuracy", ax: Axes | None = None) -> Figure:
     """Draw each configuration as a line through all that is varied, to its metric; dashed if a network diverged.
@@ -159,6 +163,7 @@ def plot_sweep_parallel(table: SweepTable, metric: str = "accuracy", ax: Axes | 
     return figure
 
 
+@arguments.answered
 @drawn
 def plot_sweep_curves(table: SweepTable, metric: str = "accuracy", ax: Axes | None = None) -> Figure:
     """Draw a metric after each epoch (of chips: at each time), a line for each configuration, the mean over networks.

@@ -11,6 +11,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Float32, Float64
 
+from aihwjax import arguments
 from aihwjax.devices.base import DeviceState, PulsedDevice
 from aihwjax.errors import ConfigError
 from aihwjax.plot.pulse_response import apply_pulses
@@ -37,6 +38,7 @@ _BISECTIONS = 30
 _SAME = 1e-6
 
 
+@arguments.answering
 @dataclass(frozen=True)
 class SymmetryPoints:
     """Where alternating pulses lead the weights of many crosspoints."""
@@ -55,6 +57,7 @@ class SymmetryPoints:
     """
 
 
+@arguments.answered
 def compute_symmetry_points(
     subject: Subject, *, pairs: int | None = None, crosspoints: int = CROSSPOINTS, key: Seed = 0
 ) -> SymmetryPoints:
@@ -111,6 +114,7 @@ def _balance(config: TileConfig, state: DeviceState) -> jax.Array:
     return jnp.where(flat, jnp.nan, device.external(state, (low + high) / 2))[:, 0]
 
 
+@arguments.answered
 @drawn
 def plot_device_symmetry(points: SymmetryPoints | Subject, ax: Axes | None = None, *, traces: int = 6) -> Figure:
     """Draw how alternating pulses lead to the symmetry point, and its histogram over crosspoints.

@@ -13,6 +13,7 @@ from flax import nnx
 from jax import lax
 from jaxtyping import Array, Float, Float32, Float64
 
+from aihwjax import arguments
 from aihwjax.errors import ConfigError
 from aihwjax.inference import chip
 from aihwjax.inference.chip import model_of
@@ -33,6 +34,7 @@ LEVELS = (-1.0, -0.5, 0.1, 0.25, 0.5, 1.0)
 """Weights that are followed by default, in units of the largest one."""
 
 
+@arguments.answering
 @dataclass(frozen=True)
 class WeightDrift:
     """Weights of a chip at several times, in units of the largest exact weight of the tile."""
@@ -49,6 +51,7 @@ class WeightDrift:
     """The weights times the factor of the compensation; ``None`` without one."""
 
 
+@arguments.answered
 def compute_weight_drift(
     subject: ChipSubject | nnx.Module,
     *,
@@ -155,6 +158,7 @@ def _of_model(
     )
 
 
+@arguments.answered
 @drawn
 def plot_weight_drift(drift: WeightDrift | ChipSubject | nnx.Module, ax: Axes | None = None) -> Figure:
     """Draw the mean weight of each level over time with its spread, and what a compensation makes of it.

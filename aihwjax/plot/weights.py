@@ -13,7 +13,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Float32, Int64
 
-from aihwjax import random, tile
+from aihwjax import arguments, random, tile
 from aihwjax.errors import ConfigError, ShapeError
 from aihwjax.plot.style import GREY, PANEL_HEIGHT, axes, drawn, legend_above, number_ticks, panels
 from aihwjax.plot.subject import Seed, Subject, key_of, name_of, tile_config
@@ -31,6 +31,7 @@ _SIZE = 8
 _SPREAD = 0.3
 
 
+@arguments.answering
 @dataclass(frozen=True)
 class WeightTraces:
     """Weights of a few crosspoints over time."""
@@ -47,6 +48,7 @@ class WeightTraces:
     """Weights that training aims at, ``(crosspoints,)``, if known."""
 
 
+@arguments.answered
 def compute_weight_traces(
     subject: Subject,
     *,
@@ -122,6 +124,7 @@ def _read(config: TileConfig, state: tile.TileState, places: Sequence[tuple[int,
     return {name: value[rows, columns] for name, value in parts.items() if value.shape == state.shape}
 
 
+@arguments.answered
 def trace_weights(
     config: TileConfig,
     states: Iterable[tile.TileState],
@@ -154,6 +157,7 @@ def trace_weights(
     return WeightTraces(name_of(config), np.arange(len(recorded)), parts, places)
 
 
+@arguments.answered
 @drawn
 def plot_weights(traces: WeightTraces | Subject, ax: Axes | None = None) -> Figure:
     """Draw the visible weight of each crosspoint over updates, and below it each hidden weight.

@@ -16,6 +16,7 @@ import inspect
 from collections.abc import Callable
 from typing import Literal, NamedTuple, TypeVar, get_args
 
+from aihwjax import arguments
 from aihwjax.config import Config
 from aihwjax.errors import ConfigError, nearest
 
@@ -72,6 +73,7 @@ class Preset(NamedTuple):
         return self.citation.partition(" (")[0].rstrip(".")
 
 
+@arguments.answered
 def preset(family: Family) -> Callable[[_Build], _Build]:
     """Return a decorator that enters a function into the list of presets and leaves it as it is.
 
@@ -93,6 +95,7 @@ def entries() -> list[Preset]:
     return sorted(_PRESETS.values(), key=lambda entry: order.index(entry.family))
 
 
+@arguments.answered
 def names(family: str | None = None) -> list[str]:
     """Return the names of all presets, or of one family.
 
@@ -136,6 +139,7 @@ def find(name: str) -> Preset:
     return _PRESETS[name]
 
 
+@arguments.answered
 def by_name(name: str) -> Callable[..., Config]:
     """Return the preset function called ``name``.
 

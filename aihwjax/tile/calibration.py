@@ -24,7 +24,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from aihwjax import random, showing
+from aihwjax import arguments, random, showing
 from aihwjax.config.core import clean_enum
 from aihwjax.errors import ConfigError, DataError, ShapeError
 from aihwjax.precision import in_single
@@ -223,6 +223,7 @@ def _std(x: Float[Array, "n in"], live: Bool[Array, " n"]) -> Float[Array, ""]:
     return jnp.sqrt(squares / jnp.maximum(total - 1, 1))
 
 
+@arguments.answered
 @in_single
 def calibrate(
     config: TileConfig,

@@ -10,12 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float64
 
-from aihwjax import showing
+from aihwjax import arguments, showing
 from aihwjax.config import LARGEST
 from aihwjax.errors import ConfigError, DataError, NonFiniteError
 from aihwjax.typing import Number
 
 
+@arguments.answered
 def as_numbers(name: str, array: object) -> jax.Array:
     """Return an array of real numbers as it is and a list of them as an array; refuse anything else.
 
@@ -37,6 +38,7 @@ def as_numbers(name: str, array: object) -> jax.Array:
     raise DataError(f"{name} has {what}, which is not allowed: give an array of real numbers")
 
 
+@arguments.answered
 def require_finite(name: str, array: jax.Array | np.ndarray) -> None:
     """Refuse NaN and infinity in an array that has values; a traced one passes.
 

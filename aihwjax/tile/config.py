@@ -7,7 +7,9 @@ from typing import Any, TypeAlias
 
 from jaxtyping import Array, Float
 
-from aihwjax.config import Config, configclass, part
+from aihwjax import arguments, showing
+from aihwjax.config import Config, configclass, part, text
+from aihwjax.config.core import known_fields
 from aihwjax.devices.constant_step import ConstantStepDevice
 from aihwjax.devices.device import Device
 from aihwjax.devices.floating_point import FloatingPointDevice
@@ -124,6 +126,13 @@ class TileConfig(Config):
         if not self.reference_quirks:
             self.device.check_steps()
 
+    def __repr__(self) -> str:
+        if type(self) is not TileConfig:
+            return super().__repr__()
+        name, like = _written(self)
+        names = _OWN if name == "CustomRPUConfig" else {}
+        return text.call(name, {names.get(field, field): value for field, value in text.unlike(self, like).items()})
+
     def _check_wires(self) -> None:
         """Refuse a product that needs the conductances of a chip where there are none."""
         if isinstance(self.backward, IOParametersIRDropT):
@@ -153,13 +162,34 @@ class TileConfig(Config):
                 )
 
 
+_OWN = {"own_product": "product", "own_update": "update"}
+"""What :func:`CustomRPUConfig` calls the fields that it is for."""
+
+
+def _written(config: TileConfig) -> tuple[str, TileConfig]:
+    """Return which function below makes such a configuration in the fewest words, and what it makes without them."""
+    if config.own_product is not None or config.own_update is not None:
+        return "CustomRPUConfig", TileConfig(**_exact_parts())
+    if showing.same(config.device, IdealDevice()):
+        pinned = inference_parts()
+        if all(showing.same(getattr(config, name), value) for name, value in pinned.items()):
+            if not config.torch_tile:
+                return "InferenceRPUConfig", InferenceRPUConfig()
+            if isinstance(config.forward, IOParametersIRDropT):
+                return "TorchInferenceRPUConfigIRDropT", TorchInferenceRPUConfigIRDropT()
+            return "TorchInferenceRPUConfig", TorchInferenceRPUConfig()
+    if isinstance(config.device, FloatingPointDevice):
+        return "FloatingPointRPUConfig", FloatingPointRPUConfig()
+    return config.device.tile_name, TileConfig()
+
+
 def SingleRPUConfig(**fields: Any) -> TileConfig:  # noqa: N802 (the reference's name)
     """One pulsed device at each crosspoint.
 
     Args:
         **fields: Fields of :class:`TileConfig`; ``device`` defaults to a constant-step device.
     """
-    return TileConfig(**fields)
+    return _filled("SingleRPUConfig", fields)
 
 
 def UnitCellRPUConfig(**fields: Any) -> TileConfig:  # noqa: N802 (the reference's name)
@@ -189,6 +219,15 @@ def DigitalRankUpdateRPUConfig(**fields: Any) -> TileConfig:  # noqa: N802 (the 
 def _compound(name: str, allowed: str, fields: dict[str, Any]) -> TileConfig:
     if fields.get("device") is None:
         raise ConfigError(f"{name} needs the argument 'device': give {allowed}")
+    return _filled(name, fields)
+
+
+def _filled(name: str, fields: dict[str, Any]) -> TileConfig:
+    """Return a configuration with these fields; an error about an unknown one has the name of the function called."""
+    known = list(known_fields(TileConfig))
+    for field in fields:
+        if field not in known:
+            raise ConfigError(f"{name} has no argument {field!r}{arguments.hint(field, known)}")
     return TileConfig(**fields)
 
 
@@ -202,7 +241,7 @@ def FloatingPointRPUConfig(**fields: Any) -> TileConfig:  # noqa: N802 (the refe
     # no output bound, so that no output counts as clipped under reference_quirks either
     perfect = IOParameters(is_perfect=True, out_bound=0)
     defaults = {"device": FloatingPointDevice(), "forward": perfect, "backward": perfect}
-    return TileConfig(**{**defaults, **fields})
+    return _filled("FloatingPointRPUConfig", {**defaults, **fields})
 
 
 def InferenceRPUConfig(**fields: Any) -> TileConfig:  # noqa: N802 (the reference's name)
@@ -309,9 +348,12 @@ def CustomRPUConfig(  # noqa: N802 (the reference's name)
     """
     if product is None and update is None:
         raise ConfigError("CustomRPUConfig needs the argument 'product' or 'update': give a function")
+    return _filled("CustomRPUConfig", {**_exact_parts(), "own_product": product, "own_update": update, **fields})
+
+
+def _exact_parts() -> dict[str, Any]:
     perfect = IOParameters(is_perfect=True)
-    defaults = {"device": IdealDevice(), "forward": perfect, "backward": perfect}
-    return TileConfig(**{**defaults, "own_product": product, "own_update": update, **fields})
+    return {"device": IdealDevice(), "forward": perfect, "backward": perfect}
 
 
 def inference_parts() -> dict[str, Any]:
@@ -336,4 +378,4 @@ def _inference(name: str, fields: dict[str, Any], torch_tile: bool) -> TileConfi
                 f"{name} has no argument {field!r}: an inference tile has an ideal device, a perfect backward product "
                 "and exact updates; give it to SingleRPUConfig, or change it with config.replace"
             )
-    return TileConfig(**{"torch_tile": torch_tile, **pinned, **chip_parts(), **fields})
+    return _filled(name, {"torch_tile": torch_tile, **pinned, **chip_parts(), **fields})

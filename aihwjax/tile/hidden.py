@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 import jax.numpy as jnp
 
+from aihwjax import arguments
 from aihwjax.devices.counts import PulseCounts, counters
 from aihwjax.errors import ConfigError
 from aihwjax.precision import in_single
@@ -22,6 +23,7 @@ from aihwjax.typing import Hidden
 _SWITCH = ".count_pulses"
 
 
+@arguments.answered
 @in_single
 def hidden_parameters(config: TileConfig, state: TileState) -> dict[str, Hidden]:
     """Return the per-crosspoint parameters, each ``(out, in)``, under the reference's names.
@@ -32,6 +34,7 @@ def hidden_parameters(config: TileConfig, state: TileState) -> dict[str, Hidden]
     return device.hidden_parameters(state.device, state.weights)
 
 
+@arguments.answered
 @in_single
 def set_hidden_parameters(config: TileConfig, state: TileState, parameters: Mapping[str, Hidden]) -> TileState:
     """Set parameters of each crosspoint, such as those of measured devices, and return the new tile.
@@ -81,6 +84,7 @@ def set_hidden_parameters(config: TileConfig, state: TileState, parameters: Mapp
     return dataclasses.replace(state, device=parts, weights=spoiled(weights, holds))
 
 
+@arguments.answered
 @in_single
 def pulse_counts(config: TileConfig, state: TileState) -> PulseCounts:
     """Return how many up and down pulses each crosspoint got since the tile was drawn, each ``(out, in)`` int32.

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool
 
-from aihwjax import random
+from aihwjax import arguments, random
 from aihwjax.errors import ConfigError, ShapeError
 from aihwjax.precision import in_single
 from aihwjax.random import Noise
@@ -27,6 +27,7 @@ from aihwjax.typing import Number, Weights
 _INITIAL_RANGE = 0.1
 
 
+@arguments.answered
 @in_single
 def init(config: TileConfig, key: Noise, shape: tuple[int, int]) -> TileState:
     """Make a tile: draw its devices and frozen values, and set weights uniform in (-0.1, 0.1).
@@ -80,6 +81,7 @@ def _init(config: TileConfig, key: Noise, shape: tuple[int, int]) -> TileState:
     return _written(config, state, start, source.child("set"))
 
 
+@arguments.answered
 @in_single
 def redraw(config: TileConfig, state: TileState, key: Noise) -> TileState:
     """Draw the devices and all frozen values of a tile anew, as ``config`` says, and write its weights to them.
@@ -117,6 +119,7 @@ def redraw(config: TileConfig, state: TileState, key: Noise) -> TileState:
     return _written(config, fresh, state.weights, random.derive(key, "redraw"))
 
 
+@arguments.answered
 @in_single
 def set_weights(config: TileConfig, state: TileState, weights: Weights, key: Noise) -> TileState:
     """Write analog weights ``(out, in)``; they are clipped to the bounds of each crosspoint.
@@ -146,6 +149,7 @@ def _written(
     return follow(config, state, new, key)
 
 
+@arguments.answered
 @in_single
 def get_weights(
     config: TileConfig,
@@ -207,6 +211,7 @@ def _read(config: TileConfig, state: TileState, key: Noise, *, over_sampling: in
     )
 
 
+@arguments.answered
 @in_single
 def set_hidden_update_index(config: TileConfig, state: TileState, index: Number) -> TileState:
     """Choose which device of a unit cell is in turn: the one that ``SINGLE_FIXED`` pulses and writes.

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from aihwjax import random
+from aihwjax import arguments, random
 from aihwjax.devices.device import Device, DeviceState
 from aihwjax.errors import ConfigError
 from aihwjax.precision import in_single
@@ -36,6 +36,7 @@ def _apply(config: TileConfig, state: TileState, key: Noise, action: _Action) ->
     return follow(config, state, dataclasses.replace(state, device=parts, weights=spoiled(weights, holds)), key)
 
 
+@arguments.answered
 @in_single
 def decay(config: TileConfig, state: TileState, alpha: Number, key: Noise) -> TileState:
     """Decay the weights once towards the reset bias; ``alpha`` scales the decay.
@@ -47,12 +48,14 @@ def decay(config: TileConfig, state: TileState, alpha: Number, key: Noise) -> Ti
     return _apply(config, state, key, lambda device, d, w, s: device.decay_weights(d, w, alpha, s))
 
 
+@arguments.answered
 @in_single
 def diffuse(config: TileConfig, state: TileState, key: Noise) -> TileState:
     """Add one step of diffusion to the weights."""
     return _apply(config, state, key, lambda device, d, w, s: device.diffuse_weights(d, w, s))
 
 
+@arguments.answered
 @in_single
 def drift(config: TileConfig, state: TileState, delta_t: Number, key: Noise) -> TileState:
     """Let the time ``delta_t`` pass (in the units of ``drift.t_0``).
@@ -65,6 +68,7 @@ def drift(config: TileConfig, state: TileState, delta_t: Number, key: Noise) -> 
     return _apply(config, state, key, lambda device, d, w, s: device.drift_weights(d, w, delta_t, s))
 
 
+@arguments.answered
 @in_single
 def reset(
     config: TileConfig,
@@ -103,6 +107,7 @@ def reset(
     return _apply(config, state, key, action)
 
 
+@arguments.answered
 @in_single
 def clip(config: TileConfig, state: TileState, key: Noise, limit: Number | None = None) -> TileState:
     """Clip the weights to the device's bounds, as ``config.clip`` says, and to ``limit`` if given.
@@ -125,6 +130,7 @@ def clip(config: TileConfig, state: TileState, key: Noise, limit: Number | None 
     return _apply(config, state, key, lambda device, d, w, s: device.clip_weights(d, w, limit, s))
 
 
+@arguments.answered
 @in_single
 def remap(config: TileConfig, state: TileState, key: Noise) -> TileState:
     """Let the weights fill the range of the devices and the mapping scales make up for it, if configured.
@@ -149,6 +155,7 @@ def remap(config: TileConfig, state: TileState, key: Noise) -> TileState:
     return follow(config, state, dataclasses.replace(state, weights=weights, mapping_scales=scales), key)
 
 
+@arguments.answered
 @in_single
 def end_of_batch(config: TileConfig, state: TileState, key: Noise) -> TileState:
     """Run what follows every mini-batch: diffusion, decay, clip, remap, modifier, each only if configured.

@@ -6,7 +6,7 @@ import dataclasses
 
 import jax.numpy as jnp
 
-from aihwjax import random
+from aihwjax import arguments, random
 from aihwjax.errors import ConfigError
 from aihwjax.precision import in_single
 from aihwjax.random import Noise
@@ -16,6 +16,7 @@ from aihwjax.tile.state import TileState
 from aihwjax.tile.upkeep.modifier import modified
 
 
+@arguments.answered
 @in_single
 def modify(config: TileConfig, state: TileState, key: Noise) -> TileState:
     """Draw the modified copy of the weights that training reads, if configured; the weights stay.

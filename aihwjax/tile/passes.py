@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from aihwjax import random
+from aihwjax import arguments, random
 from aihwjax.derivatives import passed_through
 from aihwjax.errors import ConfigError, ShapeError
 from aihwjax.precision import in_single
@@ -69,6 +69,7 @@ def _within_range(config: TileConfig, state: TileState, x: Float[Array, "*batch 
     return clipped_to(x, state.input_range, straight_through=not config.torch_tile)
 
 
+@arguments.answered
 @in_single
 def forward_with_mask(
     config: TileConfig, state: TileState, x: Float[Array, "*batch in"], key: Noise, *, training: bool = False
@@ -101,6 +102,7 @@ def forward_with_mask(
     return y.reshape(shape), None if clipped is None else clipped.reshape(shape)
 
 
+@arguments.answered
 @in_single
 def forward(
     config: TileConfig, state: TileState, x: Float[Array, "*batch in"], key: Noise, *, training: bool = False
@@ -129,6 +131,7 @@ def forward(
     return forward_with_mask(config, state, x, key, training=training)[0]
 
 
+@arguments.answered
 @in_single
 def backward(
     config: TileConfig, state: TileState, d: Float[Array, "*batch out"], key: Noise, *, training: bool = True
@@ -210,6 +213,7 @@ def _with_change(state: TileState, change: Weights) -> TileState:
     return dataclasses.replace(state, weights=state.weights + change, modified=modified)
 
 
+@arguments.answered
 @in_single
 def observe(config: TileConfig, state: TileState, x: Float[Array, "*batch size"], backward: bool = False) -> TileState:
     """Advance the running noise-management value by the vectors ``x``; a no-op unless ``AVERAGE_ABS_MAX``.

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from aihwjax import random
+from aihwjax import arguments, random
 from aihwjax.errors import ConfigError, ShapeError
 from aihwjax.precision import in_single
 from aihwjax.random import Noise
@@ -21,6 +21,7 @@ from aihwjax.tile.state import TileState
 from aihwjax.typing import Number
 
 
+@arguments.answered
 @in_single
 def set_input_range(config: TileConfig, state: TileState, value: Number) -> TileState:
     """Set the input range of a tile; its products and updates apply it from now on.
@@ -69,6 +70,7 @@ def checked_range(name: str, value: object) -> Number:
     return number
 
 
+@arguments.answered
 @in_single
 def input_range_step(
     config: TileConfig,

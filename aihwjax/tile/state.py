@@ -7,12 +7,13 @@ from dataclasses import dataclass
 import jax
 from jaxtyping import Array, Float, Int
 
-from aihwjax import showing
+from aihwjax import arguments, showing
 from aihwjax.config.fixed import Drawn
 from aihwjax.devices.device import DeviceState
 from aihwjax.typing import Weights
 
 
+@arguments.answering
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class FrozenIO(showing.Record):
@@ -38,6 +39,7 @@ class FrozenIO(showing.Record):
 _SHOWN = ("weights", "mapping_scales", "modified", "running_abs_max", "input_range")
 
 
+@arguments.answering
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class TileState(showing.Shown):

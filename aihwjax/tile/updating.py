@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from aihwjax import random
+from aihwjax import arguments, random
 from aihwjax.config import LARGEST
 from aihwjax.derivatives import on_derivative
 from aihwjax.errors import ModuleError, ShapeError
@@ -27,6 +27,7 @@ from aihwjax.tile.state import TileState
 from aihwjax.typing import Number
 
 
+@arguments.answered
 @in_single
 def update(
     config: TileConfig,

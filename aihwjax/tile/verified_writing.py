@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from aihwjax import random, showing
+from aihwjax import arguments, random, showing
 from aihwjax.devices.counts import PulseCounts, counters
 from aihwjax.errors import ConfigError, ShapeError
 from aihwjax.loops import repeat_while
@@ -29,6 +29,7 @@ from aihwjax.tile.updating import update
 from aihwjax.typing import Number, Weights
 
 
+@arguments.answering
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class WriteResult(showing.Record):
@@ -57,6 +58,7 @@ class WriteSettings(NamedTuple):
     """Learning rate of a correction."""
 
 
+@arguments.answered
 @in_single
 def program_weights(
     config: TileConfig,

@@ -229,6 +229,43 @@ def test_gradients_of_flax_say_that_they_leave_tiles_out(wrap: Callable[..., Any
         nnx.grad(wrap(loss))(layer)
 
 
+class Block(nnx.Module):
+    """A model of a user's own around a layer."""
+
+    def __init__(self, config: aj.TileConfig | None) -> None:
+        """Make it of two layers."""
+        self.first = nnx.Linear(4, 4, rngs=nnx.Rngs(0))
+        self.inner = nnx.List([aj.nn.AnalogSequential(aj.nn.AnalogLinear(4, 3, config=config, rngs=nnx.Rngs(1)))])
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Apply them."""
+        return self.inner[0](self.first(x), key=0)
+
+
+LEFT_OUT = [
+    (aj.SingleRPUConfig(), "learn by pulses made of x and d", "aihwjax.analog_sgd;"),
+    (aj.FloatingPointRPUConfig(), "learn by exact gradient descent from x and d", "aihwjax.analog_sgd;"),
+    (aj.CustomRPUConfig(update=lambda w, x, d, lr, key: w), "learn by the update of their conf", "aihwjax.analog_sgd;"),
+    (aj.InferenceRPUConfig(), "are no nnx.Param", "aihwjax.analog_optimizer(optax.adam(1e-3))"),
+]
+
+
+@pytest.mark.parametrize(("config", "how", "call"), LEFT_OUT, ids=[row[1][:15] for row in LEFT_OUT])
+@pytest.mark.parametrize("wrap", [lambda f: f, nnx.jit], ids=["eager", "jit"])
+def test_gradients_of_flax_say_where_what_and_how(config: aj.TileConfig, how: str, call: str, wrap: Any) -> None:
+    with pytest.warns(UserWarning, match="leaves the weights of its tiles out") as caught:
+        wrap(nnx.grad(loss_of_block))(Block(config))
+    text = str(caught[0].message)
+    assert text.startswith("inner/0/layers/0: AnalogLinear(4, 3")
+    assert how in text
+    assert call in text
+    assert ("analog_sgd" in text) == ("analog_sgd" in call)
+
+
+def loss_of_block(model: Block) -> jax.Array:
+    return (model(X) ** 2).mean()
+
+
 @pytest.mark.filterwarnings("error")
 def test_gradients_that_leave_nothing_out_say_nothing() -> None:
     layer = aj.nn.AnalogLinear(4, 3, rngs=nnx.Rngs(0))

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Num
 from numpy.typing import ArrayLike
 
+from aihwjax import arguments
 from aihwjax.errors import DataError
 from aihwjax.experiments.data.checks import check_labels, check_pair, whole_numbers
 from aihwjax.experiments.data.dataset import (
@@ -34,6 +35,7 @@ class ArraySource:
         return self.splits
 
 
+@arguments.answered
 def from_arrays(
     train_x: Num[ArrayLike, " train *example"],
     train_y: Num[ArrayLike, " train *answer"],

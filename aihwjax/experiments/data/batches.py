@@ -10,6 +10,7 @@ from typing import Any
 from jaxtyping import Num
 from numpy.typing import ArrayLike
 
+from aihwjax import arguments
 from aihwjax.errors import DataError
 from aihwjax.experiments.data.arrays import (
     MOST_CLASSES,
@@ -24,6 +25,7 @@ from aihwjax.experiments.data.dataset import Dataset, Normalization, PathLike, S
 from aihwjax.experiments.data.streams import Batches, Piece, Stream
 
 
+@arguments.answered
 def from_batches(
     batches: Batches,
     valid_x: Num[ArrayLike, " valid *example"] | None = None,

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
+from aihwjax import arguments
 from aihwjax.errors import DataError, nearest
 from aihwjax.experiments.data.arrays import from_arrays
 from aihwjax.experiments.data.dataset import Dataset, Normalization, Splits
@@ -120,6 +121,7 @@ def names() -> tuple[str, ...]:
     return tuple(_CATALOG)
 
 
+@arguments.answered
 def by_name(name: str) -> Dataset:
     """Return the data set of a name, for instance from a configuration file.
 
@@ -145,6 +147,7 @@ def by_name(name: str) -> Dataset:
     return known[_plain(name)]
 
 
+@arguments.answered
 def as_dataset(value: Dataset | str | type | Sequence[ArrayLike] | Sequence[Sequence[ArrayLike]]) -> Dataset:
     """Return a data set from what a user may pass as one.
 

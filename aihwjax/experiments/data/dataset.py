@@ -11,6 +11,7 @@ from typing import NamedTuple, Protocol, Self, TypeAlias
 import numpy as np
 from jaxtyping import Num
 
+from aihwjax import arguments
 from aihwjax.errors import DataError
 from aihwjax.experiments.data.streams import Stream
 
@@ -76,6 +77,7 @@ def _weighted(splits: Splits, weight: np.ndarray | None) -> Splits:
     return splits if weight is None else WeightedSplits(*splits).with_weight(weight)
 
 
+@arguments.answering
 @dataclasses.dataclass(frozen=True)
 class Normalization:
     """The affine map ``(x - mean) / std``, channel by channel, after the scaling to [0, 1]."""
@@ -126,6 +128,7 @@ class Source(Protocol):
         ...
 
 
+@arguments.answering
 @dataclasses.dataclass(frozen=True)
 class Dataset:
     """A data set by description; nothing is read before :meth:`load`.
@@ -204,6 +207,7 @@ class Dataset:
         return self.normalization.apply(scaled) if self.normalization else scaled
 
 
+@arguments.answered
 def truncate(splits: Splits, max_elements: int) -> Splits:
     """Return the first ``max_elements`` examples of both splits, each clamped to its size.
 
@@ -232,6 +236,7 @@ def _check_max_elements(max_elements: int) -> int:
     return count
 
 
+@arguments.answered
 def fingerprint(name: str, splits: Splits) -> str:
     """Return a short hash by which a checkpoint recognises the data it was trained on.
 

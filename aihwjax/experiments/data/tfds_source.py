@@ -9,6 +9,7 @@ from types import ModuleType
 
 import numpy as np
 
+from aihwjax import arguments
 from aihwjax.errors import AihwjaxError, DataError, MissingExtraError, nearest
 from aihwjax.experiments.data.checks import check_image_shape, check_labels, check_pair, one_line
 from aihwjax.experiments.data.dataset import Dataset, Normalization, PathLike, Splits
@@ -57,6 +58,7 @@ class TfdsSource:
         return x.transpose(0, 3, 1, 2), check_labels(y, self.classes, where)
 
 
+@arguments.answered
 def tfds(
     name: str,
     *,

@@ -11,6 +11,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Float
 
+from aihwjax import arguments
 from aihwjax.errors import ConfigError
 from aihwjax.experiments.batches import Split
 from aihwjax.experiments.data import Dataset, Splits
@@ -29,6 +30,7 @@ from aihwjax.typing import Key
 _MODE = "update_mode"
 
 
+@arguments.answering
 @dataclass(frozen=True)
 class LossGradient:
     """The loss at the end of a training run and its derivatives, of several networks."""
@@ -62,6 +64,7 @@ class LossGradient:
         return "\n".join([f"loss  {self.loss:.4g} ({len(self.losses)} networks)", *lines])
 
 
+@arguments.answered
 def training_gradient(
     experiment: BasicTraining,
     paths: Sequence[str],

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from aihwjax import arguments
 from aihwjax.errors import ConfigError
 from aihwjax.experiments.best import Extreme, Goal
 from aihwjax.experiments.data import Dataset, Splits
@@ -52,6 +53,7 @@ class HalvingPlan:
         return f"{self.networks}\n  halving: {steps}; {self.epochs} of {self.all_epochs} epochs"
 
 
+@arguments.answered
 def successive_halving(
     experiment: BasicTraining,
     space: Space,

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias, TypeVar
 import numpy as np
 from flax import nnx
 
-from aihwjax import random
+from aihwjax import arguments, random
 from aihwjax.config import Config
 from aihwjax.errors import AihwjaxError, ConfigError, nearest
 from aihwjax.experiments.sweeping.fields import (
@@ -37,6 +37,7 @@ Space: TypeAlias = Mapping[str, Sequence[Any]] | Sequence[Point]
 _Experiment = TypeVar("_Experiment", bound=Experiment)
 
 
+@arguments.answered
 def grid(space: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
     """Return all combinations of values, those of the last path changing fastest.
 
@@ -92,6 +93,7 @@ def points_of(experiment: Experiment, space: Space) -> list[dict[str, Any]]:
     return points
 
 
+@arguments.answered
 def configured(experiment: _Experiment, point: Point, key: Noise) -> _Experiment:
     """Return the experiment of one configuration: the single run that a row of a sweep is.
 

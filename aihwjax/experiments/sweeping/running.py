@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from jax.sharding import Mesh
 
+from aihwjax import arguments
 from aihwjax.errors import ConfigError
 from aihwjax.experiments.data import Dataset, Splits, fingerprint
 from aihwjax.experiments.fingerprint import describe
@@ -31,6 +32,7 @@ _EVERY_SECONDS = 30.0
 """A call that takes longer is kept so often, after the epoch in which that time is over."""
 
 
+@arguments.answered
 def sweep(
     experiment: Experiment,
     space: Space,

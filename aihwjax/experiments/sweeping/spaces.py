@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import jax
 import numpy as np
 
-from aihwjax import random
+from aihwjax import arguments, random
 from aihwjax.errors import ConfigError, nearest
 from aihwjax.typing import Key
 
@@ -31,6 +31,7 @@ class Distribution(Protocol):
         ...
 
 
+@arguments.answering
 @dataclass(frozen=True)
 class Uniform:
     """Numbers between two limits, each as likely as any other."""
@@ -48,6 +49,7 @@ class Uniform:
         return float(self.low + share * (self.high - self.low))
 
 
+@arguments.answering
 @dataclass(frozen=True)
 class LogUniform:
     """Positive numbers between two limits, each order of magnitude as likely as any other."""
@@ -66,6 +68,7 @@ class LogUniform:
         return min(max(found, float(self.low)), float(self.high))
 
 
+@arguments.answering
 @dataclass(frozen=True)
 class Integers:
     """Whole numbers from one to another, both of them included."""
@@ -86,6 +89,7 @@ class Integers:
         return min(int(self.low) + math.floor(share * (self.high - self.low + 1)), int(self.high))
 
 
+@arguments.answering
 @dataclass(frozen=True)
 class Choice:
     """Values of any kind, each as likely as any other."""
@@ -103,6 +107,7 @@ class Choice:
         return self.values[min(math.floor(share * len(self.values)), len(self.values) - 1)]
 
 
+@arguments.answered
 def sampled(
     space: Mapping[str, Distribution | Sequence[Any]], count: int, key: Key | int = 0, method: Method = "sobol"
 ) -> list[dict[str, Any]]:

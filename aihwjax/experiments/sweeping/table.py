@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from aihwjax import arguments
 from aihwjax.errors import ConfigError
 from aihwjax.experiments.best import Extreme, Goal, goal
 from aihwjax.experiments.sweeping.tables import Columns, arrow, columns_of, pandas, write_csv, write_parquet
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 _SHOWN = 20
 
 
+@arguments.answering
 @dataclass(frozen=True)
 class SweepTable:
     """Rows of a sweep, in the order of configuration, seed and epoch (of chips: chip and time).

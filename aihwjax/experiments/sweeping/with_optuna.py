@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from aihwjax import arguments
 from aihwjax.errors import ConfigError, MissingExtraError
 from aihwjax.experiments.data import Dataset, Splits
 from aihwjax.experiments.sweeping.engine import Engine, Row
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     import optuna
 
 
+@arguments.answered
 def optuna_search(
     study: optuna.Study,
     experiment: BasicTraining,

@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from aihwjax import random
+from aihwjax import arguments, random
 from aihwjax.errors import ConfigError, DivergedError, MissingExtraError
 from aihwjax.experiments.best import Extreme
 from aihwjax.experiments.data import Dataset, Splits
@@ -23,6 +23,7 @@ from aihwjax.experiments.training import BasicTraining, check_whole
 from aihwjax.typing import Key
 
 
+@arguments.answered
 def ray_trainable(
     experiment: BasicTraining,
     key: Key | int = 0,
@@ -61,6 +62,7 @@ def ray_trainable(
     return trial
 
 
+@arguments.answered
 def ray_search(
     experiment: BasicTraining,
     space: Space,

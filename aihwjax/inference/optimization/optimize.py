@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
-from aihwjax import random
+from aihwjax import arguments, random
 from aihwjax.errors import ConfigError, ShapeError, nearest
 from aihwjax.inference.chip import checked_time, model_of
 from aihwjax.inference.conductance.pairs import NPairConductanceConverter, SinglePairConductanceConverter
@@ -28,6 +28,7 @@ _VALIDATION = 50
 """Chips on which what was found is compared."""
 
 
+@arguments.answered
 def optimize_programming(
     config: TileConfig,
     weights: Float[Array, "*shape"],

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from aihwjax import arguments
 from aihwjax.inference.conductance.custom_pair import CustomPairConductanceConverter
 
 
+@arguments.answering
 @dataclass(frozen=True)
 class Search:
     """What one way of searching found."""
@@ -28,6 +30,7 @@ class Search:
     """Number of chips that were simulated for it."""
 
 
+@arguments.answering
 @dataclass(frozen=True)
 class OptimizedProgramming:
     """What :func:`aihwjax.optimize_programming` found, by each way of searching."""

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import jax
 from flax import nnx
 
-from aihwjax import random
+from aihwjax import arguments, random
 from aihwjax.errors import AihwjaxError, ConfigError, ModuleError
 from aihwjax.nn.conversion.counterpart import Counterpart, stack_of
 from aihwjax.nn.conversion.exchange import replaced
@@ -29,6 +29,7 @@ Converter: TypeAlias = Callable[[Any, TileConfig, Key], nnx.Module]
 _changed = jax.jit(changed_entries)
 
 
+@arguments.answered
 def convert_to_analog(
     model: nnx.Module,
     config: Configs | None = None,
@@ -116,6 +117,7 @@ def convert_to_analog(
     return result
 
 
+@arguments.answered
 def convert_to_digital(model: nnx.Module, *, inplace: bool = False) -> nnx.Module:
     """Return a model whose analog layers are those of Flax, with the weights that they have now.
 

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 from flax import nnx
 
+from aihwjax import arguments
 from aihwjax.errors import ConfigError, nearest
 from aihwjax.nn.conversion.context import Context, held
 from aihwjax.nn.conversion.layers import COUNTERPARTS
@@ -40,6 +41,7 @@ class Row:
     """Whether it multiplies by a matrix, and stays although nobody asked for that."""
 
 
+@arguments.answering
 @dataclass(frozen=True)
 class Conversion:
     """What becomes of each layer of a model; printable."""
@@ -68,6 +70,7 @@ class Conversion:
         return "\n".join([*lines, f"{len(self.converted)} of {len(self.rows)} layers become analog"])
 
 
+@arguments.answered
 def plan_conversion(
     model: nnx.Module,
     config: Configs | None = None,

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from aihwjax import random
+from aihwjax import arguments, random
 from aihwjax.errors import DataError, ModuleError, ShapeError
 from aihwjax.nn.layer import AnalogLayer
 from aihwjax.nn.loading.names import Names, Target, targets
@@ -23,6 +23,7 @@ from aihwjax.nn.paths import analog_layers
 from aihwjax.random import Noise
 
 
+@arguments.answering
 @dataclass(frozen=True)
 class Loaded:
     """What :func:`load_weights` did; printable."""
@@ -45,6 +46,7 @@ class Loaded:
         return "\n".join([*lines, f"{len(self.read)} places were given numbers"])
 
 
+@arguments.answered
 def load_weights(
     model: nnx.Module, source: str | Path | Mapping[str, Any], names: Names = None, *, key: Noise = 0
 ) -> Loaded:

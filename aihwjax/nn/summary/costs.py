@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 import math
 
+from aihwjax import arguments
 from aihwjax.errors import ConfigError
 
 
+@arguments.answering
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Costs:
     """Energy (joules) and time (seconds) of the operations of tiles, for :func:`aihwjax.analog_summary`.

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from aihwjax import arguments
 from aihwjax.nn.summary.costs import Costs
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ _PREFIXES = ((1.0, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n"), (1e-12, "p"), (1
 _COLUMNS = ("layer", "class", "matrix", "tiles", "used", "products", "MACs", "weights", "digital", "energy", "time")
 
 
+@arguments.answering
 @dataclass(frozen=True)
 class Summary:
     """What one call of a model does on tiles; ``print`` shows it as a table.
