@@ -81,7 +81,6 @@ def apart(make: Callable[..., _T], *operands: Any) -> _T:
         make: Makes the arrays, a pytree.
         operands: Pytrees of arrays.
     """
-
     made = jax.jit(make)  # traced once for all of the following
 
     def kept(*operands: Any) -> _T:

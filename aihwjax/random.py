@@ -33,7 +33,6 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Float32, Integer, UInt32
 
-from aihwjax import arguments
 from aihwjax.errors import ConfigError
 from aihwjax.typing import Key, Number, Shape
 
@@ -49,13 +48,11 @@ class NoiseEngine(enum.Enum):
     THREEFRY = "Threefry"
 
 
-@arguments.answered
 def named(name: str) -> int:
     """Return the 31-bit constant that a noise source folds into its key."""
     return zlib.crc32(name.encode()) & 0x7FFFFFFF
 
 
-@arguments.answered
 def fold(key: Key | int, name: str) -> Key:
     """Return the key of the noise source ``name``."""
     return jax.random.fold_in(as_key(key), named(name))
@@ -64,7 +61,6 @@ def fold(key: Key | int, name: str) -> Key:
 _Words = TypeVar("_Words", jax.Array, np.ndarray)
 
 
-@arguments.answered
 def mix(word: _Words) -> _Words:
     """Scramble 32-bit words (a bijection with good avalanche)."""
     word = word ^ (word >> 16)
@@ -83,13 +79,11 @@ def _salts(label: int | jax.Array) -> tuple[jax.Array, jax.Array] | tuple[np.uin
     return salt, salt * _U32(_SECOND_SALT)
 
 
-@arguments.answered
 def words(key: Key, count: int) -> UInt32[Array, " count"]:
     """Return ``count`` independent 32-bit words of a key, by one full call of ``jax.random``."""
     return jax.random.bits(key, (count,), jnp.uint32)
 
 
-@arguments.answered
 def index(shape: Shape) -> UInt32[Array, " ..."]:
     """Return the flat index of each entry of an array of ``shape``, as 32-bit words."""
     result, stride = jnp.zeros(shape, jnp.uint32), 1
@@ -99,13 +93,11 @@ def index(shape: Shape) -> UInt32[Array, " ..."]:
     return result
 
 
-@arguments.answered
 def spread(position: UInt32[Array, "*shape"]) -> UInt32[Array, "*shape"]:
     """Return what counts of a position: the part of :func:`counter_bits` that is the same for all streams."""
     return position * _U32(_GOLDEN)
 
 
-@arguments.answered
 def counter_bits(
     pair: tuple[UInt32[Array, ""], UInt32[Array, ""]], spread_position: UInt32[Array, "*shape"]
 ) -> UInt32[Array, "*shape"]:
@@ -118,7 +110,6 @@ def counter_bits(
     return word ^ (word >> 16)
 
 
-@arguments.answered
 def normal_of(word: UInt32[Array, "*shape"]) -> Float32[Array, "*shape"]:
     """Turn random words into standard normals (sum of four bytes, corrected)."""
     mask = _U32(0x00FF00FF)
@@ -129,13 +120,11 @@ def normal_of(word: UInt32[Array, "*shape"]) -> Float32[Array, "*shape"]:
     return s * (3.32067 + q * (0.38088 + q * (0.87662 + q * (-2.10785 + q * 2.63882))))
 
 
-@arguments.answered
 def uniform_of(word: UInt32[Array, "*shape"]) -> Float32[Array, "*shape"]:
     """Turn random words into uniforms in [0, 1) with 24 bits."""
     return (word >> 8).astype(jnp.int32).astype(jnp.float32) * jnp.float32(2.0**-24)
 
 
-@arguments.answered
 def exponential_of(word: UInt32[Array, "*shape"]) -> Float32[Array, "*shape"]:
     """Turn random words into standard exponentials with 24 bits, right to 2e-5."""
     bits = lax.bitcast_convert_type(((word >> 8) + _U32(1)).astype(jnp.int32).astype(jnp.float32), jnp.uint32)
@@ -223,7 +212,6 @@ Noise: TypeAlias = Key | Stream | int
 """A source of randomness: a JAX key, the whole number of one, or a stream derived from one (cheaper inside a step)."""
 
 
-@arguments.answered
 def as_key(key: Key | int, name: str = "key") -> Key:
     """Return the JAX key that an argument stands for: wherever one is asked for, ``7`` means ``jax.random.key(7)``.
 
@@ -257,7 +245,6 @@ def _raw_words() -> int:
     return 2 if jax.config.jax_default_prng_impl == "threefry2x32" else 4  # type: ignore[attr-defined]
 
 
-@arguments.answered
 def as_noise(key: Noise, name: str = "key") -> Key | Stream:
     """Return a stream as it is, and anything else as :func:`as_key` does.
 
@@ -271,7 +258,6 @@ def as_noise(key: Noise, name: str = "key") -> Key | Stream:
     return key if isinstance(key, Stream) else as_key(key, name)
 
 
-@arguments.answered
 def plain(source: Noise) -> Key:
     """Return a source as a JAX key, for code of others, which splits keys with ``jax.random``.
 
@@ -283,7 +269,6 @@ def plain(source: Noise) -> Key:
     return stream(source, NoiseEngine.THREEFRY).key
 
 
-@arguments.answered
 def stream(source: Noise, engine: NoiseEngine) -> Stream:
     """Return the stream of one operation.
 
@@ -304,7 +289,6 @@ def stream(source: Noise, engine: NoiseEngine) -> Stream:
     return Stream(source, (pair[0], pair[1]))
 
 
-@arguments.answered
 def derive(source: Noise, label: str | int | Integer[Array, ""]) -> Noise:
     """Return the unrelated source called ``label``: folded into a key, or a child of a stream."""
     if isinstance(source, Stream):
@@ -312,21 +296,18 @@ def derive(source: Noise, label: str | int | Integer[Array, ""]) -> Noise:
     return jax.random.fold_in(as_key(source), named(label) if isinstance(label, str) else label)
 
 
-@arguments.answered
 def normals(key: Noise, names: Sequence[str], shape: Shape) -> dict[str, Float32[Array, " ..."]]:
     """Return exact standard normals for each name: what a tile draws once, quick to compile."""
     source = stream(key, NoiseEngine.COUNTER)
     return {name: source.child(name).exact_normal(shape) for name in names}
 
 
-@arguments.answered
 def uniforms(key: Noise, names: Sequence[str], shape: Shape) -> dict[str, Float32[Array, " ..."]]:
     """Return uniforms in [0, 1) for each name."""
     source = stream(key, NoiseEngine.COUNTER)
     return {name: source.child(name).uniform(shape) for name in names}
 
 
-@arguments.answered
 def uniform(key: Noise, shape: Shape, low: Number, high: Number) -> Float[Array, " ..."]:
     """Return uniforms between ``low`` and ``high``: initial weights, quick to compile."""
     return _uniform(as_noise(key), shape, low, high)
