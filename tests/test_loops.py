@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import pytest
 
 import aihwjax
-from aihwjax.loops import in_strides, once, repeat_while
+from aihwjax.loops import apart, in_strides, once, repeat_while
 
 SOURCES = sorted(Path(aihwjax.__file__).parent.rglob("*.py"))
 
@@ -57,3 +57,21 @@ def test_repeating_while_something_holds() -> None:
 def test_once() -> None:
     for due in (False, True):
         assert jax.jit(lambda due=due: once(jnp.asarray(due), lambda on, v: v + on, jnp.zeros(())))() == due
+
+
+def test_what_is_made_apart_is_the_same_with_derivatives_in_both_modes() -> None:
+    def plain(numbers: jax.Array, factor: jax.Array) -> dict[str, jax.Array]:
+        return {"sine": jnp.sin(factor * numbers), "whole": jnp.round(numbers).astype(int)}
+
+    def summed(numbers: jax.Array, factor: jax.Array) -> jax.Array:
+        return (apart(plain, numbers, factor)["sine"].T ** 2).sum()
+
+    numbers, factor = jnp.linspace(0, 3, 12).reshape(3, 4), jnp.float32(0.7)
+    made = jax.jit(lambda *given: apart(plain, *given))(numbers, factor)
+    assert (made["whole"] == jnp.round(numbers)).all()
+    assert jnp.allclose(made["sine"], jnp.sin(factor * numbers))
+    slope = jnp.sum(numbers * jnp.sin(2 * factor * numbers))
+    assert jax.grad(summed, 1)(numbers, factor) == pytest.approx(float(slope), rel=1e-5)
+    assert jax.jacfwd(summed, 1)(numbers, factor) == pytest.approx(float(slope), rel=1e-5)
+    each = jax.vmap(summed, (None, 0))(numbers, jnp.stack([factor, 2 * factor]))
+    assert each.tolist() == pytest.approx([float(summed(numbers, scale * factor)) for scale in (1, 2)], rel=1e-5)

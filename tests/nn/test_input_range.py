@@ -13,6 +13,7 @@ from flax import nnx
 from aihwjax import nn
 from aihwjax.errors import ModuleError
 from aihwjax.tile.config import TileConfig
+from aihwjax.tile.product.input_range import range_sums
 from aihwjax.tile.product.periphery import MappingParameter
 from tests.marks import slow
 from tests.nn.models import exact, inputs, linear, ranged
@@ -172,3 +173,19 @@ def test_scales_do_not_change_how_logical_weights_learn(mapping: dict[str, bool]
     np.testing.assert_allclose(new_weights - weights, -0.1 * d.T @ seen, rtol=1e-3, atol=1e-6)
     if layer.analog_bias:
         np.testing.assert_allclose(new_bias - bias, -0.1 * d.sum(0), rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(7,), (5, 7), (2, 3, 7)])
+def test_sums_over_a_batch_are_those_of_numpy_and_have_a_derivative(shape: tuple[int, ...]) -> None:
+    x, delta = (3 * jax.random.normal(key, shape) for key in jax.random.split(KEY))
+    limit = jnp.float32(1.5)
+    sums = jax.jit(range_sums)(limit, x, delta, None)
+    above, below = x >= limit, x <= -limit
+    pull = np.minimum(delta, 0)[above].sum() - np.maximum(delta, 0)[below].sum()
+    assert float(sums.pull) == pytest.approx(pull, rel=1e-5)
+    assert int(sums.inside) == int((abs(x) < limit).sum())
+    slope = jax.grad(lambda delta: range_sums(limit, x, delta, None).pull)(delta)
+    expected = np.where(above & (delta < 0), 1.0, 0.0) - np.where(below & (delta > 0), 1.0, 0.0)
+    np.testing.assert_array_equal(slope, expected)
+    both = jax.vmap(range_sums, (0, None, None, None))(jnp.stack([limit, 2 * limit]), x, delta, None)
+    assert int(both.inside[0]) == int(sums.inside) < int(both.inside[1])
