@@ -15,9 +15,11 @@ import pytest
 from flax import nnx
 
 import aihwjax as aj
-from aihwjax import nn, optim
+from aihwjax import experiments, nn, optim
 from aihwjax.devices.device import Device
 from tests.compounds.table import COMPOUNDS
+from tests.experiments import sweeping_small
+from tests.fitting.simulated import measured
 from tests.helpers import DEVICES
 from tests.marks import some
 
@@ -92,6 +94,20 @@ def trained() -> Any:
     return [leaf for leaf in jax.tree.leaves(moving) if leaf.dtype == jnp.float32], loss, losses
 
 
+def swept() -> str:
+    """Return what sweeps, halvings and gradients say of small networks, and the single run of one of them."""
+    own, point = sweeping_small.experiment(), {"device.dw_min": 0.002, "learning_rate": 0.1}
+    given: dict[str, Any] = {"key": sweeping_small.KEY, "progress": False, "way": "map"}
+    table = experiments.sweep(own, [point, {**point, "device.dw_min": 0.004}], seeds=2, **given)
+    rows = [row for row in table.rows if (row["index"], row["seed"]) == (0, 1)]
+    assert sweeping_small.told(rows, point) == sweeping_small.single(own, point, 1)
+    rates = {"learning_rate": [0.05, 0.1, 1e12, 0.4]}
+    halved = experiments.successive_halving(sweeping_small.exact(), rates, factor=2, **given)
+    found = experiments.training_gradient(own, ["device.dw_min"], seeds=1)({"device.dw_min": 0.002}, key=1)
+    told = table.rows, halved.rows, found.losses.tolist(), found.slopes["device.dw_min"].tolist()
+    return str(told)  # the loss of a network that diverged is NaN, which is not itself
+
+
 def on_tiles() -> Any:
     """Return the weights of inference tiles after two steps of Adam with a schedule, and its state."""
     config = aj.InferenceRPUConfig(mapping=aj.MappingParameter(weight_scaling_omega=0.5, max_input_size=4))
@@ -116,3 +132,20 @@ def test_an_experiment() -> None:
         expected = trained()
     with jax.enable_x64(True):
         same(trained(), expected)
+
+
+def test_a_sweep_a_halving_and_a_gradient() -> None:
+    with jax.enable_x64(False):
+        expected = swept()
+    with jax.enable_x64(True):
+        assert swept() == expected
+
+
+def test_a_fit() -> None:
+    true = aj.SoftBoundsDevice(dw_min=0.05, dw_min_dtod=0.2, dw_min_std=0.3, w_max=0.7)
+    with jax.enable_x64(False):
+        curves = measured(true, 40, devices=5)
+        expected = aj.fit_device(curves)
+    with jax.enable_x64(True):
+        found = aj.fit_device(curves)
+    assert found.device == expected.device and found.errors == expected.errors

@@ -90,6 +90,10 @@ def test_spaces_of_a_file() -> None:
         ("[sweep]", "sweep.space is missing"),
         ("[sweep]\nsed = 1\n[sweep.space]\nepochs = [1]", "sweep has no entry 'sed'"),
         ("[sweep]\nmethod = 'sobol'\n[sweep.space]\nepochs = [1]", "sweep.method is not allowed without sweep.samples"),
+        (
+            "[sweep]\nsamples = 1\n[sweep.space]\nforward.noise_management = { uniform = [0.25, 0.25001] }",
+            "noise_management=0.25",
+        ),
         ("[sweep]\nfirst = 1\n[sweep.space]\nepochs = [1]", "sweep.first is not allowed without sweep.halving"),
         ("[sweep.space]\nepochs = {uniform = [1]}", "sweep.space.epochs is not allowed: give one of uniform"),
         ("[sweep.space]\nepochs = {uniform = [2, 1]}", "sweep.space.epochs: Uniform"),

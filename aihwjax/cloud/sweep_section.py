@@ -6,7 +6,9 @@
      "experiment": {"dataset": "mnist10k", "epochs": 5, "key": 0},
      "sweep": {"points": [{"device.dw_min": 0.001}, {"device.dw_min": 0.002}], "seeds": [0, 1]}}
 
-A part of a configuration is a table with its class, an optimizer the table that names it.
+A part of a configuration is a table with its class, an optimizer the table that names it. A successive halving has
+``"halving": {"metric": "valid_loss", "factor": 3, "first": 1}`` more, and ``extreme`` where the name of the metric does
+not say which value is the best.
 """
 
 from __future__ import annotations
@@ -25,23 +27,39 @@ from aihwjax.cloud.plain import at, short
 from aihwjax.cloud.section import settings
 from aihwjax.cloud.sendable import learning_rate, loss_entry, weights_entry
 from aihwjax.errors import AihwjaxError, ArchiveError, ConfigError
+from aihwjax.experiments.best import Extreme
 from aihwjax.experiments.entries import check_names
 from aihwjax.experiments.sweeping.fields import EPOCHS, RATE, fields
 from aihwjax.experiments.sweeping.points import is_number, points_of
 from aihwjax.experiments.sweeping.running import seeds_of
-from aihwjax.experiments.training import BasicTraining
+from aihwjax.experiments.sweeping.table import wanted_metric
+from aihwjax.experiments.training import BasicTraining, check_whole
 from aihwjax.layer_rates import check_rates
 from aihwjax.optim import NamedOptimizer
 from aihwjax.optim.named import from_entry
 from aihwjax.sweep_results import KIND
 
-__all__ = ["KIND", "Swept", "check", "read", "section_of"]
+__all__ = ["KIND", "Halving", "Swept", "check", "read", "section_of"]
 
 _SECTION = "sweep"
-_ENTRIES = ("points", "seeds", "memory")
+_ENTRIES = ("points", "seeds", "memory", "halving")
+_HALVING = ("metric", "factor", "first", "extreme")
 _MOST_NETWORKS = 10_000
 _MOST_ROWS = 200_000
 _OPTIMIZER = "optimizer"
+
+
+class Halving(NamedTuple):
+    """How a sweep gives up configurations on its way."""
+
+    metric: str
+    """By which they are judged."""
+    factor: int
+    """Of so many one goes on."""
+    first: int
+    """Epochs of all of them."""
+    extreme: Extreme | None = None
+    """Which value is the best; ``None``: as the name says."""
 
 
 class Swept(NamedTuple):
@@ -53,6 +71,8 @@ class Swept(NamedTuple):
     """Numbers of the networks of each."""
     memory: int | None
     """Bytes that the networks of a call may take; ``None``: the default of the machine."""
+    halving: Halving | None = None
+    """A successive halving; ``None``: all networks are trained to their ends."""
 
     @property
     def networks(self) -> int:
@@ -68,7 +88,13 @@ class Swept(NamedTuple):
         return [int(point.get(EPOCHS, otherwise)) for point in self.points]
 
 
-def section_of(experiment: BasicTraining, space: Any, seeds: int | Sequence[int], memory: int | None) -> dict[str, Any]:
+def section_of(
+    experiment: BasicTraining,
+    space: Any,
+    seeds: int | Sequence[int],
+    memory: int | None,
+    halving: Halving | None = None,
+) -> dict[str, Any]:
     """Return the section of a sweep.
 
     Args:
@@ -76,21 +102,26 @@ def section_of(experiment: BasicTraining, space: Any, seeds: int | Sequence[int]
         space: Values by path, or single configurations.
         seeds: Networks of each configuration, or their numbers.
         memory: Bytes that the networks of a call may take.
+        halving: How configurations are given up; ``None``: they are not.
 
     Raises:
         ConfigError: If a path does not exist (with the nearest name), a value is not allowed or cannot travel, or there
             are too many networks or rows.
     """
     points = points_of(experiment, space)
-    found = Swept(points, seeds_of(seeds), memory)
+    found = Swept(points, seeds_of(seeds), memory, halving)
     _check_counts(found, experiment.epochs)
+    _check_halving(found, experiment.metrics, experiment.validate_every)
     sent = []
     for number, point in enumerate(points):
         try:
             sent.append({path: _plain(path, value) for path, value in point.items()})
         except AihwjaxError as error:
             raise ConfigError(f"space[{number}]: {error}") from None
-    return {"points": sent, "seeds": found.seeds, **({} if memory is None else {"memory": int(memory)})}
+    section = {"points": sent, "seeds": found.seeds, **({} if memory is None else {"memory": int(memory)})}
+    if halving is not None:
+        section["halving"] = {name: value for name, value in halving._asdict().items() if value is not None}
+    return section
 
 
 def read(entries: Any) -> Swept:
@@ -117,11 +148,20 @@ def read(entries: Any) -> Swept:
         seeds = seeds_of(entries["seeds"])
     with at("sweep.memory"):
         _check_memory(entries.get("memory"))
+    halving = _halving(entries["halving"]) if "halving" in entries else None
     built = [
         {path: _value(path, value, f"sweep.points[{number}]") for path, value in point.items()}
         for number, point in enumerate(points)
     ]
-    return Swept(built, seeds, entries.get("memory"))
+    return Swept(built, seeds, entries.get("memory"), halving)
+
+
+def _halving(entries: Any) -> Halving:
+    with at("sweep.halving"):
+        if not isinstance(entries, Mapping) or "metric" not in entries or "factor" not in entries:
+            raise ConfigError("sweep.halving is not allowed: give a table with metric and factor")
+        check_names(entries, _HALVING, "sweep.halving")
+        return Halving(**{"first": 1, **entries})
 
 
 def check(
@@ -144,6 +184,7 @@ def check(
     with at(_SECTION):
         _check_fields(sent, given)
         _check_counts(found, int(given.get(EPOCHS, BasicTraining.epochs)))
+        _check_halving(found, given.get("metrics", ()), given.get("validate_every", BasicTraining.validate_every))
 
     def look() -> jax.Array:
         experiment = make()
@@ -188,6 +229,19 @@ def _check_counts(found: Swept, epochs: int) -> None:
     rows = sum(each) * len(found.seeds)
     if rows > _MOST_ROWS:
         raise ConfigError(f"the sweep's table has {rows} rows: give at most {_MOST_ROWS} networks times epochs")
+
+
+def _check_halving(found: Swept, metrics: Iterable[str], every: Any) -> None:
+    if found.halving is None:
+        return
+    metric, factor, first, extreme = found.halving
+    check_whole("factor", factor, 2)
+    check_whole("first", first, 1)
+    wanted_metric(metric, extreme, ("accuracy", "train_loss", "valid_loss", *metrics))
+    if every != 1 and metric != "train_loss":
+        raise ConfigError(f"validate_every={every!r} is not allowed: {metric!r} is asked for after each stage")
+    if any(EPOCHS in point for point in found.points):
+        raise ConfigError("epochs is not allowed in a successive halving, which says how long each one is trained")
 
 
 def _check_memory(memory: Any) -> None:

@@ -11,6 +11,8 @@ from aihwjax.errors import ConfigError
 
 if TYPE_CHECKING:
     from aihwjax.cloud.experiment import CloudExperiment
+    from aihwjax.cloud.sweep_section import Halving
+    from aihwjax.experiments.best import Extreme
     from aihwjax.experiments.training import BasicTraining
     from aihwjax.typing import Key
 
@@ -25,6 +27,10 @@ def run_sweep(
     name: str | None = None,
     max_elements_train: int = 0,
     memory: int | None = None,
+    halving: int | None = None,
+    first: int = 1,
+    metric: str = "valid_loss",
+    extreme: Extreme | None = None,
     device: str = "cpu",
     api_url: str | None = None,
     api_token: str | None = None,
@@ -43,6 +49,11 @@ def run_sweep(
         name: For people; by default made of the data set and the number of networks.
         max_elements_train: If above 0, only so many first examples of both splits.
         memory: Bytes that the networks of a call may take; ``None``: as :func:`aihwjax.sweep` there.
+        halving: Of so many configurations one goes on, as ``factor`` of
+            :func:`aihwjax.experiments.successive_halving`, whose table is the result; ``None``: all go on.
+        first: Of a halving, the epochs of all configurations.
+        metric: Of a halving, by which configurations are judged.
+        extreme: Of a halving, which value is the best; ``None``: as the name of the metric says.
         device: Kind of device to ask for, ``"cpu"`` or ``"gpu"``; a composer without one uses what it has.
         api_url: Address of the composer; by default as :class:`CloudRunner`.
         api_token: Token of the user; by default as :class:`CloudRunner`.
@@ -52,8 +63,11 @@ def run_sweep(
             travel; then nothing is sent.
         AihwjaxError: As :meth:`CloudRunner.run`.
     """
+    from aihwjax.cloud.sweep_section import Halving
+
     runner = CloudRunner(api_url, api_token)
-    sent = to_document(experiment, space, seeds, key, max_elements_train, memory)
+    given_up = None if halving is None else Halving(metric, halving, first, extreme)
+    sent = to_document(experiment, space, seeds, key, max_elements_train, memory, given_up)
     if name is None:
         section = sent["sweep"]
         count = len(section["points"]) * len(section["seeds"])
@@ -68,6 +82,7 @@ def to_document(
     key: Key | int = 0,
     max_elements_train: int = 0,
     memory: int | None = None,
+    halving: Halving | None = None,
 ) -> dict[str, Any]:
     """Return the document of a sweep, with ``parameters`` null.
 
@@ -78,6 +93,7 @@ def to_document(
         key: Whole number or JAX key of the sweep.
         max_elements_train: If above 0, only so many examples of each split.
         memory: Bytes that the networks of a call may take.
+        halving: How configurations are given up; ``None``: they are not.
 
     Raises:
         AihwjaxError: As :func:`run_sweep`.
@@ -87,9 +103,10 @@ def to_document(
 
     if type(experiment) is not BasicTraining:
         kind = type(experiment).__name__
-        raise ConfigError(f"experiment={kind} is not allowed for a sweep in the cloud: give a BasicTraining")
+        instead = ", or sweep chips with aj.sweep" if kind == "BasicInferencing" else ""
+        raise ConfigError(f"experiment={kind} is not allowed for a sweep in the cloud: give a BasicTraining{instead}")
     sent = document.to_document(experiment, key, max_elements_train)
-    section = sweep_section.section_of(experiment, space, seeds, memory)
+    section = sweep_section.section_of(experiment, space, seeds, memory, halving)
     sent = {**sent, "kind": sweep_section.KIND, "sweep": section}
     document.dumps(sent)  # what has no JSON is the user's to know now
     return sent

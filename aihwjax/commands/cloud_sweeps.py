@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from aihwjax.chip_results import finite
-from aihwjax.errors import ConfigError
 
 if TYPE_CHECKING:
     from aihwjax.cloud import CloudExperiment
@@ -34,8 +33,11 @@ def submit_sweep(
     from aihwjax.experiments.inferencing import BasicInferencing
 
     described = sweep_files.build(document, key)
+    halving: dict[str, Any] = {}
     if described.halving is not None:
-        raise ConfigError("sweep.halving is not allowed in the cloud: leave it out, or run aihwjax sweep")
+        assert described.metric is not None
+        halving = {"halving": described.halving, "first": described.first, "metric": described.metric}
+        halving["extreme"] = described.extreme
     assert not isinstance(described.experiment, BasicInferencing)  # the file was read as one of a training
     return run_sweep(
         described.experiment,
@@ -45,6 +47,7 @@ def submit_sweep(
         name=name,
         max_elements_train=described.limit,
         memory=described.memory,
+        **halving,
         device=device,
         api_url=url,
     )

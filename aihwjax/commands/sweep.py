@@ -93,13 +93,13 @@ def _sweep(described: Any, output: Path | None, parquet: bool, data: Path | None
     options |= {"data": examples, "progress": not quiet}
     if output is not None:
         writable(output)
+        options |= {"folder": output / "rows", "parquet": parquet}
     if described.halving is not None:
         options |= {"metric": described.metric, "extreme": described.extreme}
         options |= {"factor": described.halving, "first": described.first}
         table = successive_halving(experiment, described.space, **options)
     else:
-        folder = None if output is None else output / "rows"
-        table = sweep(experiment, described.space, **options, folder=folder, parquet=parquet)
+        table = sweep(experiment, described.space, **options)
     if output is not None:
         write_text(output / "config.toml", files.to_toml(described.resolved))
         table.to_csv(output / "table.csv")

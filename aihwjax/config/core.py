@@ -380,7 +380,8 @@ def clean_enum(where: str, value: object, kind: type[_Enum]) -> _Enum:
                 return member
     names = [member.name for member in kind]
     hint = nearest(value, names) if isinstance(value, str) else ""
-    raise ConfigError(f"{where}={value!r} is not allowed: give one of {', '.join(names)}{hint}")
+    shown = f"{value:g}" if isinstance(value, np.ndarray) and value.ndim == 0 else repr(value)  # a number of a sweep
+    raise ConfigError(f"{where}={shown} is not allowed: give one of {', '.join(names)}{hint}")
 
 
 # --------------------------------------------------------------------------- replace

@@ -146,6 +146,8 @@ class PulseCurves:
         Raises:
             DataError: If something is missing; in one line that says what.
         """
+        if np.isnan(self.weights).all():
+            raise DataError("no reading is a number: give curves that were read")
         low, high = np.nanmin(self.weights), np.nanmax(self.weights)
         if not low < high:
             raise DataError(f"all readings are {low:g}: give curves that move")

@@ -18,14 +18,15 @@ from aihwjax.errors import ConfigError, nearest
 from aihwjax.fitting.curves import PulseCurves
 from aihwjax.fitting.likelihood import FIRST_NOISE, prepared
 from aihwjax.fitting.result import DeviceFit
-from aihwjax.fitting.search import beginnings, information, judged, search
+from aihwjax.fitting.search import FAR, NEAR, beginnings, information, judged, search
 from aihwjax.fitting.summing import summed
 from aihwjax.fitting.unknowns import Layout, state_of
+from aihwjax.precision import in_single
 from aihwjax.random import Noise
 
-_ITERATIONS = 300
+_ITERATIONS = 100
 # Iterations that lead to the neighbourhood in which the likelihood is smooth
-_ROUGH = 60
+_ROUGH = 20
 
 
 class Response(Protocol):
@@ -41,6 +42,7 @@ class Response(Protocol):
 
 
 @arguments.answered
+@in_single
 def fit_device(
     measurements: PulseCurves | Response | str | Path,
     model: Device | type[Device] | str = "SoftBoundsDevice",
@@ -99,9 +101,12 @@ def fit_device(
     if not device.present("dw_min_std"):
         device = device.replace(dw_min_std=0.3)
     begin = beginnings(device, data, source, layout=layout, restarts=restarts)
-    rough = {**data, "least": jnp.asarray(FIRST_NOISE)}
-    first = search(begin, device, rough, jnp.asarray(min(iterations, _ROUGH)), **choices)
-    found = search(first.unknowns, device, data, jnp.asarray(iterations), **choices)
+    rough = {**data, "least": jnp.full_like(data["least"], FIRST_NOISE)}
+    most, far, near = (min(iterations, _ROUGH), iterations), jnp.float32(FAR), jnp.float32(NEAR)
+    first = search(begin, device, rough, jnp.int32(most[0]), far, **choices)
+    # with so much noise besides, that of the pulses was not to be seen
+    begin = {**first.unknowns, "noise": begin["noise"]}
+    found = search(begin, device, data, jnp.int32(most[1]), near, **choices)
     losses = np.asarray(found.loss, np.float64)
     if not np.isfinite(losses).any():
         raise ConfigError(

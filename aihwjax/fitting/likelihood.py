@@ -32,9 +32,11 @@ LEAST_NOISE = 0.01
 # The same at the beginning of a search, where steps of a law that is far off may vanish, and their noise with them
 FIRST_NOISE = 0.5
 # Standard deviation of a bound around the readings that rest there, relative to the typical step
-_REST = 0.1
+REST = 0.1
 # Standard deviation of the weak prior on all scaled numbers, which only holds what the curves say nothing about
 PRIOR = 10.0
+# The same of a draw, which is a standard normal of the spread that the search begins with
+DRAW = 3.0
 
 
 def prepared(curves: PulseCurves, device: PulsedDevice) -> tuple[dict[str, jax.Array], float]:
@@ -175,7 +177,7 @@ def forecasts(
     variance = variance / unit**2 + 2 * (data["reading"] / unit) ** 2 + data["least"] ** 2
     assert state.max_bound is not None and state.min_bound is not None
     top, bottom = device.external(state, state.max_bound)[0], device.external(state, state.min_bound)[0]
-    rests = ((top - data["highest"]) / (_REST * unit), (bottom - data["lowest"]) / (_REST * unit))
+    rests = ((top - data["highest"]) / (REST * unit), (bottom - data["lowest"]) / (REST * unit))
     return (data["end"] - mean) / unit, variance, *rests
 
 
@@ -200,13 +202,13 @@ def loss(
     if resting:
         # a reading at the bound is off by (bound - mean): the pulses would have led there or beyond
         width = jnp.sqrt(variance)
-        terms = jnp.where(data["at_top"], -log_ndtr(-(off + _REST * top) / width), terms)
-        terms = jnp.where(data["at_bottom"], -log_ndtr((off + _REST * bottom) / width), terms)
+        terms = jnp.where(data["at_top"], -log_ndtr(-(off + REST * top) / width), terms)
+        terms = jnp.where(data["at_bottom"], -log_ndtr((off + REST * bottom) / width), terms)
         total += jnp.sum(jnp.where(data["top_rests"], top**2, 0.0)) / 2
         total += jnp.sum(jnp.where(data["bottom_rests"], bottom**2, 0.0)) / 2
     total += jnp.sum(jnp.where(known, terms, 0.0))
     total += sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(unknowns)) / (2 * PRIOR**2)
-    total += sum(jnp.sum(draw**2) for draw in unknowns["draws"].values()) / 18
+    total += sum(jnp.sum(draw**2) for draw in unknowns["draws"].values()) / (2 * DRAW**2)
     return total / jnp.sum(known)
 
 

@@ -1,4 +1,4 @@
-"""The search for the numbers of a fit: limited-memory BFGS from several starts, in one compiled call."""
+"""The search for the numbers of a fit, from several starts in one compiled call."""
 
 from __future__ import annotations
 
@@ -7,21 +7,20 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 from jax import lax
 from jax.flatten_util import ravel_pytree
 
 from aihwjax.devices.base import PulsedDevice
-from aihwjax.fitting.likelihood import PRIOR, Data, forecasts, loss, steps_at, with_steps, within
+from aihwjax.fitting.curvature import Curvature, Numbers, curvature, dense, numbers_of, solved, unknowns_of
+from aihwjax.fitting.likelihood import Data, forecasts, loss, steps_at, with_steps, within
 from aihwjax.fitting.unknowns import Layout, Unknowns, starts, state_of
 from aihwjax.loops import repeat_while
 from aihwjax.typing import Key
 
-_MEMORY = 20
-_MOST_TRIALS = 12
-# Small enough that a further iteration would move no number by a visible part of its standard error
-_GRADIENT = 2e-5
-_CHANGE = 1e-7
+# Square of the standard errors by which a last step moves the numbers, all together
+FAR, NEAR = 1.0, 0.01
+_LARGEST_STEP = 2.0
+_FIRST_DAMPING, _LEAST_DAMPING, _MOST_DAMPING = 0.01, 1e-6, 1e6
 _JITTER = 0.5
 
 
@@ -63,59 +62,85 @@ def beginnings(device: PulsedDevice, data: Data, key: Key, *, layout: Layout, re
     return jax.vmap(one)(jnp.arange(restarts))
 
 
+def _limited(step: jax.Array) -> jax.Array:
+    """Return a step, that of each device no longer than it can be trusted."""
+    return step * jnp.minimum(1.0, _LARGEST_STEP / jnp.abs(step).max(axis=-1, keepdims=True))
+
+
+class _Seen(NamedTuple):
+    """What a step is made of."""
+
+    value: jax.Array
+    """Minus the logarithm of the likelihood of all readings."""
+    slope: Numbers
+    curvature: Curvature
+
+
 @partial(jax.jit, static_argnames=("layout", "longest", "noisy", "resting"))
 def search(
     begin: Unknowns,
     device: PulsedDevice,
     data: Data,
     iterations: jax.Array,
+    enough: jax.Array,
     *,
     layout: Layout,
     longest: int,
     noisy: bool,
     resting: bool,
 ) -> Found:
-    """Search from several beginnings.
+    """Search from several beginnings, by Levenberg and Marquardt's steps.
+
+    A step is that of Newton's method with the information of the readings in the place of second derivatives (Fisher
+    scoring), shorter where the one before was too long.
 
     Args:
         begin: Numbers, of :func:`beginnings` or of a search before.
         device: The model.
         data: The measurement.
         iterations: Most iterations.
+        enough: Square of the standard errors that a step has to move the numbers, for another one to follow.
         layout: Which numbers are searched.
         longest: Most pulses between two readings.
         noisy: Whether readings have noise.
         resting: Whether readings rest at bounds.
     """
-    _, whole = ravel_pytree(jax.tree.map(lambda leaf: leaf[0], begin))
+    like = jax.tree.map(lambda leaf: leaf[0], begin)
+    readings = jnp.sum(data["pulses"] != 0)
 
-    def value(vector: jax.Array) -> jax.Array:
-        return loss(whole(vector), device, layout, data, longest, noisy, resting)
+    def value(numbers: Numbers) -> jax.Array:
+        return readings * loss(unknowns_of(numbers, layout, like), device, layout, data, longest, noisy, resting)
 
-    solver = optax.lbfgs(
-        memory_size=_MEMORY, linesearch=optax.scale_by_zoom_linesearch(max_linesearch_steps=_MOST_TRIALS)
-    )
-    value_and_grad = optax.value_and_grad_from_state(value)
+    def look(numbers: Numbers) -> _Seen:
+        own = curvature(numbers, like, device, layout, data, longest, noisy)
+        return _Seen(*jax.value_and_grad(value)(numbers), own)
 
-    def one(begin: jax.Array) -> Found:
+    def one(begin: Unknowns) -> Found:
         def step(carry: tuple) -> tuple:
-            vector, state, _, count, _ = carry
-            now, slope = value_and_grad(vector, state=state)
-            updates, state = solver.update(slope, state, vector, value=now, grad=slope, value_fn=value)
-            vector = optax.apply_updates(vector, updates)
-            slope = optax.tree.get(state, "grad")
-            change = now - optax.tree.get(state, "value")
-            rests = (jnp.max(jnp.abs(slope)) < _GRADIENT) | (change < _CHANGE)
-            return vector, state, optax.tree.get(state, "value"), count + 1, rests
+            numbers, seen, damping, count, _ = carry
+            step = solved(seen.curvature, damping, seen.slope)
+            moved = jax.tree.map(lambda number, change: number - _limited(change), numbers, step)
+            there = look(moved)
+            better = there.value < seen.value
+            # what the step was to gain is half the square of the standard errors that it moves
+            gain = sum(jnp.sum(one * other) for one, other in zip(step, seen.slope, strict=True))
+            rests = ((gain < enough) & (damping < 1)) | (damping > _MOST_DAMPING)
+            damping = jnp.where(better, jnp.maximum(damping / 5, _LEAST_DAMPING), damping * 4)
+            new = jax.tree.map(lambda new, old: jnp.where(better, new, old), (moved, there), (numbers, seen))
+            return *new, damping, count + 1, rests
 
         def on(carry: tuple) -> jax.Array:
             return (carry[3] < iterations) & ~carry[4]
 
-        carry = (begin, solver.init(begin), jnp.asarray(jnp.inf), jnp.zeros((), jnp.int32), jnp.asarray(False))
-        vector, _, reached, count, _ = repeat_while(on, step, carry)
-        return Found(whole(vector), jnp.where(jnp.isfinite(reached), reached, jnp.inf), count)
+        numbers = numbers_of(begin, layout)
+        start = jnp.asarray(_FIRST_DAMPING, numbers.own.dtype)
+        carry = (numbers, look(numbers), start, jnp.zeros((), jnp.int32), jnp.asarray(False))
+        numbers, seen, _, count, _ = repeat_while(on, step, carry)
+        reached = jnp.where(jnp.isfinite(seen.value), seen.value / readings, jnp.inf)
+        return Found(unknowns_of(numbers, layout, like), reached, count)
 
-    return jax.vmap(one)(jax.vmap(lambda unknowns: ravel_pytree(unknowns)[0])(begin))
+    # one after the other, each ends on its own; side by side they wait for the last, which an accelerator prefers
+    return lax.map(one, begin) if jax.default_backend() == "cpu" else jax.vmap(one)(begin)
 
 
 @partial(jax.jit, static_argnames=("layout", "longest", "noisy", "resting"))
@@ -137,24 +162,9 @@ def information(
         resting: Whether readings rest at bounds.
     """
     vector, whole = ravel_pytree(unknowns)
-    known = (data["pulses"] != 0) & ~data["at_top"] & ~data["at_bottom"]
-
-    def told(vector: jax.Array) -> tuple[jax.Array, ...]:
-        forecast = forecasts(whole(vector), device, layout, data, longest, noisy)
-        bounds = [
-            jnp.where(data[f"{end}_rests"], off, 0.0) for end, off in zip(("top", "bottom"), forecast[2:], strict=True)
-        ]
-        return (*forecast[:2], *bounds)
-
-    variance = told(vector)[1]
-    weights = (jnp.where(known, variance**-0.5, 0.0), jnp.where(known, 0.5**0.5 / variance, 0.0), 1.0, 1.0)
-
-    def row(direction: jax.Array) -> jax.Array:
-        slopes = jax.jvp(told, (vector,), (direction,))[1]
-        return jnp.concatenate([jnp.ravel(weight * slope) for weight, slope in zip(weights, slopes, strict=True)])
-
-    rows = lax.map(row, jnp.eye(vector.size))
-    return jnp.matmul(rows, rows.T, precision=lax.Precision.HIGHEST) + jnp.eye(vector.size) / PRIOR**2
+    told = curvature(numbers_of(unknowns, layout), unknowns, device, layout, data, longest, noisy)
+    basis = jax.vmap(lambda one: numbers_of(whole(one), layout))(jnp.eye(vector.size, dtype=vector.dtype))
+    return dense(told, basis)
 
 
 class Judged(NamedTuple):

@@ -202,7 +202,7 @@ def starts(device: PulsedDevice, layout: Layout, data: Mapping[str, jax.Array], 
         return jax.random.normal(jax.random.fold_in(key, layout.shape.index(name)), value.shape)
 
     away = jnp.log(jnp.expm1(jnp.asarray(_BEYOND)))
-    zeros = jnp.zeros(layout.devices)
+    zeros = jnp.zeros(layout.devices, jnp.float32)
     sigma = known(device.dw_min_std)
     return {
         "up": zeros,
@@ -211,5 +211,5 @@ def starts(device: PulsedDevice, layout: Layout, data: Mapping[str, jax.Array], 
         "bottom": jnp.where(data["bottom_rests"], 0.0, away),
         "draws": dict.fromkeys(layout.draws, zeros),
         "shape": {name: beside(name) for name in layout.shape},
-        "noise": jnp.log(jnp.asarray(float(sigma) if sigma.size == 1 and sigma > 0 else 0.3)),
+        "noise": jnp.log(jnp.asarray(float(sigma) if sigma.size == 1 and sigma > 0 else 0.3, zeros.dtype)),
     }

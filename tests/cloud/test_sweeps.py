@@ -122,6 +122,11 @@ def test_an_inference_experiment_is_no_sweep_of_the_cloud() -> None:
         ({"seeds": list(range(10_001))}, "sweep"),
         ({"memory": 0}, "sweep.memory"),
         ({"way": "vmap"}, "sweep"),
+        ({"halving": 3}, "sweep.halving"),
+        ({"halving": {"metric": "valid_loss", "factor": 3, "last": 1}}, "sweep.halving"),
+        ({"halving": {"metric": "valid_loss", "factor": 1}}, "sweep"),
+        ({"halving": {"metric": "own", "factor": 3}}, "sweep"),
+        ({"halving": {"metric": "valid_loss", "factor": 3}, "points": [{"epochs": 1}, {}]}, "sweep"),
     ],
 )
 def test_a_section_that_is_not_allowed_is_refused_with_its_path(change: Any, field: str) -> None:
@@ -130,6 +135,15 @@ def test_a_section_that_is_not_allowed_is_refused_with_its_path(change: Any, fie
         document.check({**DOCUMENT, "sweep": section})
     assert caught.value.field == field
     assert "\n" not in str(caught.value)
+
+
+def test_a_halving_travels() -> None:
+    asked = sweep_section.Halving("accuracy", 2, 1, "largest")
+    sent = document.loads(document.dumps(to_document(EXACT, TRAINED, 1, KEY, EXAMPLES, halving=asked)))
+    described = document.from_document(sent)
+    assert described.sweep is not None and described.sweep.halving == asked
+    with pytest.raises(aj.ConfigError, match="factor=1 is not allowed"):
+        run_sweep(EXACT, TRAINED, halving=1, api_token="aihwjax_0", api_url="http://127.0.0.1:1/")
 
 
 def test_a_training_has_no_section_and_a_sweep_keeps_no_model() -> None:

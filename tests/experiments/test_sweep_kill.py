@@ -27,7 +27,7 @@ SCRIPT = "import sys; from tests.experiments.test_sweep_kill import run; run(sys
 
 def run(folder: str | Path, epochs: int = 5, **options: Any) -> Any:
     """Sweep in three calls, each kept after every epoch."""
-    running._EVERY_SECONDS = 0.0
+    running.EVERY_SECONDS = 0.0
     own = exact(epochs=epochs)
     engine = Engine(own, key=KEY, way="map")
     one, two = (engine.plan(POINTS[:count], [0]).memory for count in (1, 2))

@@ -28,7 +28,7 @@ def measured(
     signs = np.tile(np.repeat([1, -1], pulses), cycles)
     resolved = device.resolved()
     assert isinstance(resolved, PulsedDevice)
-    weights = np.asarray(_traces(resolved, jnp.asarray(signs), jax.random.key(seed), devices), np.float64)
+    weights = np.array(_traces(resolved, jnp.asarray(signs), jax.random.key(seed), devices), np.float64)
     weights += noise * np.random.default_rng(seed).standard_normal(weights.shape)
     return aj.PulseCurves.from_arrays(weights, signs)
 

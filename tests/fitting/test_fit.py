@@ -189,6 +189,7 @@ WORDS: list[tuple[str, list[str], str]] = [
     ("pulses, weight\n0, 0\n1, 0.1\n1, 0.2\n", [], "device 0 has 0 readings before and after down pulses"),
     ("pulses, weight\n0, 0\n1.5, 0.1\n", [], "pulses have 1.5: give whole numbers"),
     ("pulses, weight\n0, 0\n1, x\n", [], "'x' in row 2 of column 'weight': give a number"),
+    ("pulses, weight\n0, nan\n1, nan\n", [], "no reading is a number"),
     ("pulses\n0\n1\n", [], "neither of the columns 'conductance' and 'weight'"),
     ("pulses, weight\n0, 1\n", [], "has no device with two readings"),
     (FILE, ["--model", "SoftBoundDevice"], "no device 'SoftBoundDevice'; did you mean 'SoftBoundsDevice'?"),

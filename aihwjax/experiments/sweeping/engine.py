@@ -277,6 +277,15 @@ class Call:
             CheckpointError: If they are those of other networks.
         """
         self.started.go_on(arrays, source)
+        self.recall(rows, done)
+
+    def recall(self, rows: list[Row], done: int) -> None:
+        """Take what was said of the same networks before, without their states.
+
+        Args:
+            rows: What was said.
+            done: Epochs that were done.
+        """
         self.done = done
         for index, run in enumerate(self.runs):
             self.rows[index] = [row for row in rows if (row["index"], row["seed"]) == (run.index, run.seed)]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,9 +17,10 @@ from aihwjax.experiments.best import Extreme, Goal
 from aihwjax.experiments.data import Dataset, Splits
 from aihwjax.experiments.sweeping.engine import Call, Engine
 from aihwjax.experiments.sweeping.fields import EPOCHS
-from aihwjax.experiments.sweeping.plan import Plan
+from aihwjax.experiments.sweeping.folder import Folder, OnTheWay
+from aihwjax.experiments.sweeping.plan import Chunk, Plan
 from aihwjax.experiments.sweeping.points import Space, points_of
-from aihwjax.experiments.sweeping.running import seeds_of
+from aihwjax.experiments.sweeping.running import EVERY_SECONDS, columns_of_sweep, identity_of, seeds_of
 from aihwjax.experiments.sweeping.table import SweepTable, joined, wanted_metric
 from aihwjax.experiments.training import BasicTraining, check_whole
 from aihwjax.progress import Bar
@@ -67,6 +70,8 @@ def successive_halving(
     data: Splits | Dataset | tuple[np.ndarray, ...] | None = None,
     memory: int | None = None,
     way: str | None = None,
+    folder: str | Path | None = None,
+    parquet: bool = False,
     progress: bool = True,
 ) -> SweepTable:
     """Train all configurations for a few epochs, and only the best of them for longer.
@@ -104,12 +109,19 @@ def successive_halving(
         data: As for :func:`aihwjax.fit`.
         memory: As for :func:`aihwjax.sweep`.
         way: As for :func:`aihwjax.sweep`.
+        folder: Where networks are kept after each stage, and in long ones from time to time; a successive halving that
+            was stopped goes on from there, and ends with the same table.
+        parquet: Write rows to ``parts/`` in the folder and to ``table.parquet`` at the end (extra ``tables``).
         progress: Print the plan first, and show a bar of stages.
 
     Raises:
         ConfigError: If an argument is not allowed, as for :func:`aihwjax.sweep`.
         DataError: If the data do not fit the model, or come as a stream.
+        CheckpointError: If the folder cannot be used, or belongs to another sweep.
+        MissingExtraError: If Parquet is asked for and pyarrow is not installed.
     """
+    if parquet and folder is None:
+        raise ConfigError("parquet=True is not allowed without a folder to write to: give folder")
     check_whole("first", first, 1)
     check_whole("factor", factor, 2)
     engine = Engine(experiment, data, key, memory, way)
@@ -126,22 +138,61 @@ def successive_halving(
         raise ConfigError(f"validate_every={every} is not allowed: {metric!r} is asked for after each stage")
     stages = rungs(len(points), experiment.epochs, first, factor)
     whole = HalvingPlan(stages, plan, _epochs(stages) * len(numbers), len(points) * len(numbers) * experiment.epochs)
+    kept = None
+    if folder is not None:
+        columns = columns_of_sweep(engine, plan, points) if parquet else None
+        own = {"metric": wanted.metric, "extreme": wanted.extreme, "first": int(first), "factor": int(factor)}
+        kept = Folder(folder, {**identity_of(engine, points, numbers, plan), "halving": own}, columns)
     if progress:
         print(whole, flush=True)
     calls: list[Call] = []
     with Bar(progress, len(stages), "compiling", unit="stages") as bar:
         for number, stage in enumerate(stages):
-            if number == 0:
-                for chunk, size in zip(plan.chunks, plan.at_once, strict=True):
-                    calls.append(engine.start(chunk, size))
-                    calls[-1].advance(stage.until)
-            else:
-                _choose(calls, wanted, stage.configurations)
-                for call in calls:
-                    call.advance(stage.until)
+            if number:
+                _choose(calls, wanted, stage.configurations, stages[number - 1].until)
+            for place, (chunk, size) in enumerate(zip(plan.chunks, plan.at_once, strict=True)):
+                if not number:
+                    calls.append(_started(engine, chunk, size, place, stages[-1].until, kept))
+                _advance(calls[place], stage.until, place, kept)
             bar.show(number + 1, f"{stage.configurations} configurations")
     rows = {(run.index, run.seed): each for call in calls for run, each in zip(call.runs, call.rows, strict=True)}
-    return SweepTable(joined(rows), tuple(dict.fromkeys(path for point in points for path in point)), whole)
+    table = SweepTable(joined(rows), tuple(dict.fromkeys(path for point in points for path in point)), whole)
+    if kept is not None:
+        for place, call in enumerate(calls):
+            if kept.rows(place) is None:
+                kept.write(place, call.flat())
+        kept.write_table(table.rows)
+    return table
+
+
+def _started(engine: Engine, chunk: Chunk, size: int, place: int, last: int, folder: Folder | None) -> Call:
+    """Return a call at its beginning, or where it was kept; one that was written has nothing left to train."""
+    call = engine.start(chunk, size)
+    if folder is None:
+        return call
+    done = folder.rows(place)
+    if done is not None:
+        call.recall(done, last)
+        return call
+    kept = folder.kept(place)
+    if kept is not None:
+        call.go_on(*kept[0], source=kept[1])
+    return call
+
+
+def _advance(call: Call, until: int, place: int, folder: Folder | None) -> None:
+    """Train a call until the end of a stage, and keep it there and, in a long one, before."""
+    before, written = call.done, time.monotonic()
+
+    def keep(call: Call) -> None:
+        nonlocal written
+        if folder is not None and time.monotonic() - written >= EVERY_SECONDS:
+            folder.keep(place, OnTheWay(call.flat(), call.done, call.started.arrays()))
+            written = time.monotonic()
+
+    call.advance(until, keep)
+    if folder is not None and call.done > before:
+        folder.keep(place, OnTheWay(call.flat(), call.done, call.started.arrays()))
 
 
 def rungs(configurations: int, epochs: int, first: int, factor: int) -> tuple[Rung, ...]:
@@ -172,18 +223,29 @@ def _epochs(stages: Sequence[Rung]) -> int:
     return sum(stage.configurations * (stage.until - start) for stage, start in zip(stages, before, strict=False))
 
 
-def _choose(calls: Sequence[Call], wanted: Goal, count: int) -> None:
-    """Give up all configurations but the best ones that still go on."""
+def _choose(calls: Sequence[Call], wanted: Goal, count: int, reached: int) -> None:
+    """Give up all configurations but the best ones that still go on.
+
+    What was trained later does not count, so that calls that were kept at different epochs choose as they did.
+
+    Args:
+        calls: All networks.
+        wanted: What the best has.
+        count: How many go on.
+        reached: Epochs after which they are compared.
+    """
     values: dict[int, list[float]] = {}
+    going: set[int] = set()
     for call in calls:
         for run, rows in zip(call.runs, call.rows, strict=True):
-            last: dict[str, Any] = rows[-1]
+            last: dict[str, Any] = rows[reached - 1] if len(rows) >= reached else {"diverged": True}
             values.setdefault(run.index, []).append(math.nan if last["diverged"] else last.get(wanted.metric, math.nan))
-    reached = max(call.done for call in calls)
-    going = {call.runs[index].index for call in calls for index in call.going if len(call.rows[index]) == reached}
+            if not last["diverged"]:
+                going.add(run.index)
     means = {index: float(np.mean(values[index])) for index in going}
     sound = [index for index, mean in means.items() if math.isfinite(mean)]
     sign = 1 if wanted.extreme == "smallest" else -1
     best = set(sorted(sound, key=lambda index: (sign * means[index], index))[:count])
     for call in calls:
-        call.going = [index for index in call.going if call.runs[index].index in best]
+        sound_ones = (index for index, rows in enumerate(call.rows) if rows and not rows[-1]["diverged"])
+        call.going = [index for index in sound_ones if call.runs[index].index in best]

@@ -28,7 +28,7 @@ from aihwjax.experiments.sweeping.tables import Columns, kind
 from aihwjax.progress import Bar
 from aihwjax.typing import Key
 
-_EVERY_SECONDS = 30.0
+EVERY_SECONDS = 30.0
 """A call that takes longer is kept so often, after the epoch in which that time is over."""
 
 
@@ -119,7 +119,7 @@ def sweep(
     kept = None
     if folder is not None:
         columns = columns_of_sweep(engine, plan, points) if parquet else None
-        kept = Folder(folder, _identity(engine, points, numbers, plan), columns)
+        kept = Folder(folder, identity_of(engine, points, numbers, plan), columns)
     if progress:
         print(plan, flush=True)
     rows: dict[tuple[int, int], list[Row]] = {}
@@ -201,7 +201,7 @@ def _trained(
         bar.show(number, f"call {number + 1}, {call.done} of {call.last} epochs")
         for report in reports:
             report(SweepNews(number, len(plan.chunks), call.done, plan.epochs[number], call.flat(), False))
-        if folder is not None and time.monotonic() - written >= _EVERY_SECONDS and call.done < call.last:
+        if folder is not None and time.monotonic() - written >= EVERY_SECONDS and call.done < call.last:
             folder.keep(number, OnTheWay(call.flat(), call.done, call.started.arrays()))
             written = time.monotonic()
 
@@ -209,7 +209,17 @@ def _trained(
     return call.flat()
 
 
-def _identity(engine: Engine, points: Sequence[Mapping[str, Any]], seeds: Sequence[int], plan: Plan) -> dict[str, Any]:
+def identity_of(
+    engine: Engine, points: Sequence[Mapping[str, Any]], seeds: Sequence[int], plan: Plan
+) -> dict[str, Any]:
+    """Return what a sweep is, by which its folder knows it.
+
+    Args:
+        engine: What trains it.
+        points: The configurations.
+        seeds: Numbers of the networks of each.
+        plan: The plan.
+    """
     experiment = engine.experiment
     result = describe(experiment, fingerprint(dataset_of(experiment).name, engine.splits), engine.key)
     for number, point in enumerate(points):

@@ -16,7 +16,7 @@ from typing import Any
 from aihwjax.cloud.document import Described
 from aihwjax.cloud.sweep_section import Swept
 from aihwjax.errors import CheckpointError
-from aihwjax.experiments import SweepTable, load_data, sweep
+from aihwjax.experiments import SweepTable, load_data, successive_halving, sweep
 from aihwjax.experiments.metrics import write_text
 from aihwjax.experiments.sweeping.news import SweepNews
 from aihwjax.experiments.sweeping.table import simple
@@ -55,6 +55,8 @@ def run(
     rows = folder / _ROWS
 
     def train() -> SweepTable:
+        if asked.halving is not None:
+            return _halved(experiment, described, asked, splits, rows, told)
         return sweep(
             experiment,
             asked.points,
@@ -76,6 +78,24 @@ def run(
         told = _Told(metrics, entries, asked.points)
         table = train()
     table.to_csv(output)
+
+
+def _halved(experiment: Any, described: Described, asked: Swept, splits: Any, folder: Path, told: _Told) -> SweepTable:
+    """Return the table of a successive halving, all of whose networks are told of at its end."""
+    assert asked.halving is not None
+    table = successive_halving(
+        experiment,
+        asked.points,
+        asked.seeds,
+        described.key,
+        **asked.halving._asdict(),
+        data=splits,
+        memory=asked.memory,
+        folder=folder,
+    )
+    # until the end it is open how far a network gets
+    told(SweepNews(0, 1, experiment.epochs, experiment.epochs, table.rows, True))
+    return table
 
 
 class _Told:

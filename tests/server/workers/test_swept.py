@@ -8,7 +8,9 @@ import sys
 import pytest
 
 from aihwjax.cloud import archive
+from aihwjax.cloud.sweep_section import Halving
 from aihwjax.cloud.sweeping import to_document
+from aihwjax.experiments import load_data, successive_halving
 from aihwjax.server.core.service import Composer
 from aihwjax.server.settings import ServerSettings
 from aihwjax.server.views import Identity, Status
@@ -25,9 +27,12 @@ def database() -> None:
     """Processes are tested on SQLite; the database's part is tested on each kind elsewhere."""
 
 
-def packed(epochs: int) -> bytes:
+SPACE = {"batch_size": [8, 16], "learning_rate": [0.1, 0.2]}
+
+
+def packed(epochs: int, halving: Halving | None = None) -> bytes:
     """Return the archive of a sweep of four networks, in two calls."""
-    sent = to_document(networks.experiment(epochs=epochs), {"batch_size": [8, 16], "learning_rate": [0.1, 0.2]}, key=3)
+    sent = to_document(networks.experiment(epochs=epochs), SPACE, key=3, halving=halving)
     file = io.BytesIO()
     archive.pack(file, {**sent, "experiment": {**sent["experiment"], "max_elements_train": 64}}, networks.model())
     return file.getvalue()
@@ -61,3 +66,15 @@ def test_a_sweep_can_be_cancelled(composer: Composer, settings: ServerSettings, 
         eventually(lambda: composer.experiment(ada, view.id).status == Status.RUNNING)
         composer.cancel(ada, view.id)
         assert ended(composer, ada, view.id).status == Status.CANCELLED
+
+
+@pytest.mark.slow
+def test_a_halving_is_a_job(composer: Composer, settings: ServerSettings, ada: Identity) -> None:
+    view = queued(composer, ada, "halving", 4, packed(2, Halving("train_loss", 2, 1)))
+    with working(settings):
+        assert ended(composer, ada, view.id).status == Status.COMPLETED
+    own = networks.experiment(epochs=2)
+    data = load_data(own, None, 64)
+    table = successive_halving(own, SPACE, key=3, metric="train_loss", factor=2, data=data, progress=False)
+    assert rows_of(composer.result(ada, view.id)) == table.rows
+    assert sorted(row["epoch"] for row in table.last()) == [0, 0, 1, 1]

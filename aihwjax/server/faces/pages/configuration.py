@@ -93,7 +93,10 @@ def _varied(sweep: Any) -> list[Row]:
         return []
     paths = dict.fromkeys(str(path) for point in points if isinstance(point, Mapping) for path in point)
     rows = [("Configurations", f"{len(points):,}"), ("Varied", _text([*paths]))]
-    return [*rows, ("Seeds", _text(sweep["seeds"]))] if isinstance(sweep.get("seeds"), list) else rows
+    for name, entry in (("Seeds", "seeds"), ("Halving", "halving")):
+        if isinstance(sweep.get(entry), list | Mapping):
+            rows.append((name, _text(sweep[entry])))
+    return rows
 
 
 def _tiles(model: Any) -> list[Tiles]:
