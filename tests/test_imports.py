@@ -26,7 +26,7 @@ LAYERS = (
     ("chip_results", "sweep_results"),
     ("arguments",),
     ("compiling", "random", "config"),
-    ("pulses",),
+    ("pulses", "quantization"),
     # the physics
     ("devices",),
     ("inference.conductance", "inference.compensation"),

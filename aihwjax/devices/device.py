@@ -114,9 +114,7 @@ class Device(Config):
         """Return the mean step size that sets the number of pulses, in weight units."""
         raise AssertionError
 
-    def set_weights(
-        self, state: DeviceState, weights: Weights, stream: Stream
-    ) -> tuple[DeviceState, Weights]:
+    def set_weights(self, state: DeviceState, weights: Weights, stream: Stream) -> tuple[DeviceState, Weights]:
         """Write ``weights`` and return the new state and the apparent weights."""
         raise AssertionError
 
@@ -126,9 +124,7 @@ class Device(Config):
         """Decay the weights; ``alpha`` scales the decay."""
         raise AssertionError
 
-    def diffuse_weights(
-        self, state: DeviceState, weights: Weights, stream: Stream
-    ) -> tuple[DeviceState, Weights]:
+    def diffuse_weights(self, state: DeviceState, weights: Weights, stream: Stream) -> tuple[DeviceState, Weights]:
         """Add one step of the weight diffusion."""
         raise AssertionError
 

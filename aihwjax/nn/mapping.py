@@ -11,6 +11,7 @@ from aihwjax.typing import Number, Weights
 # An entry that is off by more than this share of the largest one
 _CHANGED = 1e-3
 
+
 def parts(size: int, maximum: int) -> tuple[int, ...]:
     """Split ``size`` lines into as few parts of at most ``maximum`` as possible.
 
