@@ -50,6 +50,8 @@ from aihwjax.nn.tile import AnalogTile
 from aihwjax.nn.variables import (
     ChipVariable,
     FixedInputRange,
+    FixedQuantizerOffset,
+    FixedQuantizerStep,
     InputRange,
     InputRangeCount,
     OutputRange,
@@ -88,6 +90,8 @@ __all__ = [
     "Conversion",
     "Costs",
     "FixedInputRange",
+    "FixedQuantizerOffset",
+    "FixedQuantizerStep",
     "Flatten",
     "Function",
     "Gradients",

@@ -10,12 +10,21 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+from flax import nnx
 from jaxtyping import Array, Bool, Float
 
 from aihwjax.errors import ModuleError
 from aihwjax.nn import watching
 from aihwjax.nn.text import Readable
-from aihwjax.nn.variables import OutputRange, QuantizerBatches, QuantizerOffset, QuantizerSign, QuantizerStep
+from aihwjax.nn.variables import (
+    FixedQuantizerOffset,
+    FixedQuantizerStep,
+    OutputRange,
+    QuantizerBatches,
+    QuantizerOffset,
+    QuantizerSign,
+    QuantizerStep,
+)
 from aihwjax.precision import in_single
 from aihwjax.quantization import (
     ActivationQuantConfig,
@@ -106,8 +115,9 @@ def _in_range(
 class PeripheryQuantizer(Readable):
     """The quantiser of the scales of a tile, or of each of a stack, or of a bias.
 
-    Without learning, the grid is always that of the present numbers. With it, that holds for the first batches of
-    training; then the step of the grid, and its place of 0, are parameters.
+    Without learning, the grid is always that of the present numbers; with ``reference_quirks`` evaluation has that of
+    the last batch of training. With learning, that holds for the first batches of training; then the step of the grid,
+    and its place of 0, are parameters.
 
     Args:
         config: The configuration of the tiles, with ``pre_post.periph_quant``.
@@ -117,17 +127,18 @@ class PeripheryQuantizer(Readable):
     def __init__(self, config: TileConfig, count: int | None = None) -> None:
         parameter = _periphery(config)
         learned, stack = parameter.learn_quant_params, () if count is None else (count,)
+        keeps = learned or config.reference_quirks
         self.count = count
         """Number of tiles in the stack; ``None``: one grid."""
-        self.step = QuantizerStep(jnp.ones(stack, jnp.float32)) if learned else None
-        """Learned step of the grid, if it learns."""
-        asymmetric = learned and not parameter.symmetric
-        self.offset = QuantizerOffset(jnp.zeros(stack, jnp.float32)) if asymmetric else None
-        """Learned place of 0, if it learns and is not symmetric."""
-        self.sign = QuantizerSign(jnp.zeros(stack, bool)) if learned and parameter.symmetric else None
-        """Whether the grid goes below 0, if it learns and is symmetric."""
-        self.batches = QuantizerBatches(jnp.zeros(stack, jnp.int32)) if learned else None
-        """Batches of training in which the step followed the numbers, if it learns."""
+        step, offset = (QuantizerStep, QuantizerOffset) if learned else (FixedQuantizerStep, FixedQuantizerOffset)
+        self.step = step(jnp.ones(stack, jnp.float32)) if keeps else None
+        """Step of the grid, learned or of the last batch of training."""
+        self.offset = offset(jnp.zeros(stack, jnp.float32)) if keeps and not parameter.symmetric else None
+        """Its place of 0, if it is not symmetric."""
+        self.sign = QuantizerSign(jnp.zeros(stack, bool)) if keeps and parameter.symmetric else None
+        """Whether it goes below 0, if it is symmetric."""
+        self.batches = QuantizerBatches(jnp.zeros(stack, jnp.int32)) if keeps else None
+        """Batches of training in which it followed the numbers."""
 
     def __call__(
         self, config: TileConfig, values: Float[Array, "*tiles n"], *, training: bool
@@ -140,15 +151,12 @@ class PeripheryQuantizer(Readable):
             training: Whether this is a batch of training.
         """
         parameter = _periphery(config)
-        present = _of_values(parameter, values)
-        if self.batches is None or self.step is None:
-            grid = present
-        else:
+        grid = _of_values(parameter, values)
+        if self.batches is not None:
             batches = watching.present(self.batches)
-            learns = batches >= parameter.init_learning_after
+            learns = (batches >= parameter.init_learning_after) & parameter.learn_quant_params
             # in evaluation what was found stays; before any batch there is nothing but the present numbers
-            kept = learns if training else batches > 0
-            grid = self._kept(kept, present)
+            grid = self._kept(learns if training else batches > 0, grid)
             if training:
                 self._keep(grid)
                 watching.keep(self.batches, jnp.where(learns, batches, batches + 1), _TRACED)
@@ -156,14 +164,14 @@ class PeripheryQuantizer(Readable):
         return (rounded if self.count is None else jax.vmap(rounded))(grid, values)
 
     def _kept(self, kept: Bool[Array, "*tiles"], present: Grid) -> Grid:
-        assert self.step is not None
-        step = jnp.where(kept, watching.present(self.step), present.step)
-        offset, signed = present.offset, present.signed
-        if self.offset is not None and offset is not None:
-            offset = jnp.where(kept, watching.present(self.offset), present.offset)
-        if self.sign is not None and signed is not None:
-            signed = jnp.where(kept, watching.present(self.sign), present.signed)
-        return Grid(step, offset, signed)
+        """Return the grid that was kept, where it is, else the one of the present numbers."""
+
+        def either(variable: nnx.Variable[jax.Array] | None, now: jax.Array | None) -> jax.Array | None:
+            return None if variable is None or now is None else jnp.where(kept, watching.present(variable), now)
+
+        step = either(self.step, present.step)
+        assert step is not None
+        return Grid(step, either(self.offset, present.offset), either(self.sign, present.signed))
 
     def _keep(self, grid: Grid) -> None:
         pairs = ((self.step, grid.step), (self.offset, grid.offset), (self.sign, grid.signed))
@@ -173,7 +181,7 @@ class PeripheryQuantizer(Readable):
 
     def describe(self) -> str:
         """Return the text."""
-        return f"PeripheryQuantizer({'learned' if self.step is not None else ''})"
+        return f"PeripheryQuantizer({'learned' if isinstance(self.step, QuantizerStep) else ''})"
 
 
 def _periphery(config: TileConfig) -> PeripheryQuantizationParameter:

@@ -108,9 +108,17 @@ class QuantizerOffset(nnx.Param[Float[Array, "*tiles"]]):
     """The learned place of 0 on an asymmetric grid of scales or of a bias, in steps; a digital parameter."""
 
 
+class FixedQuantizerStep(nnx.Variable[Float[Array, "*tiles"]]):
+    """The step of the grid of scales or of a bias in the last batch of training; only with ``reference_quirks``."""
+
+
+class FixedQuantizerOffset(nnx.Variable[Float[Array, "*tiles"]]):
+    """The place of 0 on an asymmetric grid in the last batch of training; only with ``reference_quirks``."""
+
+
 class QuantizerSign(nnx.Variable[Bool[Array, "*tiles"]]):
-    """Whether a symmetric grid of scales or of a bias goes below 0, once it learns."""
+    """Whether a symmetric grid of scales or of a bias goes below 0."""
 
 
 class QuantizerBatches(nnx.Variable[Int[Array, "*tiles"]]):
-    """Batches of training in which the steps of a grid followed the scales or the bias."""
+    """Batches of training in which a grid followed the scales or the bias."""

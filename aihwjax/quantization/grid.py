@@ -14,6 +14,8 @@ from aihwjax.typing import Number
 
 SMALLEST_STEP = 1e-8
 """Smallest step of a grid, and smallest upper end of a range."""
+_UP = 1 + 2.0**-20
+"""The middle of a range of -r to r is between two steps: it goes to the upper, however the division is compiled."""
 
 
 @jax.tree_util.register_dataclass
@@ -88,7 +90,7 @@ def quantize(x: Float[Array, "*shape"], grid: Grid, n_bits: Number) -> Float[Arr
         found = step * _clipped(codes, low, high)
     else:
         last = power(n_bits) - 1
-        zero = _along(_clipped(_rounded(grid.offset), 0, last), x)
+        zero = _along(_clipped(passed_through(grid.offset, jnp.round(grid.offset * _UP)), 0, last), x)
         found = step * (_clipped(codes + zero, 0, last) - zero)
     return found if isinstance(n_bits, int | float) else jnp.where(n_bits > 0, found, x)
 
