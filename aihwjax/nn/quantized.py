@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float
 
+from aihwjax.derivatives import passed_through
 from aihwjax.errors import ModuleError
 from aihwjax.nn import watching
 from aihwjax.nn.text import Readable
@@ -174,10 +175,12 @@ class PeripheryQuantizer(Readable):
         return Grid(step, either(self.offset, present.offset), either(self.sign, present.signed))
 
     def _keep(self, grid: Grid) -> None:
-        pairs = ((self.step, grid.step), (self.offset, grid.offset), (self.sign, grid.signed))
-        for variable, value in pairs:
-            if variable is not None:
-                watching.keep(variable, value, _TRACED)
+        """Keep a grid; its values change, their derivatives are those of the parameters."""
+        for variable, value in ((self.step, grid.step), (self.offset, grid.offset)):
+            if variable is not None and value is not None:
+                watching.keep(variable, passed_through(watching.present(variable), value), _TRACED)
+        if self.sign is not None:
+            watching.keep(self.sign, grid.signed, _TRACED)
 
     def describe(self) -> str:
         """Return the text."""

@@ -286,7 +286,7 @@ def test_convolutions_and_conversion() -> None:
 @pytest.mark.slow
 def test_recurrent_layers_carry_ranges_through_time() -> None:
     own = config(8, 6, learn_quant_params=True, init_learning_after=3)
-    cell = nn.AnalogRNN(nn.AnalogVanillaRNNCell(4, 3, config=own, rngs=nnx.Rngs(0)))
+    cell = nn.AnalogRNN("AnalogVanillaRNNCell", 4, 3, config=own, rngs=nnx.Rngs(0))
     x = jnp.stack([wave(n) for n in range(5)], axis=1)
 
     def total(model: Any, x: jax.Array) -> jax.Array:
@@ -346,3 +346,21 @@ def test_text() -> None:
     assert str(layer.tiles[0].output_quantizer) == "OutputQuantizer(2 tiles)"
     assert str(layer.bias_quantizer) == "PeripheryQuantizer(learned)"
     assert "output_quantizer" in treescope.render_to_text(layer.tiles[0])
+
+
+@pytest.mark.slow
+def test_training_runs_and_pulsed_tiles() -> None:
+    """In the loop of an experiment, whose state goes through a scan, also on tiles that learn by pulses."""
+    x = np.asarray(jax.random.normal(KEY, (64, 4)))
+    data = aj.data.from_arrays(x, (x[:, 0] > 0).astype(int))
+    for own in (config(6, 6, learn_quant_params=True, init_learning_after=3), pulsed()):
+        layer = nn.AnalogLinear(4, 2, config=own, rngs=nnx.Rngs(0))
+        model = nn.AnalogSequential(layer, nn.LogSoftmax())
+        experiment = aj.BasicTraining(dataset=data, model=model, batch_size=8, epochs=2, learning_rate=0.05)
+        trained, metrics = aj.fit(experiment, data, 0)
+        assert trained.layers[0].output_quantizer.range.get_value().batches >= 8
+        assert metrics[-1]["train_loss"] < metrics[0]["train_loss"]
+
+
+def pulsed() -> aj.TileConfig:
+    return aj.SingleRPUConfig(act_quant_config=aj.ActivationQuantConfig(n_bits=6, range_estimator="allminmax"))
