@@ -178,7 +178,8 @@ def hosts(cls: type[Config]) -> list[tuple[Build, Fields]] | None:
         return [(lambda part: aj.InferenceRPUConfig(remap=part), fields)]
     if cls.__module__.startswith("aihwjax.inference"):
         return _chips(cls)
-    if name in ("MappingParameter", "InputRangeParameter"):
+    layers = ("MappingParameter", "InputRangeParameter", "PeripheryQuantizationParameter")
+    if name in layers or cls.__module__.startswith("aihwjax.quantization"):
         return []  # numbers of a layer, not of a tile
     return None
 

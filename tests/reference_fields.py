@@ -332,6 +332,12 @@ FIELDS: dict[str, dict[str, Any]] = {
         "pcm_prob_at_random": 0.0,
         "pcm_t0": 20.0,
     },
+    "PeripheryQuantizationParameter": {
+        "n_bits": 0,
+        "symmetric": True,
+        "learn_quant_params": False,
+        "init_learning_after": 100,
+    },
     "WeightClipParameter": {
         "fixed_value": -1.0,
         "sigma": 2.5,
