@@ -214,10 +214,10 @@ def merged_scales(
     quantizer: PeripheryQuantizer,
     config: TileConfig,
     input_range: Float[Array, "*tiles"] | None,
-    mapping: Float[Array, "*tiles n"] | None,
-    learned: Float[Array, "*tiles n"] | None,
+    mapping: Float[Array, "*tiles _"] | None,
+    learned: Float[Array, "*tiles _"] | None,
     training: bool,
-) -> Float[Array, "*tiles n"] | None:
+) -> Float[Array, "*tiles _"] | None:
     """Return what the outputs of a product, which have range and mapping scale, are multiplied by instead of a.
 
     The product of all scales s = r m a is quantised, and divided by r m, which the outputs have already: Q(s) / (r m).

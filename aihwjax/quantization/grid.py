@@ -117,6 +117,6 @@ def _clipped(x: Float[Array, "*shape"], low: Number, high: Number) -> Float[Arra
     return jnp.where(x > high, high, jnp.where(x < low, low, x))
 
 
-def _along(values: Float[Array, "*channels"], x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+def _along(values: Float[Array, "*channels"], x: Float[Array, "*shape"]) -> Float[Array, ...]:
     """Return a number for each channel as it fits the numbers, whose channels are their first axis."""
     return values if jnp.ndim(values) == 0 else values.reshape(-1, *(1,) * (x.ndim - 1))

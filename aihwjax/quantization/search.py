@@ -29,9 +29,9 @@ _SECTIONS = 24
 class Losses(NamedTuple):
     """What a search knows."""
 
-    candidates: Float[Array, "*channels candidates ..."] | None
-    """Loss of each candidate over all batches, of asymmetric ranges for each shift and its sign; ``None`` without
-    candidates."""
+    candidates: Float[Array, ...] | None
+    """Loss ``(channels, candidates)`` over all batches, of asymmetric ranges of each shift and its sign too; ``None``
+    without candidates."""
     ends: Range
     """Smallest and largest number of the first batch, less and more the margin."""
     one_sided: Bool[Array, ""]
