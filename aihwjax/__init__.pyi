@@ -15,6 +15,7 @@ from . import optim as optim
 from . import physics as physics
 from . import plot as plot
 from . import presets as presets
+from . import quantization as quantization
 from . import random as random
 from . import tile as tile
 from .cloud import CloudExperiment as CloudExperiment
@@ -115,6 +116,7 @@ from .inference.optimization import optimize_programming as optimize_programming
 from .nn import Costs as Costs
 from .nn import analog_summary as analog_summary
 from .nn import calibrate as calibrate
+from .nn import calibrate_quantization_ranges as calibrate_quantization_ranges
 from .nn import convert_to_analog as convert_to_analog
 from .nn import convert_to_digital as convert_to_digital
 from .nn import drift as drift
@@ -129,6 +131,13 @@ from .presets import build_config as build_config
 from .pulses import PulseType as PulseType
 from .pulses import UpdateMode as UpdateMode
 from .pulses import UpdateParameters as UpdateParameters
+from .quantization import ActivationQuantConfig as ActivationQuantConfig
+from .quantization import CrossEntropyEstimatorParams as CrossEntropyEstimatorParams
+from .quantization import CurrentMinMaxEstimatorParams as CurrentMinMaxEstimatorParams
+from .quantization import MSEEstimatorParams as MSEEstimatorParams
+from .quantization import OptMethod as OptMethod
+from .quantization import RangeEstimators as RangeEstimators
+from .quantization import RunningMinMaxEstimatorParams as RunningMinMaxEstimatorParams
 from .random import NoiseEngine as NoiseEngine
 from .schedules import exponential_decay as exponential_decay
 from .schedules import schedule as schedule
@@ -138,6 +147,7 @@ from .tile.config import CustomRPUConfig as CustomRPUConfig
 from .tile.config import DigitalRankUpdateRPUConfig as DigitalRankUpdateRPUConfig
 from .tile.config import FloatingPointRPUConfig as FloatingPointRPUConfig
 from .tile.config import InferenceRPUConfig as InferenceRPUConfig
+from .tile.config import QuantizedTorchInferenceRPUConfig as QuantizedTorchInferenceRPUConfig
 from .tile.config import SingleRPUConfig as SingleRPUConfig
 from .tile.config import TileConfig as TileConfig
 from .tile.config import TorchInferenceRPUConfig as TorchInferenceRPUConfig
@@ -151,7 +161,9 @@ from .tile.product.io import WeightNoiseType as WeightNoiseType
 from .tile.product.io_timed import IOParametersIRDropT as IOParametersIRDropT
 from .tile.product.periphery import InputRangeParameter as InputRangeParameter
 from .tile.product.periphery import MappingParameter as MappingParameter
+from .tile.product.periphery import PeripheryQuantizationParameter as PeripheryQuantizationParameter
 from .tile.product.periphery import PrePostProcessingParameter as PrePostProcessingParameter
+from .tile.product.periphery import PrePostProcessingParameterQuant as PrePostProcessingParameterQuant
 from .tile.upkeep.clipping import WeightClipParameter as WeightClipParameter
 from .tile.upkeep.clipping import WeightClipType as WeightClipType
 from .tile.upkeep.modifier import WeightModifierParameter as WeightModifierParameter

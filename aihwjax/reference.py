@@ -22,6 +22,7 @@ from aihwjax.devices.device import Device
 from aihwjax.errors import ConfigError, nearest
 from aihwjax.inference.conductance import ConductanceConverter
 from aihwjax.inference.noise import NoiseModel
+from aihwjax.quantization.config import QuantConfig
 from aihwjax.tile.config import FloatingPointRPUConfig, TileConfig, chip_parts, inference_parts
 
 Value: TypeAlias = bool | int | float | str | None
@@ -72,6 +73,7 @@ _TILES = {"SingleRPUConfig", "UnitCellRPUConfig", "DigitalRankUpdateRPUConfig", 
 _INFERENCE = {
     "InferenceRPUConfig": False,
     "TorchInferenceRPUConfig": True,
+    "QuantizedTorchInferenceRPUConfig": True,
     "TorchInferenceRPUConfigIRDropT": True,
     "StandardHWATrainingPreset": False,
     "WebComposerInferenceRPUConfig": False,
@@ -80,6 +82,8 @@ _INFERENCE = {
 """Configurations and presets of inference tiles, and whether they are on the torch tile."""
 _TIMED = "TorchInferenceRPUConfigIRDropT"
 """The one whose forward product has parameters of its own."""
+_QUANTIZED = "QuantizedTorchInferenceRPUConfig"
+"""The one whose scales and outputs can be quantised."""
 _TILES |= set(_INFERENCE)
 _FAMILIES = ("TikiTaka", "TTv2", "ChoppedTTv2", "AGAD", "MixedPrecision", "")
 _PRESETS = {
@@ -100,6 +104,7 @@ _OWN = {
     "discarded_diffuses",
 }  # fmt: skip
 """Fields that the reference has not."""
+_ESTIMATOR_CLASSES = "_range_estimator_to_params"
 _NO_PART = {"runtime", "tile_class", "tile_array_class"}
 """Groups of a tile configuration that play no part in the physics of one tile."""
 
@@ -130,6 +135,8 @@ def from_reference(flat: Mapping[str, Value]) -> TileConfig:
     fields = {name: value for name, value in tree.items() if name not in _NO_PART}
     if tag == _TIMED and isinstance(forward := fields.setdefault("forward", {}), dict):
         forward.setdefault(_TAG, "IOParametersIRDropT")
+    if tag == _QUANTIZED and isinstance(pre_post := fields.setdefault("pre_post", {}), dict):
+        pre_post.setdefault(_TAG, "PrePostProcessingParameterQuant")
     values = _fields(TileConfig, fields, path="")
     if tag not in _TILES | _PRESETS:
         raise ConfigError(f"unknown tile configuration class {tag!r}{nearest(str(tag), _TILES | _PRESETS)}")
@@ -214,7 +221,10 @@ def _group(tree: _Tree, hint: object, path: str) -> Config:
             raise ConfigError(f"{path} has no entry {_TAG!r} that names its class")
         tag = hint.__name__
     cls = _class(str(tag), path, device=isinstance(hint, type) and issubclass(hint, Device))
-    values = _fields(cls, {name: value for name, value in tree.items() if name != _TAG}, path)
+    entries = {name: value for name, value in tree.items() if name != _TAG}
+    if issubclass(cls, QuantConfig):  # its own names of two fields, and a table of classes
+        entries = {name.removeprefix("_"): value for name, value in entries.items() if name != _ESTIMATOR_CLASSES}
+    values = _fields(cls, entries, path)
     if tag in {**PRESET_DEVICES, **PRESET_PARTS, **_WEB_PARTS}:
         _check_complete(str(tag), cls, values, path)
     if issubclass(cls, NoiseModel | ConductanceConverter):

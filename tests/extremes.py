@@ -19,11 +19,22 @@ Fields = dict[str, Any]
 Build = Callable[..., aj.TileConfig]
 
 DRIFT: Fields = {
-    "nu": 0.1, "nu_std": 0.1, "nu_dtod": 0.1, "g_offset": 0.1, "w_offset": 0.01, "nu_k": 0.1, "w_noise_std": 0.01,
+    "nu": 0.1,
+    "nu_std": 0.1,
+    "nu_dtod": 0.1,
+    "g_offset": 0.1,
+    "w_offset": 0.01,
+    "nu_k": 0.1,
+    "w_noise_std": 0.01,
 }
 SHARED: Fields = {
-    "diffusion": 0.01, "diffusion_dtod": 0.1, "lifetime": 100.0, "lifetime_dtod": 0.1, "corrupt_devices_prob": 0.1,
-    "reset_dtod": 0.01, "drift": aj.DriftParameter(**DRIFT),
+    "diffusion": 0.01,
+    "diffusion_dtod": 0.1,
+    "lifetime": 100.0,
+    "lifetime_dtod": 0.1,
+    "corrupt_devices_prob": 0.1,
+    "reset_dtod": 0.01,
+    "drift": aj.DriftParameter(**DRIFT),
 }
 """Features that all pulsed devices have."""
 OWN: dict[str, list[Fields]] = {
@@ -37,7 +48,8 @@ OWN: dict[str, list[Fields]] = {
     "MeasuredStepDevice": [
         {
             **dict.fromkeys(("up", "down", "up_std", "down_std", "up_dtod", "down_dtod"), (1.0, 0.5, 0.2)),
-            "nodes": (0.0, 0.5, 1.0), "dw_min_std": 0.3,
+            "nodes": (0.0, 0.5, 1.0),
+            "dw_min_std": 0.3,
         }
     ],
     "CustomStepDevice": [{"up": jnp.cos, "down": jnp.cos}],
@@ -46,8 +58,12 @@ OWN: dict[str, list[Fields]] = {
 PAIR: Fields = {"unit_cell_devices": (aj.ConstantStepDevice(), aj.SoftBoundsDevice())}
 VECTORS: Fields = {"gamma_vec": (0.5, 0.5), "transfer_every_vec": (1.0, 1.0), "transfer_lr_vec": (0.1, 0.1)}
 CHOPPED: Fields = {
-    "auto_scale": True, "auto_granularity": 10.0, "correct_gradient_magnitudes": True, "in_chop_prob": 0.5,
-    "out_chop_prob": 0.5, "gamma": 0.5,
+    "auto_scale": True,
+    "auto_granularity": 10.0,
+    "correct_gradient_magnitudes": True,
+    "in_chop_prob": 0.5,
+    "out_chop_prob": 0.5,
+    "gamma": 0.5,
 }
 CELLS: dict[str, list[Fields]] = {
     "VectorUnitCell": [{"gamma_vec": (0.5, 0.5)}],
@@ -55,7 +71,9 @@ CELLS: dict[str, list[Fields]] = {
     "OneSidedUnitCell": [
         {
             "unit_cell_devices": (aj.ConstantStepDevice(),),
-            "refresh_every": 1, "refresh_upper_thres": 0.05, "refresh_lower_thres": 0.01,
+            "refresh_every": 1,
+            "refresh_upper_thres": 0.05,
+            "refresh_lower_thres": 0.01,
         }
     ],
     "TransferCompound": [{"gamma": 0.5, "with_reset_prob": 0.5}, VECTORS],
@@ -66,9 +84,20 @@ CELLS: dict[str, list[Fields]] = {
     ],
 }
 IMPERFECT: Fields = {
-    "inp_noise": 0.01, "inp_asymmetry": 0.1, "out_asymmetry": 0.1, "out_noise_std": 0.1, "w_noise": 0.01,
-    "w_noise_type": "ADDITIVE_CONSTANT", "ir_drop": 1.0, "out_nonlinearity": 0.1, "out_nonlinearity_std": 0.1,
-    "slope_calibration": 0.5, "v_offset_std": 0.1, "r_series": 0.1, "nm_thres": 0.5, "w_read_asymmetry_dtod": 0.1,
+    "inp_noise": 0.01,
+    "inp_asymmetry": 0.1,
+    "out_asymmetry": 0.1,
+    "out_noise_std": 0.1,
+    "w_noise": 0.01,
+    "w_noise_type": "ADDITIVE_CONSTANT",
+    "ir_drop": 1.0,
+    "out_nonlinearity": 0.1,
+    "out_nonlinearity_std": 0.1,
+    "slope_calibration": 0.5,
+    "v_offset_std": 0.1,
+    "r_series": 0.1,
+    "nm_thres": 0.5,
+    "w_read_asymmetry_dtod": 0.1,
     "mv_type": "POS_NEG_SEPARATE",
 }
 PRODUCTS: list[Fields] = [
@@ -83,7 +112,10 @@ UPDATES: list[Fields] = [
     {"pulse_type": "DETERMINISTIC_IMPLICIT", "x_res_implicit": 0.01, "d_res_implicit": 0.01},
 ]
 _PCM: Fields = {
-    "pcm_zero_thres": 1.0, "pcm_t_inference": 10.0, "pcm_prob_at_reset": 0.1, "pcm_prob_at_gmax": 0.1,
+    "pcm_zero_thres": 1.0,
+    "pcm_t_inference": 10.0,
+    "pcm_prob_at_reset": 0.1,
+    "pcm_prob_at_gmax": 0.1,
     "pcm_prob_at_random": 0.1,
 }
 
@@ -146,7 +178,8 @@ def hosts(cls: type[Config]) -> list[tuple[Build, Fields]] | None:
         return [(lambda part: aj.InferenceRPUConfig(remap=part), fields)]
     if cls.__module__.startswith("aihwjax.inference"):
         return _chips(cls)
-    if name in ("MappingParameter", "InputRangeParameter"):
+    layers = ("MappingParameter", "InputRangeParameter", "PeripheryQuantizationParameter")
+    if name in layers or cls.__module__.startswith("aihwjax.quantization"):
         return []  # numbers of a layer, not of a tile
     return None
 

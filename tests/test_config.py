@@ -107,7 +107,7 @@ def test_configurations_can_be_vmapped_and_differentiated() -> None:
     configs_ = jax.vmap(lambda step: configs.replace(aj.SingleRPUConfig(), {"device.dw_min": step}))(steps)
     doubled = jax.vmap(lambda config: 2 * config.device.dw_min)(configs_)
     assert np.allclose(doubled, 2 * steps)
-    slope = jax.grad(lambda config: config.device.dw_min ** 2)(aj.SingleRPUConfig())
+    slope = jax.grad(lambda config: config.device.dw_min**2)(aj.SingleRPUConfig())
     assert float(slope.device.dw_min) == pytest.approx(0.002)
 
 

@@ -26,7 +26,7 @@ LAYERS = (
     ("arguments",),
     ("chip_results", "sweep_results"),
     ("compiling", "random", "config"),
-    ("pulses",),
+    ("pulses", "quantization"),
     # the physics
     ("devices",),
     ("inference.conductance", "inference.compensation"),

@@ -20,6 +20,7 @@ PAIR = {
 }
 SINGLE = {"__class__": "SingleRPUConfig", "device.__class__": "ConstantStepDevice"}
 INFERENCE = {"__class__": "InferenceRPUConfig"}
+QUANTISED = {"__class__": "QuantizedTorchInferenceRPUConfig"}
 PLACES: dict[str, tuple[dict[str, Any], list[str]]] = {
     "DriftParameter": (SINGLE, ["device.drift"]),
     "IOParameters": (
@@ -32,6 +33,7 @@ PLACES: dict[str, tuple[dict[str, Any], list[str]]] = {
     ),
     "MappingParameter": (SINGLE, ["mapping"]),
     "InputRangeParameter": (SINGLE, ["pre_post.input_range"]),
+    "PeripheryQuantizationParameter": (QUANTISED, ["pre_post.periph_quant"]),
     "WeightModifierParameter": (INFERENCE, ["modifier"]),
     "WeightClipParameter": (INFERENCE, ["clip"]),
     "WeightRemapParameter": (INFERENCE, ["remap"]),
@@ -72,6 +74,8 @@ REFUSED: dict[str, tuple[Any, ...]] = {
     "desired_bl": (0, -1),
     "first_update_idx": (2, -1),
     "n_reads_per_transfer": (0, -1),
+    "n_bits": (-1,),
+    "init_learning_after": (0, -1),
     # what the reference refuses when it builds a tile, or at the first update
     "w_min": (0.5, 2.0),
     "range_min": (0.5, 2.0),

@@ -211,9 +211,7 @@ class PulsedDevice(Device):
         reference = state.model.get("reference")
         return weights if reference is None else weights - reference
 
-    def admit(
-        self, state: DeviceState, weights: Weights, up: Marks, down: Marks
-    ) -> tuple[Weights, Steps | None]:
+    def admit(self, state: DeviceState, weights: Weights, up: Marks, down: Marks) -> tuple[Weights, Steps | None]:
         """Return the internal weights from which pulses start, and which pulses are used up by that.
 
         Args:
@@ -274,9 +272,7 @@ class PulsedDevice(Device):
         """Return the weights that pulses act on: persistent if there is write noise, else apparent."""
         return weights if state.persistent is None else state.persistent
 
-    def store(
-        self, state: DeviceState, stored: Weights, stream: Stream
-    ) -> tuple[DeviceState, Weights]:
+    def store(self, state: DeviceState, stored: Weights, stream: Stream) -> tuple[DeviceState, Weights]:
         """Write the stored weights of all crosspoints and return the state and the apparent weights."""
         sigma = self.write_noise()
         if sigma is None:
@@ -284,9 +280,7 @@ class PulsedDevice(Device):
         apparent = stored + sigma * stream.child("write").normal(stored.shape)
         return dataclasses.replace(state, persistent=stored), apparent
 
-    def set_weights(
-        self, state: DeviceState, weights: Weights, stream: Stream
-    ) -> tuple[DeviceState, Weights]:
+    def set_weights(self, state: DeviceState, weights: Weights, stream: Stream) -> tuple[DeviceState, Weights]:
         return self.store(state, bounded(state, weights), stream)
 
     # ------------------------------------------------------------- maintenance
@@ -305,9 +299,7 @@ class PulsedDevice(Device):
             stored = (stored - rest) * (1 + alpha * (state.decay_scales - 1)) + rest
         return self.store(state, bounded(state, stored), stream)
 
-    def diffuse_weights(
-        self, state: DeviceState, weights: Weights, stream: Stream
-    ) -> tuple[DeviceState, Weights]:
+    def diffuse_weights(self, state: DeviceState, weights: Weights, stream: Stream) -> tuple[DeviceState, Weights]:
         stored = self.stored(state, weights)
         if state.diffusion_rates is not None:
             stored = stored + state.diffusion_rates * stream.child("diffusion").normal(stored.shape)
@@ -386,9 +378,7 @@ class WriteNoiseDevice(PulsedDevice):
             return None
         return self.write_noise_std * self.dw_min
 
-    def set_weights(
-        self, state: DeviceState, weights: Weights, stream: Stream
-    ) -> tuple[DeviceState, Weights]:
+    def set_weights(self, state: DeviceState, weights: Weights, stream: Stream) -> tuple[DeviceState, Weights]:
         stored = bounded(state, weights)
         if self.write_noise() is not None and not self.apply_write_noise_on_set:
             return dataclasses.replace(state, persistent=stored), stored
@@ -414,5 +404,3 @@ def with_model(state: DeviceState, **model: Crosspoints) -> DeviceState:
 def shared_fields(device: PulsedDevice) -> dict[str, Any]:
     """Return the fields that all pulsed devices share, for building one device from another."""
     return {field.name: getattr(device, field.name) for field in dataclasses.fields(PulsedDevice)}  # type: ignore[arg-type]
-
-

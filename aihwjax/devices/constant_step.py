@@ -1,7 +1,7 @@
 """Constant step: every pulse moves the weight by the same amount.
 
-    up    w <- clip(w + dw_up   (1 + sigma xi))
-    down  w <- clip(w - dw_down (1 + sigma xi))
+up    w <- clip(w + dw_up   (1 + sigma xi))
+down  w <- clip(w - dw_down (1 + sigma xi))
 """
 
 from __future__ import annotations

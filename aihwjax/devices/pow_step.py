@@ -1,7 +1,7 @@
 """Power-law step.
 
-    up    w <- clip(w + dw_up   ((w_max - w) / (w_max - w_min))^gamma_up   (1 + sigma xi))
-    down  w <- clip(w - dw_down ((w - w_min) / (w_max - w_min))^gamma_down (1 + sigma xi))
+up    w <- clip(w + dw_up   ((w_max - w) / (w_max - w_min))^gamma_up   (1 + sigma xi))
+down  w <- clip(w - dw_down ((w - w_min) / (w_max - w_min))^gamma_down (1 + sigma xi))
 """
 
 from __future__ import annotations

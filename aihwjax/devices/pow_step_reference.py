@@ -103,9 +103,7 @@ class PowStepReferenceDevice(PulsedDevice):
         # else weights are brought to the bounds before they get pulses
         return self.reference_quirks
 
-    def admit(
-        self, state: DeviceState, weights: Weights, up: Marks, down: Marks
-    ) -> tuple[Weights, Steps | None]:
+    def admit(self, state: DeviceState, weights: Weights, up: Marks, down: Marks) -> tuple[Weights, Steps | None]:
         assert state.max_bound is not None and state.min_bound is not None
         if not self.reference_quirks:  # spec: devices, bug 3: the power needs a weight inside the bounds
             return jnp.clip(weights, state.min_bound, state.max_bound), None

@@ -34,6 +34,8 @@ from aihwjax.nn.over_time import OverTime, evaluate_over_time
 from aihwjax.nn.patches import Patches
 from aihwjax.nn.paths import analog_layers, analog_tiles, redraw
 from aihwjax.nn.programming import drift, program
+from aihwjax.nn.quantization_ranges import calibrate_quantization_ranges
+from aihwjax.nn.quantized import OutputQuantizer, PeripheryQuantizer
 from aihwjax.nn.reconfiguring import with_config
 from aihwjax.nn.recurrent import (
     AnalogGRUCell,
@@ -48,8 +50,15 @@ from aihwjax.nn.tile import AnalogTile
 from aihwjax.nn.variables import (
     ChipVariable,
     FixedInputRange,
+    FixedQuantizerOffset,
+    FixedQuantizerStep,
     InputRange,
     InputRangeCount,
+    OutputRange,
+    QuantizerBatches,
+    QuantizerOffset,
+    QuantizerSign,
+    QuantizerStep,
     TileConfigVariable,
     TileVariable,
     TileWeights,
@@ -81,6 +90,8 @@ __all__ = [
     "Conversion",
     "Costs",
     "FixedInputRange",
+    "FixedQuantizerOffset",
+    "FixedQuantizerStep",
     "Flatten",
     "Function",
     "Gradients",
@@ -92,8 +103,15 @@ __all__ = [
     "LogSigmoid",
     "LogSoftmax",
     "MaxPool",
+    "OutputQuantizer",
+    "OutputRange",
     "OverTime",
     "Patches",
+    "PeripheryQuantizer",
+    "QuantizerBatches",
+    "QuantizerOffset",
+    "QuantizerSign",
+    "QuantizerStep",
     "ReLU",
     "Reshape",
     "Sigmoid",
@@ -108,6 +126,7 @@ __all__ = [
     "analog_summary",
     "analog_tiles",
     "calibrate",
+    "calibrate_quantization_ranges",
     "call",
     "convert_to_analog",
     "convert_to_digital",

@@ -5,23 +5,21 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Mapping
 from functools import partial
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jax import lax
 from jaxtyping import Array, Float, Int
 
 from aihwjax import random
 from aihwjax.arguments import answered
 from aihwjax.errors import ConfigError, DataError
-from aihwjax.nn import watching
-from aihwjax.nn.calling import call
+from aihwjax.nn.passing import Batch, passed_all
 from aihwjax.nn.programming import tiles_of
 from aihwjax.nn.tile import AnalogTile
-from aihwjax.nn.variables import FixedInputRange, InputRange, ModelState, RangeWatch
+from aihwjax.nn.variables import FixedInputRange, InputRange, RangeWatch
 from aihwjax.random import Noise
 from aihwjax.tile.calibration import (
     InputRangeCalibrationType,
@@ -35,9 +33,6 @@ from aihwjax.tile.calibration import (
 from aihwjax.tile.config import TileConfig
 from aihwjax.tile.product.io import NoiseManagementType
 from aihwjax.typing import Number, Shape
-
-Batch: TypeAlias = Any
-"""One input of a model, an array; or a pair of its arguments, ``(args, kwargs)``."""
 
 
 @answered
@@ -108,7 +103,7 @@ def calibrate(
         if path in chosen:
             _watch(tile, how[path])
     graph, watched, rest = nnx.split(copy, RangeWatch, ...)  # type: ignore[misc]
-    watched = _passed_all(graph, rest, watched, batches, key)
+    watched = passed_all(RangeWatch, graph, rest, watched, batches, key)
     nnx.update(copy, watched)
     values = {path: _found(tiles_of(copy)[path], how[path]) for path in chosen}
     _check_found(values, kind)
@@ -178,86 +173,6 @@ def _started(
 
 def _filled(value: Number, shape: tuple[int, ...]) -> Float[Array, "*stack"]:
     return jnp.broadcast_to(jnp.asarray(value, jnp.float32), shape)
-
-
-def _passed_all(
-    graph: nnx.GraphDef[Any], rest: ModelState, watched: ModelState, batches: Iterable[Batch], key: Noise
-) -> ModelState:
-    """Return what the tiles know after all batches."""
-    if isinstance(batches, jax.Array | np.ndarray):
-        if batches.ndim < 2 or 0 in batches.shape:
-            raise DataError(f"batches have shape {batches.shape}: give (batches, n, ...), with at least one of each")
-        return _passed_loop(graph, rest, watched, jnp.asarray(batches), random.plain(key))
-    if isinstance(batches, str | bytes | Mapping) or not isinstance(batches, Iterable):
-        raise DataError(f"batches={type(batches).__name__} is not allowed: give a list of inputs, or any iterable")
-    number = -1
-    for number, batch in enumerate(batches):
-        known, arrays = _arguments(batch, number)
-        watched = _passed(graph, known, rest, watched, arrays, random.plain(random.derive(key, number)))
-    if number < 0:
-        raise DataError("batches has none: give at least one batch of inputs (an iterator may be used up)")
-    return watched
-
-
-class _Known(NamedTuple):
-    """What of the arguments of a call is known before it is compiled."""
-
-    tree: Any
-    leaves: tuple[Any, ...]
-
-
-def _arguments(batch: Batch, number: int) -> tuple[_Known, list[jax.Array]]:
-    """Return the arguments of the model: what is known, and the arrays."""
-    if isinstance(batch, jax.Array | np.ndarray):
-        arguments: Any = ((batch,), {})
-    elif (
-        isinstance(batch, tuple | list)
-        and len(batch) == 2
-        and isinstance(batch[0], tuple | list)
-        and isinstance(batch[1], Mapping)
-    ):
-        arguments = (tuple(batch[0]), dict(batch[1]))
-    else:
-        raise DataError(
-            f"batch {number} is of type {type(batch).__name__}, which is not allowed: give an array, the input of the "
-            "model, or a pair (args, kwargs) of its arguments, such as ((x,), {}); of data (x, y) give x"
-        )
-    leaves, tree = jax.tree.flatten(arguments)
-    moving = [isinstance(leaf, jax.Array | np.ndarray) for leaf in leaves]
-    known = tuple(None if moves else (leaf,) for moves, leaf in zip(moving, leaves, strict=True))
-    return _Known(tree, known), [jnp.asarray(leaf) for moves, leaf in zip(moving, leaves, strict=True) if moves]
-
-
-@partial(jax.jit, static_argnums=(0, 1))
-def _passed(
-    graph: nnx.GraphDef[Any],
-    known: _Known,
-    rest: ModelState,
-    watched: ModelState,
-    arrays: list[jax.Array],
-    key: Noise,
-) -> ModelState:
-    """Return what the tiles know after one call."""
-    given = iter(arrays)
-    leaves = [next(given) if leaf is None else leaf[0] for leaf in known.leaves]
-    args, kwargs = jax.tree.unflatten(known.tree, leaves)
-    model = nnx.merge(graph, watched, rest, copy=True)
-    with watching.active():
-        call(model, *args, key=key, **kwargs)
-    return nnx.state(model, RangeWatch)
-
-
-@partial(jax.jit, static_argnums=0)
-def _passed_loop(
-    graph: nnx.GraphDef[Any], rest: ModelState, watched: ModelState, batches: Float[Array, "batches n ..."], key: Noise
-) -> ModelState:
-    known = _arguments(batches[0], 0)[0]
-
-    def turn(watched: ModelState, numbered: tuple[jax.Array, jax.Array]) -> tuple[ModelState, None]:
-        number, x = numbered
-        return _passed(graph, known, rest, watched, [x], random.plain(random.derive(key, number))), None
-
-    return lax.scan(turn, watched, (jnp.arange(batches.shape[0]), batches))[0]
 
 
 # ---------------------------------------------------------------------------- the result

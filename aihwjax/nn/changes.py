@@ -7,10 +7,12 @@ from typing import Any
 
 from aihwjax.config.fixed import Fixed
 from aihwjax.errors import ConfigError
-from aihwjax.tile.config import TileConfig
+from aihwjax.quantization import MSEEstimatorParams
+from aihwjax.tile.config import TileConfig, quantized_outputs
 from aihwjax.tile.matching import fixed
 from aihwjax.tile.product.frozen import REDRAW, fixed_numbers
 from aihwjax.tile.product.input_range import check_input_range
+from aihwjax.tile.product.periphery import quantized_periphery
 
 _REBUILD = "build a new layer with it"
 
@@ -38,7 +40,7 @@ def changed(config: TileConfig, change: TileConfig | Mapping[str, Any] | None) -
 
 
 def refuse_new_layout(old: TileConfig, new: TileConfig) -> None:
-    """Refuse another layout of a layer: its bias, tiles, learned scales and input range are made with the layer.
+    """Refuse another layout of a layer: its bias, tiles, scales, ranges and quantisers are made with it.
 
     Raises:
         ConfigError: If it would be another one; names the field.
@@ -47,6 +49,31 @@ def refuse_new_layout(old: TileConfig, new: TileConfig) -> None:
     Fixed.of(old.mapping, "mapping").refuse_change(Fixed.of(new.mapping, "mapping"), _REBUILD)
     name = "pre_post.input_range"
     Fixed.of(old.pre_post.input_range, name).refuse_change(Fixed.of(new.pre_post.input_range, name), _REBUILD)
+    before, after = _quantisers(old), _quantisers(new)
+    for path, choice in after.items():
+        if choice != before[path]:
+            raise ConfigError(
+                f"{path}={choice} is not allowed on this layer, which was built with {before[path]}: {_REBUILD}"
+            )
+
+
+def _quantisers(config: TileConfig) -> dict[str, str]:
+    """Return what of the quantisers is made with the layer, as text by dotted path."""
+    outputs, periphery = quantized_outputs(config), quantized_periphery(config.pre_post)
+    searched = None if outputs is None else outputs.parameters
+    grid = ("", "")
+    if isinstance(searched, MSEEstimatorParams):
+        grid = searched.range_opt_method.name, str(searched.num_candidates)
+    return {
+        "act_quant_config.n_bits": "0" if outputs is None else "a number of bits",
+        "act_quant_config.symmetric": "" if outputs is None else str(outputs.symmetric),
+        "act_quant_config.range_estimator": "" if outputs is None else outputs.range_estimator.name,
+        "act_quant_config.range_estimator_params.range_opt_method": grid[0],
+        "act_quant_config.range_estimator_params.num_candidates": grid[1],
+        "pre_post.periph_quant.n_bits": "0" if periphery is None else "a number of bits",
+        "pre_post.periph_quant.symmetric": "" if periphery is None else str(periphery.symmetric),
+        "pre_post.periph_quant.learn_quant_params": "" if periphery is None else str(periphery.learn_quant_params),
+    }
 
 
 def refuse_new_draws(old: TileConfig, new: TileConfig) -> None:
@@ -58,4 +85,3 @@ def refuse_new_draws(old: TileConfig, new: TileConfig) -> None:
     fixed(old).refuse_change(fixed(new), REDRAW)
     for before, after in ((old.forward, new.forward), (old.backward, new.backward)):
         fixed_numbers(before).refuse_change(fixed_numbers(after), REDRAW)
-

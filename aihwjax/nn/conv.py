@@ -199,7 +199,7 @@ class AnalogConv(Convolving):
         """
         real, key = self.checked(x, key)
         images, batch = self._images(real)
-        y = self.biased(self._over(images, key))
+        y = self.finished(self._over(images, key))
         return self.typed(y.reshape(*batch, *y.shape[1:]), x)
 
     def _movement(self) -> tuple[Window, str | tuple[tuple[int, int], ...], tuple[int, ...]]:

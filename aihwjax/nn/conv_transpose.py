@@ -100,7 +100,7 @@ class AnalogConvTranspose(Convolving):
         y = self._over(images, key)
         if self.padding == "CIRCULAR":
             y = _wrapped(y, [size * step for size, step in zip(images.shape[1:-1], self.strides, strict=True)])
-        y = self.biased(y)
+        y = self.finished(y)
         return self.typed(y.reshape(*batch, *y.shape[1:]), x)
 
     def _movement(self) -> tuple[Window, str | tuple[tuple[int, int], ...], tuple[int, ...]]:

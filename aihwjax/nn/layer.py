@@ -24,13 +24,15 @@ from aihwjax.nn.dtypes import name_of, returned
 from aihwjax.nn.grid import TileGrid
 from aihwjax.nn.mapping import along
 from aihwjax.nn.product import TileInput
+from aihwjax.nn.quantized import OutputQuantizer, PeripheryQuantizer
 from aihwjax.nn.text import Readable
 from aihwjax.nn.tile import AnalogTile, device_name
 from aihwjax.random import Noise
 from aihwjax.tile.checks import as_numbers, checked_count, require_finite
-from aihwjax.tile.config import SingleRPUConfig, TileConfig
+from aihwjax.tile.config import SingleRPUConfig, TileConfig, quantized_outputs
 from aihwjax.tile.hidden_checks import checked, device_text
 from aihwjax.tile.lifecycle import required_key
+from aihwjax.tile.product.periphery import quantized_periphery
 from aihwjax.tile.verified_writing import WriteResult, write_arguments
 from aihwjax.typing import Hidden, Key, Number, Weights
 
@@ -128,10 +130,16 @@ class AnalogLayer(Readable):
                 count=None if count == 1 else count,
                 weights=part,
                 write=random.derive(random.fold(key, "write"), index),
+                summed=not self.grid.one,
             )
             tiles.append(tile)
         self.tiles = nnx.List(tiles)
         """The tiles: one, or stacks of equal ones, each a tile module with its tiles as first axis."""
+        periphery = self.bias is not None and quantized_periphery(config.pre_post) is not None
+        self.bias_quantizer = PeripheryQuantizer(config) if periphery else None
+        """Quantiser of the digital bias, if it is quantised."""
+        self.output_quantizer = OutputQuantizer(config) if quantized_outputs(config) is not None else None
+        """Quantiser of the outputs, if they are quantised."""
         self.call_key: CallKey | None = None
         """Key for calls without one, while :func:`aihwjax.nn.call` runs."""
 
@@ -146,8 +154,11 @@ class AnalogLayer(Readable):
         return self.grid.out_parts
 
     def multiply(self, x: Float[Array, "*batch in"], key: Noise) -> Float[Array, "*batch out"]:
-        """Multiply inputs ``(..., columns of all groups)`` by the matrix and add the bias; outputs ``(..., out)``."""
-        return self.biased(self.product(x, key))
+        """Multiply inputs ``(..., columns of all groups)`` by the matrix and add the bias; outputs ``(..., out)``.
+
+        Bias and outputs are quantised, if they are to be.
+        """
+        return self.finished(self.product(x, key))
 
     def product(self, x: Float[Array, "*batch in"], key: Noise) -> Float[Array, "*batch out"]:
         """Multiply inputs ``(..., columns of all groups)`` by the matrix; outputs ``(..., out)`` without the bias."""
@@ -170,14 +181,19 @@ class AnalogLayer(Readable):
         sources = [random.derive(key, index) if several else key for index in range(len(inputs))]
         return self.grid.outputs([t(x, key=own) for t, x, own in zip(self.tiles, inputs, sources, strict=True)])
 
-    def biased(self, y: Float[Array, "*batch out"]) -> Float[Array, "*batch out"]:
-        """Add the digital bias, if there is one, to outputs ``(..., out)``."""
-        if self.bias is None:
+    def finished(self, y: Float[Array, "*batch out"]) -> Float[Array, "*batch out"]:
+        """Add the digital bias, if there is one, to outputs ``(..., out)``, and quantise both as configured."""
+        config, training = self.tiles[0].config.get_value(), self.tiles[0].training
+        if self.bias is not None:
+            bias = self.bias.get_value()
+            if jnp.shape(bias) != (self.rows,):
+                raise ShapeError(f"{self._name()}: bias has shape {jnp.shape(bias)}, give ({self.rows},)")
+            if self.bias_quantizer is not None:
+                bias = self.bias_quantizer(config, bias, training=training)
+            y = y + along(bias, y)
+        if self.output_quantizer is None:
             return y
-        bias = self.bias.get_value()
-        if jnp.shape(bias) != (self.rows,):
-            raise ShapeError(f"{self._name()}: bias has shape {jnp.shape(bias)}, give ({self.rows},)")
-        return y + along(bias, y)
+        return self.output_quantizer(config, y, training=training, place=self._name())
 
     def typed(self, y: Float[Array, "*batch out"], inputs: Any) -> Float[Array, "*batch out"]:
         """Return outputs in the type that they have for these inputs."""

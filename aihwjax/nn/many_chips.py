@@ -17,6 +17,7 @@ from aihwjax import random
 from aihwjax.errors import ConfigError
 from aihwjax.nn.peak_memory import default_memory, needed
 from aihwjax.nn.programming import drift, program
+from aihwjax.nn.quantization_ranges import refuse_unknown_ranges
 from aihwjax.nn.variables import ModelState
 from aihwjax.random import Noise
 
@@ -61,11 +62,12 @@ class ManyChips:
             mesh: As for :func:`evaluate_over_time`.
 
         Raises:
-            ModuleError: If the model has no analog layer.
+            ModuleError: If the model has no analog layer, or the range of quantised outputs is not known.
             ConfigError: If a tile has no noise model, the memory is less than one chip takes, or the mesh is none of
                 this process.
         """
         _check_mesh(mesh)
+        refuse_unknown_ranges(model)
         self._graph, state = nnx.split(model)
         self._source, self._judge, self._mesh = random.plain(key), judge, mesh
         self._given = _Given(state, times, *data)

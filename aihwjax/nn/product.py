@@ -296,4 +296,3 @@ def with_own_derivative(
         return plain_product(analog_bias, count, *tile, *fixed)
 
     return with_further_derivative(y, of, (config, state), (input_range, x, key))
-

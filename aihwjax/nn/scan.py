@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
+from flax import nnx
 from jax import lax
 
 from aihwjax import arguments
@@ -57,8 +58,10 @@ def _scan(
 
     first = jax.tree.map(lambda x: x[0], xs)
 
+    touched: dict[int, tuple[nnx.Variable[Any], Any]] = {}
+
     def observed(recorder: Recorder, carry: _Carry, x: _X) -> tuple[_Carry, _Y]:
-        with slots.active(recorder):
+        with slots.active(recorder), watching.step(touched):
             return body(carry, x)
 
     each = slots.probe(observed, init, first, token=outer.token)
@@ -72,4 +75,6 @@ def _scan(
         with slots.active(Recorder(slots.copied(own), token=outer.token)):
             return body(carry, x)
 
+    if touched:
+        return watching.carried(touched, step, init, (xs, given), steps)
     return lax.scan(step, init, (xs, given), steps)

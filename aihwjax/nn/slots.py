@@ -124,6 +124,16 @@ def take(
     return recorder.slot(path, Slot(like, d, d if averaged else None, slope), jax.tree.leaves(x))
 
 
+def training(tag: Tag | None) -> bool:
+    """Return whether a tile is called inside a gradient, where its calls have slots.
+
+    Args:
+        tag: Mark of the tile.
+    """
+    recorder = current()
+    return recorder is not None and tag is not None and tag[0] == recorder.token
+
+
 def watched(tag: Tag | None, weights: EachWeights) -> EachWeights:
     """Return weights that were read; a gradient that comes back to them is told that it ends there.
 

@@ -21,6 +21,7 @@ from aihwjax.nn.changes import changed, refuse_new_layout
 from aihwjax.nn.mapping import along, is_scaled
 from aihwjax.nn.patches import Patches, all_rows, in_parts
 from aihwjax.nn.product import TileInput, plain_product, refuse_forward_mode, tile_product, with_own_derivative
+from aihwjax.nn.quantized import OutputQuantizer, PeripheryQuantizer, merged_scales
 from aihwjax.nn.slots import Tag
 from aihwjax.nn.stacks import each, keys
 from aihwjax.nn.text import Readable
@@ -37,11 +38,12 @@ from aihwjax.pulses import UpdateMode
 from aihwjax.random import Noise
 from aihwjax.tile.calibration import seen
 from aihwjax.tile.checks import as_numbers, check_learning_rate, checked_count, require_finite
-from aihwjax.tile.config import TileConfig
+from aihwjax.tile.config import TileConfig, quantized_outputs
 from aihwjax.tile.hidden_checks import checked, device_text
 from aihwjax.tile.lifecycle import required_key
 from aihwjax.tile.matching import averages, check, working_device
 from aihwjax.tile.product.input_range import adapted, check_input_range
+from aihwjax.tile.product.periphery import quantized_periphery
 from aihwjax.tile.state import TileState
 from aihwjax.tile.verified_writing import WriteResult
 from aihwjax.typing import EachHidden, EachWeights, Key, Number
@@ -63,6 +65,8 @@ class AnalogTile(Readable):
         weights: First logical weights ``(out, in)``, with the bias as last column if it is analog; of a stack
             ``(tiles, out, in)``; ``None``: drawn.
         write: Source of write noise, with ``weights``; ``None``: ``key``.
+        summed: Whether its outputs are put together with those of others, so that quantised ones are quantised here,
+            and once more together.
 
     Raises:
         ConfigError: If the input range is to manage output clipping but the forward product manages it.
@@ -81,6 +85,7 @@ class AnalogTile(Readable):
         count: int | None = None,
         weights: EachWeights | None = None,
         write: Noise | None = None,
+        summed: bool = False,
     ) -> None:
         parameter = config.pre_post.input_range
         check_input_range(parameter, config.forward)
@@ -113,6 +118,12 @@ class AnalogTile(Readable):
         from_data = parameter.enable and parameter.init_from_data > 0
         self.input_range_count = InputRangeCount(jnp.zeros(stack, jnp.int32)) if from_data else None
         """Batches that have initialised it, if it is initialised from data."""
+        periphery = quantized_periphery(config.pre_post) is not None
+        self.scale_quantizer = PeripheryQuantizer(config, count) if periphery else None
+        """Quantiser of the product of all scales, if they are quantised."""
+        outputs = summed and quantized_outputs(config) is not None
+        self.output_quantizer = OutputQuantizer(config, count) if outputs else None
+        """Quantiser of the outputs, if they are quantised before those of several tiles are put together."""
         self.chip: ChipVariable | None = None
         """What is kept of the chip, once the tile is programmed; see :func:`aihwjax.program`."""
         self.watch: RangeWatch | None = None
@@ -122,6 +133,11 @@ class AnalogTile(Readable):
     @property
     def _stack(self) -> tuple[int, ...]:
         return () if self.count is None else (self.count,)
+
+    @property
+    def training(self) -> bool:
+        """Whether its calls belong to a gradient of :func:`aihwjax.nn.value_and_grad`."""
+        return slots.training(self._tag)
 
     @property
     def averages_forward(self) -> bool:
@@ -159,12 +175,17 @@ class AnalogTile(Readable):
             y = tile_product(self.analog_bias, self.count, *operands, slot, key)
             if slot is None:
                 y = with_own_derivative(y, self.analog_bias, self.count, config, state, limit, x, key)
+        training = slot is not None
         if self.chip is not None:
-            y = self._compensated(y, training=slot is not None)
-        if self.out_scaling is None:
+            y = self._compensated(y, training)
+        scales = None if self.out_scaling is None else self.out_scaling.get_value()
+        if self.scale_quantizer is not None:
+            scales = merged_scales(self.scale_quantizer, config, limit, state.mapping_scales, scales, training)
+        if scales is not None:
+            y = y * (along(scales, y) if self.count is None else scales[:, None])
+        if self.output_quantizer is None:
             return y
-        scales = self.out_scaling.get_value()
-        return y * (along(scales, y) if self.count is None else scales[:, None])
+        return self.output_quantizer(config, y, training=training, place=str(self))
 
     def _compensated(self, y: Float[Array, "*batch out"], training: bool) -> Float[Array, "*batch out"]:
         """Return outputs times the factor of the compensation.
@@ -511,7 +532,8 @@ class AnalogTile(Readable):
     def __treescope_repr__(self, path: str | None, subtree_renderer: showing.Renderer) -> showing.Rendering:
         weights = self.state.get_value().weights
         config = self.config.get_value()
-        digital = {"out_scaling": self.out_scaling, "input_range": self.input_range}
+        digital: dict[str, Any] = {"out_scaling": self.out_scaling, "input_range": self.input_range}
+        digital |= {"scale_quantizer": self.scale_quantizer, "output_quantizer": self.output_quantizer}
         return showing.tree(
             type(self),
             {"weights": weights} | {name: value for name, value in digital.items() if value is not None},

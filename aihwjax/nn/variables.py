@@ -8,12 +8,13 @@ from __future__ import annotations
 from typing import Any, TypeAlias
 
 from flax import nnx
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from aihwjax.errors import ConfigError
 from aihwjax.nn.changes import refuse_new_draws, refuse_new_layout
 from aihwjax.nn.programmed_tile import TileChip
 from aihwjax.nn.storable import make_storable
+from aihwjax.quantization import RangeState
 from aihwjax.tile.calibration import RangeSearch, RangeStatistics
 from aihwjax.tile.config import TileConfig
 from aihwjax.tile.state import TileState
@@ -63,6 +64,7 @@ class TileConfigVariable(nnx.Variable[TileConfig]):
 
 make_storable(TileState)
 make_storable(TileChip)
+make_storable(RangeState)
 
 
 class TileVariable(nnx.Variable[TileState]):
@@ -95,3 +97,31 @@ class InputRangeCount(nnx.Variable[Int[Array, ""]]):
 
 class RangeWatch(nnx.Variable[tuple[RangeSearch, RangeStatistics]]):
     """What a tile has seen of its inputs, while :func:`aihwjax.calibrate` runs."""
+
+
+class OutputRange(nnx.Variable[RangeState]):
+    """The range of quantised outputs, of a tile or a layer."""
+
+
+class QuantizerStep(nnx.Param[Float[Array, "*tiles"]]):
+    """A learned step of the grid of scales or of a bias; a digital parameter."""
+
+
+class QuantizerOffset(nnx.Param[Float[Array, "*tiles"]]):
+    """The learned place of 0 on an asymmetric grid of scales or of a bias, in steps; a digital parameter."""
+
+
+class FixedQuantizerStep(nnx.Variable[Float[Array, "*tiles"]]):
+    """The step of the grid of scales or of a bias in the last batch of training; only with ``reference_quirks``."""
+
+
+class FixedQuantizerOffset(nnx.Variable[Float[Array, "*tiles"]]):
+    """The place of 0 on an asymmetric grid in the last batch of training; only with ``reference_quirks``."""
+
+
+class QuantizerSign(nnx.Variable[Bool[Array, "*tiles"]]):
+    """Whether a symmetric grid of scales or of a bias goes below 0."""
+
+
+class QuantizerBatches(nnx.Variable[Int[Array, "*tiles"]]):
+    """Batches of training in which a grid followed the scales or the bias."""

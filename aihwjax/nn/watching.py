@@ -1,4 +1,4 @@
-"""Variables that calls of tiles change while a calibration runs, through every loop of a model.
+"""Variables that calls of layers change, through every loop of a model: those of a calibration, and ranges.
 
 They are ordinary NNX state, so that Flax's transformations carry them. A loop of JAX's own cannot: here it gets their
 values with its carry.
@@ -45,8 +45,59 @@ def active() -> Iterator[None]:
         _local.steps, _local.on = outer, on
 
 
+def is_on() -> bool:
+    """Return whether a calibration runs."""
+    return getattr(_local, "on", False)
+
+
+def present(variable: nnx.Variable[Any]) -> Any:
+    """Return the present value of a variable, that of the step inside a loop.
+
+    Args:
+        variable: The variable.
+    """
+    for step in reversed(_steps()):
+        if id(variable) in step:
+            return step[id(variable)][1]
+    return variable.get_value()
+
+
+def keep(variable: nnx.Variable[Any], value: Any, why: str) -> None:
+    """Change the present value of a variable.
+
+    Args:
+        variable: The variable.
+        value: The new value.
+        why: The error, if the call is inside a function that cannot carry the variable.
+
+    Raises:
+        ModuleError: If it is.
+    """
+    if _steps():
+        _steps()[-1][id(variable)] = variable, value
+        return
+    try:
+        variable.set_value(value)
+    except TraceContextError:
+        raise ModuleError(why) from None
+
+
+@contextmanager
+def step(changes: _Step) -> Iterator[None]:
+    """Let calls change variables in one step of a loop only.
+
+    Args:
+        changes: Receives what they change.
+    """
+    _steps().append(changes)
+    try:
+        yield
+    finally:
+        _steps().pop()
+
+
 def read(variable: nnx.Variable[Any], name: str) -> Any:
-    """Return the present value of a variable.
+    """Return the present value of a variable of a calibration.
 
     Args:
         variable: The variable.
@@ -55,16 +106,13 @@ def read(variable: nnx.Variable[Any], name: str) -> Any:
     Raises:
         ModuleError: If no calibration runs.
     """
-    if not getattr(_local, "on", False):
+    if not is_on():
         raise ModuleError(f"{name} is being calibrated: call the model that was given to aihwjax.calibrate")
-    for step in reversed(_steps()):
-        if id(variable) in step:
-            return step[id(variable)][1]
-    return variable.get_value()
+    return present(variable)
 
 
 def write(variable: nnx.Variable[Any], value: Any, name: str) -> None:
-    """Change the present value of a variable.
+    """Change the present value of a variable of a calibration.
 
     Args:
         variable: The variable.
@@ -74,16 +122,12 @@ def write(variable: nnx.Variable[Any], value: Any, name: str) -> None:
     Raises:
         ModuleError: If the call is inside a function that cannot carry the variable.
     """
-    if _steps():
-        _steps()[-1][id(variable)] = variable, value
-        return
-    try:
-        variable.set_value(value)
-    except TraceContextError:
-        raise ModuleError(
-            f"{name} is called inside a function that jax.jit, jax.vmap, lax.scan or the like traces, where a "
-            "calibration does not see its inputs: use the transformation of nnx (nnx.scan, nnx.vmap) or aihwjax.nn.scan"
-        ) from None
+    keep(
+        variable,
+        value,
+        f"{name} is called inside a function that jax.jit, jax.vmap, lax.scan or the like traces, where a calibration "
+        "does not see its inputs: use the transformation of nnx (nnx.scan, nnx.vmap) or aihwjax.nn.scan",
+    )
 
 
 def scan(
@@ -97,29 +141,41 @@ def scan(
         xs: What to loop over.
         length: Number of steps, if ``xs`` has no leaves.
     """
-    if not getattr(_local, "on", False):
+    if not is_on():
         return lax.scan(body, init, xs, length)
     touched: _Step = {}
 
-    def run(step: _Step, carry: _Carry, x: _X) -> tuple[_Carry, _Y]:
-        _steps().append(step)
-        try:
+    def traced(carry: _Carry, x: _X) -> tuple[_Carry, _Y]:
+        with step(touched):
             return body(carry, x)
-        finally:
-            _steps().pop()
 
     # a first trace, to know which variables the body changes
-    jax.eval_shape(lambda carry, x: run(touched, carry, x), init, jax.tree.map(lambda x: x[0], xs))
+    jax.eval_shape(traced, init, jax.tree.map(lambda x: x[0], xs))
+    return carried(touched, body, init, xs, length)
+
+
+def carried(
+    touched: _Step, body: Callable[[_Carry, _X], tuple[_Carry, _Y]], init: _Carry, xs: _X, length: int | None
+) -> tuple[_Carry, _Y]:
+    """Loop like ``jax.lax.scan``, and carry variables from step to step.
+
+    Args:
+        touched: The variables, as :func:`step` noted them in a trace of the body.
+        body: ``(carry, x) -> (carry, y)``.
+        init: First carry.
+        xs: What to loop over.
+        length: Number of steps, if ``xs`` has no leaves.
+    """
     variables = [variable for variable, _ in touched.values()]
 
-    def step(carry: tuple[_Carry, list[Any]], x: _X) -> tuple[tuple[_Carry, list[Any]], _Y]:
+    def turn(carry: tuple[_Carry, list[Any]], x: _X) -> tuple[tuple[_Carry, list[Any]], _Y]:
         inner, values = carry
         now: _Step = {id(v): (v, value) for v, value in zip(variables, values, strict=True)}
-        inner, y = run(now, inner, x)
+        with step(now):
+            inner, y = body(inner, x)
         return (inner, [now[id(v)][1] for v in variables]), y
 
-    starts = [read(variable, "a layer") for variable in variables]
-    (last, ends), ys = lax.scan(step, (init, starts), xs, length)
+    (last, ends), ys = lax.scan(turn, (init, [present(variable) for variable in variables]), xs, length)
     for variable, end in zip(variables, ends, strict=True):
-        write(variable, end, "a layer")
+        keep(variable, end, "a layer is called inside a function of JAX that traces it: use aihwjax.nn.scan")
     return last, ys

@@ -53,9 +53,9 @@ def WebComposerMappingParameter(**fields: Any) -> MappingParameter:
 
     Source: Rasch et al., AICAS 2021 (arXiv:2104.02184), the paper of the reference.
     """
-    return MappingParameter(
-        weight_scaling_omega=1.0, weight_scaling_columnwise=True, learn_out_scaling=True
-    ).replace(fields)
+    return MappingParameter(weight_scaling_omega=1.0, weight_scaling_columnwise=True, learn_out_scaling=True).replace(
+        fields
+    )
 
 
 @preset("web composer")

@@ -20,10 +20,15 @@ from aihwjax.inference.defects import DefectParameter
 from aihwjax.inference.noise.base import NoiseModel
 from aihwjax.inference.noise.pcm import PCMLikeNoiseModel
 from aihwjax.pulses import PulseType, UpdateMode, UpdateParameters
+from aihwjax.quantization.config import ActivationQuantConfig
 from aihwjax.random import NoiseEngine
 from aihwjax.tile.product.io import IOParameters
 from aihwjax.tile.product.io_timed import IOParametersIRDropT
-from aihwjax.tile.product.periphery import MappingParameter, PrePostProcessingParameter
+from aihwjax.tile.product.periphery import (
+    MappingParameter,
+    PrePostProcessingParameter,
+    PrePostProcessingParameterQuant,
+)
 from aihwjax.tile.product.wires import check_converter
 from aihwjax.tile.upkeep.clipping import WeightClipParameter, WeightClipType
 from aihwjax.tile.upkeep.modifier import WeightModifierParameter, WeightModifierType
@@ -77,6 +82,8 @@ class TileConfig(Config):
     """What makes up for the drift of a chip in digital; ``None``: nothing."""
     defects: DefectParameter = part(DefectParameter)
     """Devices of a chip that are stuck or open; by default all work."""
+    act_quant_config: ActivationQuantConfig | None = None
+    """How the outputs of a layer are quantised in digital; ``None``: they are not."""
     own_product: OwnProduct | None = None
     """A function in place of the forward product, whose derivative is the backward one; see :func:`CustomRPUConfig`."""
     own_update: OwnUpdate | None = None
@@ -281,6 +288,37 @@ def TorchInferenceRPUConfig(**fields: Any) -> TileConfig:  # noqa: N802 (the ref
     return _inference("TorchInferenceRPUConfig", fields, torch_tile=True)
 
 
+def QuantizedTorchInferenceRPUConfig(**fields: Any) -> TileConfig:  # noqa: N802 (the reference's name)
+    """Like :func:`TorchInferenceRPUConfig`, whose digital scales, bias and outputs can be quantised, in layers.
+
+    ::
+
+        y = product · Q(r m a) · α + Q(b),  y = Q_act(y)
+
+    with the input range r, the mapping scale m, the learned scale a and the factor α of the compensation of drift. A
+    layer of several tiles quantises the outputs of each, sums them, adds the bias and quantises again. All bits are 0
+    by default: nothing is quantised.
+
+    Example:
+        >>> import aihwjax as aj
+        >>> config = aj.QuantizedTorchInferenceRPUConfig(
+        ...     pre_post=aj.PrePostProcessingParameterQuant(
+        ...         periph_quant=aj.PeripheryQuantizationParameter(n_bits=8)),
+        ...     act_quant_config=aj.ActivationQuantConfig(n_bits=8))
+        >>> config.act_quant_config.range_estimator.name
+        'running_minmax'
+
+    Args:
+        **fields: Fields of :class:`TileConfig` except ``device``, ``backward`` and ``update``; ``pre_post`` defaults to
+            :class:`PrePostProcessingParameterQuant`.
+
+    Raises:
+        ConfigError: If one of these three is given.
+    """
+    fields.setdefault("pre_post", PrePostProcessingParameterQuant())
+    return _inference("QuantizedTorchInferenceRPUConfig", fields, torch_tile=True)
+
+
 def TorchInferenceRPUConfigIRDropT(**fields: Any) -> TileConfig:  # noqa: N802 (the reference's name)
     """Like :func:`TorchInferenceRPUConfig`, with an array that is read with pulses and whose wires are a circuit.
 
@@ -354,6 +392,16 @@ def CustomRPUConfig(  # noqa: N802 (the reference's name)
 def _exact_parts() -> dict[str, Any]:
     perfect = IOParameters(is_perfect=True)
     return {"device": IdealDevice(), "forward": perfect, "backward": perfect}
+
+
+def quantized_outputs(config: TileConfig) -> ActivationQuantConfig | None:
+    """Return how outputs are quantised; ``None`` if they are not.
+
+    Args:
+        config: The configuration of a tile.
+    """
+    parameter = config.act_quant_config
+    return parameter if parameter is not None and parameter.present("n_bits") else None
 
 
 def inference_parts() -> dict[str, Any]:

@@ -366,3 +366,20 @@ def test_reading_a_document_needs_no_server():
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     assert json.dumps(DOCUMENT)
+
+
+@pytest.mark.slow
+def test_quantised_layers_travel():
+    config = aj.QuantizedTorchInferenceRPUConfig(
+        pre_post=aj.PrePostProcessingParameterQuant(
+            periph_quant=aj.PeripheryQuantizationParameter(n_bits=6, learn_quant_params=True)
+        ),
+        act_quant_config=aj.ActivationQuantConfig(n_bits=8, range_estimator="allminmax"),
+    )
+    model = nn.AnalogSequential(nn.Flatten(), nn.AnalogLinear(784, 10, config=config, rngs=nnx.Rngs(0)))
+    aj.calibrate_quantization_ranges(model, jax.numpy.ones((1, 2, 784)), key=0)
+    sent = document.to_document(aj.BasicTraining(dataset=aj.MNIST10K, model=model, epochs=1))
+    found = document.from_document(document.loads(document.dumps(sent))).experiment.model
+    assert found.layers[1].tiles[0].config.get_value() == config
+    assert set(arrays_of(found)) == set(arrays_of(model))
+    assert any("output_quantizer" in name for name in arrays_of(model))

@@ -167,3 +167,16 @@ def test_a_bad_file_is_one_line(tmp_path, text, part):
 def test_a_missing_file(tmp_path):
     with pytest.raises(AihwjaxError, match="cannot read the experiment .*nope.toml': No such file or directory"):
         files.read(tmp_path / "nope.toml")
+
+
+def test_a_tile_with_quantised_outputs():
+    tile = {
+        "class": "QuantizedTorchInferenceRPUConfig",
+        "pre_post": {"periph_quant": {"n_bits": 6}},
+        "act_quant_config": {"class": "ActivationQuantConfig", "n_bits": 8, "range_estimator": "MSE"},
+    }
+    built = files.build_tile({**SMALL, "tile": tile})
+    assert built.act_quant_config.n_bits == 8 and built.act_quant_config.range_estimator.name == "MSE"
+    assert built.pre_post.periph_quant.n_bits == 6 and built.torch_tile
+    with pytest.raises(AihwjaxError, match="n_bits=-3 is not allowed"):
+        files.build_tile({**SMALL, "tile": {**tile, "pre_post": {"periph_quant": {"n_bits": -3}}}})

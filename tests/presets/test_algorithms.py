@@ -40,9 +40,7 @@ def test_every_name_and_its_other_names_build() -> None:
 
 def test_converters_pulses_and_further_fields_arrive() -> None:
     io, pulses = aj.IOParameters(out_bound=7.0), aj.UpdateParameters(desired_bl=9, update_management=False)
-    config = aj.build_config(
-        "ttv3", lambda: DEVICE, io, pulses, mapping=aj.MappingParameter(weight_scaling_omega=0.6)
-    )
+    config = aj.build_config("ttv3", lambda: DEVICE, io, pulses, mapping=aj.MappingParameter(weight_scaling_omega=0.6))
     assert config.forward == config.backward == io
     assert config.device.transfer_forward.out_bound == 7.0  # type: ignore[attr-defined]
     assert (config.update.desired_bl, config.update.update_management) == (5, False)

@@ -14,7 +14,10 @@ from jaxtyping import install_import_hook
 
 from tests.shapes.checking import LOG
 
-MODULES = ("aihwjax.tile", "aihwjax.nn", "aihwjax.devices", "aihwjax.compounds", "aihwjax.random", "aihwjax.optim")
+MODULES = (
+    "aihwjax.tile", "aihwjax.nn", "aihwjax.devices", "aihwjax.compounds", "aihwjax.random", "aihwjax.optim",
+    "aihwjax.quantization",
+)  # fmt: skip
 
 with install_import_hook([*MODULES, "tests.shapes.wrong"], "tests.shapes.checking.LOG.checked"):
     program = importlib.import_module("tests.shapes.program")

@@ -16,7 +16,7 @@ import optax
 from flax import nnx
 
 import aihwjax as aj
-from aihwjax import nn, random
+from aihwjax import nn, quantization, random
 from aihwjax.nn.recurrent.cells import CELLS
 from aihwjax.nn.slots import Slot
 from aihwjax.optim import take_apart, training_step
@@ -239,6 +239,37 @@ def ranges(key: jax.Array) -> None:
         layer.program_weights(key=key, max_iterations=2)
 
 
+def quantised(key: jax.Array) -> None:
+    """Quantise scales, bias and outputs, and search ranges, with channels and without."""
+    x = jnp.ones((2, N, IN))
+    for symmetric in (True, False):
+        periphery = aj.PeripheryQuantizationParameter(n_bits=4, symmetric=symmetric, learn_quant_params=symmetric)
+        config = exact(max_input_size=2, max_output_size=2, learn_out_scaling=True, weight_scaling_omega=0.6).replace(
+            pre_post=aj.PrePostProcessingParameterQuant(periph_quant=periphery),
+            act_quant_config=aj.ActivationQuantConfig(n_bits=4, symmetric=symmetric),
+        )
+        learn(config, x[0], key)
+        layer = nn.AnalogLinear(IN, OUT, config=config, rngs=nnx.Rngs(0))
+        aj.calibrate_quantization_ranges(layer, x, key=key)
+        str(layer.output_quantizer), str(layer.tiles[0].scale_quantizer)
+        for kind in aj.RangeEstimators:
+            for method in aj.OptMethod:
+                given = {"MSE": aj.MSEEstimatorParams, "cross_entropy": aj.CrossEntropyEstimatorParams}.get(kind.name)
+                own = aj.ActivationQuantConfig(
+                    n_bits=3, symmetric=symmetric, range_estimator=kind,
+                    range_estimator_params=None if given is None else given(range_opt_method=method, num_candidates=2),
+                )  # fmt: skip
+                for channels in (None, N) if kind.name != "cross_entropy" else (None,):
+                    state = quantization.advance_range(own, quantization.start_range(own, channels), x[0])
+                    fits(state)
+                    quantization.quantize(x[0], quantization.range_grid(own, state), 3)
+    lower = aj.ActivationQuantConfig(
+        n_bits=3, range_estimator="current_minmax",
+        range_estimator_params=aj.CurrentMinMaxEstimatorParams(percentile=5),
+    )  # fmt: skip
+    quantization.advance_range(lower, quantization.start_range(lower, N), x[0])
+
+
 def over_time(key: jax.Array) -> None:
     """Evaluate two chips at two times; computed, since values are handed over as NumPy arrays."""
     with jax.ensure_compile_time_eval():
@@ -324,6 +355,7 @@ CALLS: dict[str, Callable[[jax.Array], None]] = {
     "files": files,
     "chips": chips,
     "ranges": ranges,
+    "quantised": quantised,
     "over time": over_time,
     "searches": searches,
     "curves": curves,

@@ -79,3 +79,57 @@ def test_from_reference(name: str) -> None:
         reference_quirks=True,
     )
     assert aj.config.from_reference(flat) == expected
+
+
+def quantised() -> aj.TileConfig:
+    return aj.QuantizedTorchInferenceRPUConfig(
+        pre_post=aj.PrePostProcessingParameterQuant(
+            periph_quant=aj.PeripheryQuantizationParameter(n_bits=6, symmetric=False, learn_quant_params=True),
+            input_range=aj.InputRangeParameter(enable=True),
+        ),
+        act_quant_config=aj.ActivationQuantConfig(
+            n_bits=8, range_estimator="MSE", range_estimator_params=aj.MSEEstimatorParams(num_candidates=50)
+        ),
+    )
+
+
+def test_quantised_periphery() -> None:
+    """Its defaults quantise nothing, as the reference's; it goes through files and refuses what others refuse."""
+    plain = aj.QuantizedTorchInferenceRPUConfig()
+    assert plain.torch_tile and plain.inference and plain.act_quant_config is None
+    assert plain.replace(pre_post=aj.PrePostProcessingParameter()) == aj.TorchInferenceRPUConfig()
+    periphery = plain.pre_post.periph_quant
+    found = periphery.n_bits, periphery.symmetric, periphery.learn_quant_params, periphery.init_learning_after
+    assert found == (0, True, False, 100)
+    activation = aj.ActivationQuantConfig()
+    assert (activation.n_bits, activation.symmetric) == (0, True)
+    assert activation.parameters == aj.RunningMinMaxEstimatorParams(momentum=0.9)
+    config = quantised()
+    assert aj.config.from_toml(aj.config.to_toml(config)) == config
+    assert aj.config.from_json(aj.config.to_json(config)) == config
+    assert "n_bits=8" in repr(config) and "num_candidates=50" in repr(config)
+    with pytest.raises(aj.ConfigError, match="QuantizedTorchInferenceRPUConfig has no argument 'device'"):
+        aj.QuantizedTorchInferenceRPUConfig(device=aj.ConstantStepDevice())
+
+
+def test_quantised_periphery_of_the_reference() -> None:
+    flat = {
+        "__class__": "QuantizedTorchInferenceRPUConfig",
+        "pre_post.__class__": "PrePostProcessingParameterQuant",
+        "pre_post.input_range.__class__": "InputRangeParameter",
+        "pre_post.input_range.enable": True,
+        "pre_post.periph_quant.__class__": "PeripheryQuantizationParameter",
+        "pre_post.periph_quant.n_bits": 6,
+        "pre_post.periph_quant.symmetric": False,
+        "pre_post.periph_quant.learn_quant_params": True,
+        "act_quant_config.__class__": "ActivationQuantConfig",
+        "act_quant_config.n_bits": 8,
+        "act_quant_config._range_estimator": "RangeEstimators.MSE",
+        "act_quant_config._range_estimator_params.__class__": "MSEEstimatorParams",
+        "act_quant_config._range_estimator_params.num_candidates": 50,
+        "act_quant_config._range_estimator_params.range_opt_method": "OptMethod.golden_section",
+        "act_quant_config._range_estimator_to_params.__class__": "dict",
+    }
+    assert aj.config.from_reference(flat) == quantised().replace(reference_quirks=True)
+    bare = aj.config.from_reference({"__class__": "QuantizedTorchInferenceRPUConfig", "act_quant_config": None})
+    assert bare == aj.QuantizedTorchInferenceRPUConfig(reference_quirks=True)

@@ -157,9 +157,7 @@ def _train(
         report({"epoch": len(error.metrics), metric: worst, "diverged": True})
 
 
-def _rows(
-    index: int, point: Point, reported: Sequence[Mapping[str, Any]], further: tuple[str, ...] = ()
-) -> list[Row]:
+def _rows(index: int, point: Point, reported: Sequence[Mapping[str, Any]], further: tuple[str, ...] = ()) -> list[Row]:
     """Return the rows of a trial: of all that Ray tells, what was reported."""
     values = {path: simple(value) for path, value in point.items()}
     own = ("epoch", "accuracy", "train_loss", "valid_loss", *further, "pulses", "diverged")

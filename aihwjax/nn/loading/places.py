@@ -20,7 +20,7 @@ from aihwjax.nn.paths import path_text
 from aihwjax.nn.variables import ChipVariable, TileConfigVariable, TileVariable
 from aihwjax.random import Noise
 
-_OF_LAYER = ("tiles", "bias")
+_OF_LAYER = ("tiles", "bias", "bias_quantizer", "output_quantizer")
 """Parts of an analog layer that are written by it."""
 _CLOSED = (TileVariable, TileConfigVariable, ChipVariable, CallKey, nnx.RngState)
 

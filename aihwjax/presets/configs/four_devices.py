@@ -21,9 +21,7 @@ from aihwjax.tile.config import TileConfig
 
 def four_devices(device: Device) -> TileConfig:
     """Return a tile whose crosspoints hold four such devices, one picked at random for each vector."""
-    cell = VectorUnitCell(
-        unit_cell_devices=(device,) * 4, update_policy=VectorUnitCellUpdatePolicy.SINGLE_RANDOM
-    )
+    cell = VectorUnitCell(unit_cell_devices=(device,) * 4, update_policy=VectorUnitCellUpdatePolicy.SINGLE_RANDOM)
     return training_tile(cell)
 
 

@@ -100,9 +100,7 @@ def with_offset(io: IOParameters, offset: jax.Array | None, y: jax.Array, z: jax
     return (1 - v) * compressed(y + g) - (1 + v) * compressed(g)
 
 
-def _noise_norm(
-    io: IOParameters, weights: jax.Array, z: jax.Array, transposed: bool, line_by_line: bool
-) -> jax.Array:
+def _noise_norm(io: IOParameters, weights: jax.Array, z: jax.Array, transposed: bool, line_by_line: bool) -> jax.Array:
     """Return the output-referred spread for unit weight noise (section 7.3)."""
     if io.w_noise_type is WeightNoiseType.ADDITIVE_CONSTANT:
         return root(jnp.sum(z * z, axis=1, keepdims=True))

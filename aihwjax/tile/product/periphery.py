@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from aihwjax.config import Config, configclass, not_positive, number, part
+from aihwjax.quantization.config import MOST_BITS, check_bits
 from aihwjax.typing import Number
 
 
@@ -75,3 +76,40 @@ class PrePostProcessingParameter(Config):
 
     input_range: InputRangeParameter = part(InputRangeParameter)
     """The input range."""
+
+
+@configclass
+class PeripheryQuantizationParameter(Config):
+    """How the scales and the bias of a layer are quantised."""
+
+    n_bits: Number = number(0, minimum=0, maximum=MOST_BITS, integer=True, off=not_positive)
+    """Bits of scales and bias; 0: they are not quantised."""
+    symmetric: bool = True
+    """Whether 0 lies in the middle of the grid (or at its lower end, if no number is negative)."""
+    learn_quant_params: bool = False
+    """Whether the steps of the grids are trained parameters; else they are those of the present scales and bias."""
+    init_learning_after: Number = number(100, minimum=1, integer=True)
+    """Batches of training in which the steps follow the scales and the bias, before they learn."""
+
+    def validate(self) -> None:
+        """Refuse a symmetric grid of one bit."""
+        check_bits(type(self).__name__, self.n_bits, self.symmetric)
+
+
+@configclass
+class PrePostProcessingParameterQuant(PrePostProcessingParameter):
+    """Digital processing before and after the analog product, whose scales and bias are quantised."""
+
+    periph_quant: PeripheryQuantizationParameter = part(PeripheryQuantizationParameter)
+    """How they are quantised."""
+
+
+def quantized_periphery(parameter: PrePostProcessingParameter) -> PeripheryQuantizationParameter | None:
+    """Return how scales and bias are quantised; ``None`` if they are not.
+
+    Args:
+        parameter: The digital processing of a tile.
+    """
+    if not isinstance(parameter, PrePostProcessingParameterQuant):
+        return None
+    return parameter.periph_quant if parameter.periph_quant.present("n_bits") else None

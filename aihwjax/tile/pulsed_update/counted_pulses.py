@@ -21,9 +21,7 @@ from aihwjax.tile.pulsed_update.span import Span
 from aihwjax.tile.pulsed_update.trains import Trains
 
 
-def signed_counts(
-    pulse_type: PulseType, trains: Trains, x: jax.Array, d: jax.Array, vector: jax.Array
-) -> jax.Array:
+def signed_counts(pulse_type: PulseType, trains: Trains, x: jax.Array, d: jax.Array, vector: jax.Array) -> jax.Array:
     """Return the pulse numbers of one vector, ``(out, in)`` int32; positive is down."""
     length = trains.length[vector].astype(jnp.float32)
     p, q = trains.columns[vector], trains.rows[vector]

@@ -55,9 +55,7 @@ class WeightRemapParameter(Config):
         return self.type is not WeightRemapType.NONE
 
 
-def remapped(
-    parameter: WeightRemapParameter, weights: jax.Array, scales: jax.Array
-) -> tuple[jax.Array, jax.Array]:
+def remapped(parameter: WeightRemapParameter, weights: jax.Array, scales: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Return the remapped weights and scales; the product of the two stays what it is.
 
     ::

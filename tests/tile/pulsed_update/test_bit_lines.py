@@ -60,9 +60,7 @@ def test_large_groups_are_small_ones_after_each_other(lines: Lines, source: Stre
 @pytest.mark.parametrize("route", Route)
 @pytest.mark.parametrize("count", [3, 8, 13])
 @pytest.mark.parametrize(("first", "last"), [(0, 1000), (0, 0), (5, 6), (31, 33), (40, 230), (250, 256), (60, 60)])
-def test_counts_between_rows(
-    lines: Lines, source: Stream, route: Route, count: int, first: int, last: int
-) -> None:
+def test_counts_between_rows(lines: Lines, source: Stream, route: Route, count: int, first: int, last: int) -> None:
     words = bit_lines.pack(lines, jnp.asarray(0), 16, source)
     words = Words(*(w[:count] for w in words))
     columns, rows = words.columns(IN), words.rows(IN)

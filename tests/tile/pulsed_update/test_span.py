@@ -38,9 +38,7 @@ def test_cut_takes_only_what_has_the_size_of_the_tile(columns: bool) -> None:
 @pytest.mark.parametrize("columns", [True, False])
 @pytest.mark.parametrize("pulse_type", ["STOCHASTIC_COMPRESSED", "MEAN_COUNT", "NONE_WITH_DEVICE"])
 @pytest.mark.parametrize("dw_min", [0.1, 0.004])
-def test_parameters_of_the_tile_and_of_the_block(
-    key: jax.Array, columns: bool, pulse_type: str, dw_min: float
-) -> None:
+def test_parameters_of_the_tile_and_of_the_block(key: jax.Array, columns: bool, pulse_type: str, dw_min: float) -> None:
     device = aj.SoftBoundsDevice(dw_min=dw_min)
     source = stream(key, NoiseEngine.COUNTER)
     whole = device.init(source.child("init"), (OUT, IN))

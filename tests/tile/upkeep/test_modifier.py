@@ -250,9 +250,7 @@ def test_each_end_of_batch_draws_a_new_copy_of_the_same_weights(key: jax.Array) 
 @pytest.mark.parametrize("quirks", [False, True])
 def test_a_change_of_the_weights_replaces_the_copy(change: str, quirks: bool, key: jax.Array) -> None:
     """Trap 3: the reference reads the old copy until the next end of a batch."""
-    config, state = made(
-        key, modifier=aj.WeightModifierParameter(type="COPY", pdrop=0.99), reference_quirks=quirks
-    )
+    config, state = made(key, modifier=aj.WeightModifierParameter(type="COPY", pdrop=0.99), reference_quirks=quirks)
     config = config.replace({"device.lifetime": 2.0})
 
     def changed(state: tile.TileState) -> tile.TileState:
