@@ -9,13 +9,17 @@ beginning, from which it goes once, and everything that it asks for is compiled:
 * ``likelihood``: the objective of the fit, so that only the search differs, all devices and what they share at once.
   Its time ends when it is as good as the fit, to a thousandth of a unit of the loss.
 
-Both end at the limit at the latest; then the ratio is a lower bound. Ours is a whole second call of ``aj.fit_device``:
+With ``--peer DIR`` the reference's own utility runs, too, in the environment of DIR (which needs ``lmfit``): Powell's
+method on its simulated tile, from what a user reads off the curve, until the residual of a device is that of the fit.
+
+All end at the limit at the latest; then the ratio is a lower bound. Ours is a whole second call of ``aj.fit_device``:
 all starts of the search, errors and responses. ``one start`` is the same with ``restarts=1``, as Powell has it. What
 the first call takes for compiling is beside it.
 
 Times are those of the processor, medians of several rounds, in turn; Powell runs once a round.
 
-Run: ``python -m benchmarks.fitting [--devices N] [--pulses N] [--rounds N] [--limit S] [--json FILE] [MODEL ...]``.
+Run: ``python -m benchmarks.fitting [--devices N] [--pulses N] [--rounds N] [--limit S] [--peer DIR] [--json FILE]
+[MODEL ...]``.
 """
 
 from __future__ import annotations
@@ -23,6 +27,8 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import subprocess
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -151,7 +157,37 @@ def powell_of_responses(
     }
 
 
-def compare(name: str, devices: int, pulses: int, rounds: int, limit: float) -> dict[str, Any]:
+def reference(
+    curves: aj.PulseCurves, device: aj.devices.PulsedDevice, fit: aj.DeviceFit, limit: float, peer: Path, most: int = 2
+) -> dict[str, Any]:
+    """Run the reference's utility on some devices and return the seconds that all would take."""
+    devices = curves.weights.shape[1]
+    some = min(devices, most)
+    off = np.asarray(fit.response) - curves.weights
+    with tempfile.TemporaryDirectory() as folder:
+        data = Path(folder) / "curves.npz"
+        np.savez(
+            data,
+            weights=curves.weights[:, :some],
+            signs=np.append(curves.pulses[:, 0] if np.ndim(curves.pulses) > 1 else curves.pulses, 0).astype(float),
+            goals=np.sqrt(np.mean(off**2, axis=0))[:some] * 1.001,
+            kind=type(device).__name__,
+            limit=limit,
+        )
+        command = [peer / "bin" / "python", Path(__file__).with_name("fitting_peer.py"), data]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    found = json.loads(done.stdout.splitlines()[-1])
+    return {
+        "reference_s": statistics.mean(found["seconds"]) * devices,
+        "reference_evaluations": round(statistics.mean(found["evaluations"]) * devices),
+        "reference_residuals": found["residuals"],
+        "reference_reached": found["reached"],
+    }
+
+
+def compare(
+    name: str, devices: int, pulses: int, rounds: int, limit: float, peer: Path | None = None
+) -> dict[str, Any]:
     """Measure one model and number of devices."""
     true, model = MODELS[name]
     signs = np.tile(np.repeat([1, -1], pulses), 2)
@@ -173,7 +209,11 @@ def compare(name: str, devices: int, pulses: int, rounds: int, limit: float) -> 
         likely.append(powell(curves, model, float(fit.losses.min()), limit))
     own, one = statistics.median(ours), statistics.median(single)
     seconds, same = (statistics.median(entry["seconds"] for entry in each) for each in (theirs, likely))
+    there = {} if peer is None else reference(curves, model, fit, limit, peer)
+    if there:
+        there["reference_ratio"] = there["reference_s"] / own
     return {
+        **there,
         "name": name,
         "devices": devices,
         "readings": len(signs),
@@ -204,6 +244,13 @@ def _numbers(curves: aj.PulseCurves, device: aj.devices.PulsedDevice) -> Any:
     return starts(device, layout, prepared(curves, device)[0], jax.random.key(0))
 
 
+def _told(record: dict[str, Any]) -> tuple[str, str]:
+    if "reference_s" not in record:
+        return "-", "-"
+    than = "" if record["reference_reached"] else "> "
+    return f"{than}{record['reference_s']:.2f}", f"{than}{record['reference_ratio']:.0f}"
+
+
 def main() -> None:
     """Measure, print the table and write it as JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -212,17 +259,18 @@ def main() -> None:
     parser.add_argument("--pulses", type=int, default=60, help="up pulses of a cycle; there are two cycles")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--limit", type=float, default=60.0, help="most processor seconds of Powell's method")
+    parser.add_argument("--peer", type=Path, metavar="DIR", help="environment of the reference, with lmfit")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     names = (
         "model", "devices", "numbers", "ours", "one start", "first call", "Powell", "ratio", "residual", "Powell",
-        "likelihood", "ratio",
+        "likelihood", "ratio", "reference", "ratio",
     )  # fmt: skip
     table = Table(*names, title="processor seconds of a fit")
     records = []
     for name in options.models or MODELS:
         for devices in (options.devices, 1):
-            r = compare(name, devices, options.pulses, options.rounds, options.limit)
+            r = compare(name, devices, options.pulses, options.rounds, options.limit, options.peer)
             records.append(r)
             print(json.dumps(r), flush=True)
             more, than = ("" if r[f"{which}_reached"] else "> " for which in ("powell", "likelihood"))
@@ -230,9 +278,9 @@ def main() -> None:
                 name, str(devices), str(r["numbers"]), f"{r['ours_s']:.3f}", f"{r['one_start_s']:.3f}",
                 f"{r['first_call_s']:.1f}", f"{more}{r['powell_s']:.2f}", f"{more}{r['ratio']:.1f}",
                 f"{r['ours_residual']:.4f}", f"{r['powell_residual']:.4f}", f"{than}{r['likelihood_s']:.2f}",
-                f"{than}{r['likelihood_ratio']:.1f}",
+                f"{than}{r['likelihood_ratio']:.1f}", *_told(r),
             )  # fmt: skip
-    Console(width=130).print(table)
+    Console(width=150).print(table)
     if options.json:
         options.json.write_text(json.dumps(records, indent=1))
 
