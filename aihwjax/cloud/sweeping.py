@@ -64,7 +64,10 @@ def run_sweep(
         AihwjaxError: As :meth:`CloudRunner.run`.
     """
     from aihwjax.cloud.sweep_section import Halving
+    from aihwjax.experiments.training import check_whole
 
+    if halving is not None:
+        check_whole("halving", halving, 2)
     runner = CloudRunner(api_url, api_token)
     given_up = None if halving is None else Halving(metric, halving, first, extreme)
     sent = to_document(experiment, space, seeds, key, max_elements_train, memory, given_up)

@@ -29,6 +29,7 @@ from aihwjax.experiments.entries import check_names, table
 from aihwjax.experiments.inferencing import BasicInferencing
 from aihwjax.experiments.sweeping.fields import Experiment
 from aihwjax.experiments.sweeping.spaces import Distribution, Integers, LogUniform, Uniform, sampled
+from aihwjax.experiments.training import check_whole
 
 SECTIONS = (*files.SECTIONS, "sweep")
 """Tables of a document."""
@@ -88,6 +89,8 @@ def build(document: Mapping[str, Any], key: int | None = None, inference: bool =
         for name in names:
             if name in own and needs not in own:
                 raise ConfigError(f"sweep.{name} is not allowed without sweep.{needs}")
+    if "halving" in own:
+        check_whole("sweep.halving", own["halving"], 2)
     if "halving" in own and isinstance(described.experiment, BasicInferencing):
         raise ConfigError("sweep.halving is not allowed for an inference experiment, which has no epochs")
     return SweepFile(

@@ -254,7 +254,7 @@ def test_a_file_with_a_sweep_is_submitted(
     file.write_text(EXPERIMENT.replace("= 120", "= 40") + SECTION)
     for words, text in (
         (["--set", "sweep.space.learning_rat=[1]"], "did you mean 'learning_rate'?"),
-        (["--set", "sweep.halving=3"], "sweep.halving is not allowed in the cloud"),
+        (["--set", "sweep.halving=1"], "sweep.halving=1 is not allowed"),
         (["--keep-best", "accuracy"], "--keep-best and --best are not allowed for a sweep"),
     ):
         assert cli.main(["cloud", "submit", str(file), *words]) == 2
