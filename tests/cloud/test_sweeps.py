@@ -142,7 +142,7 @@ def test_a_halving_travels() -> None:
     sent = document.loads(document.dumps(to_document(EXACT, TRAINED, 1, KEY, EXAMPLES, halving=asked)))
     described = document.from_document(sent)
     assert described.sweep is not None and described.sweep.halving == asked
-    with pytest.raises(aj.ConfigError, match="factor=1 is not allowed"):
+    with pytest.raises(aj.ConfigError, match="halving=1 is not allowed"):
         run_sweep(EXACT, TRAINED, halving=1, api_token="aihwjax_0", api_url="http://127.0.0.1:1/")
 
 
