@@ -53,7 +53,7 @@ def main() -> None:
     given = np.load(sys.argv[1])
     kind, limit = str(given["kind"]), float(given["limit"])
     seconds, evaluations, residuals = [], [], []
-    for curve, goal in zip(given["weights"].T, given["goals"]):
+    for curve, goal in zip(given["weights"].T, given["goals"], strict=True):
         top, bottom, step = float(curve.max()), float(curve.min()), max(float(np.abs(np.diff(curve)).mean()), 1e-4)
         parameters = {
             "dw_min": (step, step / 100, 100 * step),
