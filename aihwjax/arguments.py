@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from types import FunctionType
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -36,6 +37,7 @@ _ALSO = {
     "mode": ("best",),
 }
 """What arguments are called elsewhere, and here; the first that there is counts."""
+_ANSWERING = weakref.WeakSet[Callable[..., Any]]()
 _MOST = 16
 """Names of arguments that an answer lists."""
 
@@ -79,6 +81,8 @@ def answered(function: _Function) -> _Function:
     Args:
         function: A function or a method.
     """
+    if function in _ANSWERING:
+        return function
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
@@ -90,6 +94,7 @@ def answered(function: _Function) -> _Function:
                 raise
             raise ConfigError(problem) from None
 
+    _ANSWERING.add(call)
     return call  # type: ignore[return-value]
 
 

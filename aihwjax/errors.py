@@ -9,7 +9,10 @@ meaning is the same.
 from __future__ import annotations
 
 import difflib
+import sys
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
 
 _LONGEST = 400
 """Characters of a message that quotes what somebody else wrote."""
+_FOLDER = str(Path(__file__).parent)
 
 
 class AihwjaxError(Exception):
@@ -130,3 +134,15 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """
     matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
     return f"; did you mean {matches[0]!r}?" if matches else ""
+
+
+def warn(message: str) -> None:
+    """Warn of something, as of the line outside of this library that called it.
+
+    Args:
+        message: One line.
+    """
+    frame, level = sys._getframe(1), 2
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_FOLDER):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, UserWarning, stacklevel=level)

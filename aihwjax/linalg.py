@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import importlib
-import warnings
 from typing import Any
 
 import jax
@@ -15,7 +14,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from aihwjax import arguments, random, tile
-from aihwjax.errors import DataError, MissingExtraError, ShapeError
+from aihwjax.errors import DataError, MissingExtraError, ShapeError, warn
 from aihwjax.nn.mapping import changed_entries, scale_down
 from aihwjax.random import Noise
 from aihwjax.tile.checks import as_numbers, require_finite
@@ -271,9 +270,7 @@ def _warn_of_clipped(wanted: jax.Array, held: jax.Array) -> None:
         return
     changed = int(changed_entries(wanted, held))
     if changed:
-        warnings.warn(
+        warn(
             f"{changed} of {wanted.size} entries are not what they were written as: devices clip them, or write "
-            "noise changes them; mapping.weight_scaling_omega scales a matrix into the range of its devices",
-            UserWarning,
-            stacklevel=3,
+            "noise changes them; mapping.weight_scaling_omega scales a matrix into the range of its devices"
         )

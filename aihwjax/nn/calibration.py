@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any
@@ -15,7 +14,7 @@ from jaxtyping import Array, Float, Int
 
 from aihwjax import random
 from aihwjax.arguments import answered
-from aihwjax.errors import ConfigError, DataError
+from aihwjax.errors import ConfigError, DataError, warn
 from aihwjax.nn.passing import Batch, passed_all
 from aihwjax.nn.programming import tiles_of
 from aihwjax.nn.tile import AnalogTile
@@ -207,9 +206,8 @@ def _check_found(values: Mapping[str, Float[Array, "*stack"]], kind: InputRangeC
         )
     if without:
         more = f" and {len(without) - 3} more" if len(without) > 3 else ""
-        warnings.warn(
-            f"the input range of {', '.join(without[:3])}{more} stays: its inputs give none by {kind.name}",
-            stacklevel=3,
+        warn(
+            f"the input range of {', '.join(without[:3])}{more} stays: its inputs give none by {kind.name}"
         )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -12,7 +11,7 @@ import jax
 from flax import nnx
 from jax import export as jax_export
 
-from aihwjax.errors import ConfigError, MissingExtraError, ModuleError, nearest
+from aihwjax.errors import ConfigError, MissingExtraError, ModuleError, nearest, warn
 from aihwjax.nn.pure import Callee, PureCall, pure_call
 from aihwjax.replacing import write_bytes
 
@@ -94,7 +93,7 @@ def export(
             reason = " ".join(str(error).split())
             reason = reason if len(reason) <= 300 else reason[:297] + "..."
             first = next(shape.shape for shape in shapes if shape.shape)
-            warnings.warn(f"the batch is fixed to {first[0]}: {reason}", UserWarning, stacklevel=2)
+            warn(f"the batch is fixed to {first[0]}: {reason}")
             content = _exported(call, shapes, where)
     else:
         content = _exported(call, shapes, where)

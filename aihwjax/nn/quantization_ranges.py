@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from aihwjax import random
+from aihwjax import arguments, random
 from aihwjax.errors import ConfigError, ModuleError
 from aihwjax.nn.passing import Batch, passed_all
 from aihwjax.nn.paths import path_text
@@ -23,6 +23,7 @@ from aihwjax.quantization import is_unknown
 from aihwjax.random import Noise
 
 
+@arguments.answered
 def calibrate_quantization_ranges(
     model: nnx.Module, batches: Iterable[Batch], max_num_batches: int = 20, *, key: Noise, fix: bool = True
 ) -> None:

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from aihwjax import showing
+from aihwjax import arguments, showing
 from aihwjax.derivatives import passed_through
 from aihwjax.typing import Number
 
@@ -18,6 +18,7 @@ _UP = 1 + 2.0**-20
 """The middle of a range of -r to r is between two steps: it goes to the upper, however the division is compiled."""
 
 
+@arguments.answering
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Grid(showing.Record):
@@ -31,6 +32,7 @@ class Grid(showing.Record):
     """Whether a symmetric grid goes below 0; ``None``: it is not symmetric."""
 
 
+@arguments.answered
 def uniform_grid(
     n_bits: Number, symmetric: bool, low: Float[Array, "*channels"], high: Float[Array, "*channels"]
 ) -> Grid:
@@ -56,6 +58,7 @@ def uniform_grid(
     return Grid(step, -low / step, None)
 
 
+@arguments.answered
 def quantize(x: Float[Array, "*shape"], grid: Grid, n_bits: Number) -> Float[Array, "*shape"]:
     """Return numbers rounded to a grid and clipped to its ends; half a step goes to the even neighbour.
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from aihwjax import showing
+from aihwjax import arguments, showing
 from aihwjax.errors import ConfigError
 from aihwjax.precision import in_single
 from aihwjax.quantization.config import (
@@ -26,6 +26,7 @@ from aihwjax.quantization.search import Losses, searched
 from aihwjax.typing import Number
 
 
+@arguments.answering
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class RangeState(showing.Record):
@@ -43,6 +44,7 @@ class RangeState(showing.Record):
     """What a search knows; ``None`` without one."""
 
 
+@arguments.answered
 def start_range(config: QuantConfig, channels: int | None = None) -> RangeState:
     """Return what is known before any batch.
 
@@ -79,6 +81,7 @@ def _skews(config: QuantConfig) -> int:
     return max(1, int(2**config.n_bits) // 4)
 
 
+@arguments.answered
 @in_single
 def advance_range(config: QuantConfig, state: RangeState, x: Float[Array, "*shape"]) -> RangeState:
     """Return what is known after a batch; a range that is fixed stays, and so does one that sees no numbers.
@@ -145,6 +148,7 @@ def _percentiles(
     return jnp.percentile(rows, p, axis=-1), jnp.percentile(rows, 100 - p, axis=-1)
 
 
+@arguments.answered
 def range_grid(config: QuantConfig, state: RangeState) -> Grid:
     """Return the grid of a quantiser in its present range.
 
@@ -155,6 +159,7 @@ def range_grid(config: QuantConfig, state: RangeState) -> Grid:
     return uniform_grid(config.n_bits, config.symmetric, state.low, state.high)
 
 
+@arguments.answered
 def is_unknown(state: RangeState) -> bool:
     """Whether a range is seen not to be known; of a traced one nobody can say.
 

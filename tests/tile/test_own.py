@@ -135,7 +135,7 @@ def test_saved_models_and_texts_have_the_name(tmp_path: Path) -> None:
         aj.load(tmp_path)
     again = aj.load(tmp_path, nn.AnalogLinear(4, 3, config=both(), rngs=nnx.Rngs(1)))
     np.testing.assert_array_equal(again(inputs(5, 4), key=KEY), layer(inputs(5, 4), key=KEY))
-    assert "own_product=saturating" in repr(both()) and both() == both() and hash(both()) == hash(both())
+    assert "product=saturating" in repr(both()) and both() == both() and hash(both()) == hash(both())
     assert aj.config.to_dict(both())["own_update"] == "ternary"
 
 

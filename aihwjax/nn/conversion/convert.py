@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
@@ -10,7 +9,7 @@ import jax
 from flax import nnx
 
 from aihwjax import arguments, random
-from aihwjax.errors import AihwjaxError, ConfigError, ModuleError
+from aihwjax.errors import AihwjaxError, ConfigError, ModuleError, warn
 from aihwjax.nn.conversion.counterpart import Counterpart, stack_of
 from aihwjax.nn.conversion.exchange import replaced
 from aihwjax.nn.conversion.layers import COUNTERPARTS, base_of, counterpart_of
@@ -87,7 +86,7 @@ def convert_to_analog(
     plan = plan_conversion(target, config, include=include, exclude=exclude, converters=own)
     lost = [f"{row.path} ({row.reason})" for row in plan.rows if row.left_out]
     if lost:
-        warnings.warn(f"these layers stay digital: {'; '.join(lost)}", UserWarning, stacklevel=2)
+        warn(f"these layers stay digital: {'; '.join(lost)}")
 
     clipped: dict[str, str] = {}
 
@@ -108,11 +107,9 @@ def convert_to_analog(
     result = replaced(target, lambda layer: id(layer) in plan.configs, made)
     if clipped:
         which = "; ".join(clipped.values())
-        warnings.warn(
+        warn(
             f"devices do not hold all weights as they were, but clipped or with write noise: {which}"
-            "; mapping.weight_scaling_omega scales a layer into the range of its devices",
-            UserWarning,
-            stacklevel=2,
+            "; mapping.weight_scaling_omega scales a layer into the range of its devices"
         )
     return result
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ import numpy as np
 from flax import nnx
 
 from aihwjax import arguments, random
-from aihwjax.errors import DataError, ModuleError, ShapeError
+from aihwjax.errors import DataError, ModuleError, ShapeError, warn
 from aihwjax.nn.layer import AnalogLayer
 from aihwjax.nn.loading.names import Names, Target, targets
 from aihwjax.nn.loading.places import Spot, joined, spots, write
@@ -120,11 +119,9 @@ def load_weights(
     clipped = _write_layers(analog_layers(model), values, key)
     if clipped:
         which = "; ".join(f"{path} ({count})" for path, count in clipped.items())
-        warnings.warn(
+        warn(
             f"devices do not hold all weights as they were given, but clipped or with write noise: {which}"
-            "; mapping.weight_scaling_omega scales a layer into the range of its devices",
-            UserWarning,
-            stacklevel=2,
+            "; mapping.weight_scaling_omega scales a layer into the range of its devices"
         )
     missing = [place for place, spot in places.items() if spot.wanted and place not in values]
     return Loaded({place: ", ".join(read_names[place]) for place in values}, unused, missing, clipped)
