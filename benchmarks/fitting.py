@@ -25,11 +25,13 @@ Run: ``python -m benchmarks.fitting [--devices N] [--pulses N] [--rounds N] [--l
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import statistics
 import subprocess
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +65,13 @@ class _ReachedError(Exception):
     """The objective is as good as it has to be."""
 
 
+def _search(objective: Callable[[np.ndarray], float], begin: jax.Array) -> None:
+    """Search by Powell's method until the objective ends it."""
+    options = {"xtol": 1e-4, "ftol": 1e-8, "maxiter": 10**6, "maxfev": 10**8}
+    with contextlib.suppress(_ReachedError):
+        optimize.minimize(objective, np.asarray(begin, np.float64), method="Powell", options=options)
+
+
 def powell(curves: aj.PulseCurves, device: aj.devices.PulsedDevice, target: float, limit: float) -> dict[str, Any]:
     """Search by Powell's method and return time, evaluations, loss and residual."""
     layout = Layout.of(device, curves.weights.shape[1])
@@ -87,11 +96,7 @@ def powell(curves: aj.PulseCurves, device: aj.devices.PulsedDevice, target: floa
             raise _ReachedError
         return found if np.isfinite(found) else 1e6
 
-    try:
-        options = {"xtol": 1e-4, "ftol": 1e-8, "maxiter": 10**6, "maxfev": 10**8}
-        optimize.minimize(objective, np.asarray(vector, np.float64), method="Powell", options=options)
-    except _ReachedError:
-        pass
+    _search(objective, vector)
     seconds = time.process_time() - start
     first = jnp.asarray(curves.weights[0], jnp.float32)
     found = judged(
@@ -140,11 +145,7 @@ def powell_of_responses(
                 raise _ReachedError
             return found if np.isfinite(found) else 1e6
 
-        try:
-            options = {"xtol": 1e-4, "ftol": 1e-8, "maxiter": 10**6, "maxfev": 10**8}
-            optimize.minimize(objective, np.asarray(vector, np.float64), method="Powell", options=options)
-        except _ReachedError:
-            pass
+        _search(objective, vector)
         seconds += time.process_time() - begun
         squares.append(best)
         reached = reached and best <= goal
