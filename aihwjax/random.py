@@ -38,7 +38,7 @@ from aihwjax.typing import Key, Number, Shape
 
 _GOLDEN = 0x9E3779B9
 _SALT, _SALT_START, _SECOND_SALT = 0x85EBCA6B, 0xC2B2AE35, 0x27D4EB2F
-_U32 = np.uint32
+_U32, _F32 = np.uint32, np.float32
 
 
 class NoiseEngine(enum.Enum):
@@ -61,13 +61,26 @@ def fold(key: Key | int, name: str) -> Key:
 _Words = TypeVar("_Words", jax.Array, np.ndarray)
 
 
+def _scrambled(word: _Words, shift: int) -> _Words:
+    """Return ``word ^ (word >> shift)``.
+
+    As primitives of ``lax``, as below: operators of arrays give the same program, but take three times as long to
+    trace, and there are thousands of them in a training step.
+    """
+    if isinstance(word, np.ndarray):
+        return word ^ (word >> _U32(shift))
+    return lax.bitwise_xor(word, lax.shift_right_logical(word, _U32(shift)))
+
+
+def _times(word: _Words, factor: int) -> _Words:
+    return word * _U32(factor) if isinstance(word, np.ndarray) else lax.mul(word, _U32(factor))
+
+
 def mix(word: _Words) -> _Words:
     """Scramble 32-bit words (a bijection with good avalanche)."""
-    word = word ^ (word >> 16)
-    word = word * _U32(0x7FEB352D)
-    word = word ^ (word >> 15)
-    word = word * _U32(0x846CA68B)
-    return word ^ (word >> 16)
+    word = _times(_scrambled(word, 16), 0x7FEB352D)
+    word = _times(_scrambled(word, 15), 0x846CA68B)
+    return _scrambled(word, 16)
 
 
 def _salts(label: int | jax.Array) -> tuple[jax.Array, jax.Array] | tuple[np.uint32, np.uint32]:
@@ -75,8 +88,9 @@ def _salts(label: int | jax.Array) -> tuple[jax.Array, jax.Array] | tuple[np.uin
     if isinstance(label, int):
         known = mix(np.array([label & 0xFFFFFFFF], np.uint32) * _U32(_SALT) + _U32(_SALT_START))
         return known[0], (known * _U32(_SECOND_SALT))[0]
-    salt = mix(jnp.asarray(label).astype(jnp.uint32) * _U32(_SALT) + _U32(_SALT_START))
-    return salt, salt * _U32(_SECOND_SALT)
+    word = jnp.asarray(label).astype(jnp.uint32)
+    salt = mix(lax.add(_times(word, _SALT), _U32(_SALT_START)))
+    return salt, _times(salt, _SECOND_SALT)
 
 
 def words(key: Key, count: int) -> UInt32[Array, " count"]:
@@ -88,51 +102,69 @@ def index(shape: Shape) -> UInt32[Array, " ..."]:
     """Return the flat index of each entry of an array of ``shape``, as 32-bit words."""
     result, stride = jnp.zeros(shape, jnp.uint32), 1
     for axis in reversed(range(len(shape))):
-        result = result + lax.broadcasted_iota(jnp.uint32, shape, axis) * _U32(stride & 0xFFFFFFFF)
+        result = lax.add(result, _times(lax.broadcasted_iota(jnp.uint32, shape, axis), stride & 0xFFFFFFFF))
         stride *= shape[axis]
     return result
 
 
 def spread(position: UInt32[Array, "*shape"]) -> UInt32[Array, "*shape"]:
     """Return what counts of a position: the part of :func:`counter_bits` that is the same for all streams."""
-    return position * _U32(_GOLDEN)
+    return _times(position, _GOLDEN)
 
 
 def counter_bits(
     pair: tuple[UInt32[Array, ""], UInt32[Array, ""]], spread_position: UInt32[Array, "*shape"]
 ) -> UInt32[Array, "*shape"]:
     """Return the random word at each position of the stream with the key words ``pair``; see :func:`spread`."""
-    word = spread_position + pair[0]
-    word = word ^ (word >> 16)
-    word = word * _U32(0x7FEB352D) + pair[1]
-    word = word ^ (word >> 15)
-    word = word * _U32(0x846CA68B)
-    return word ^ (word >> 16)
+    word = _scrambled(lax.add(spread_position, pair[0]), 16)
+    word = _scrambled(lax.add(_times(word, 0x7FEB352D), pair[1]), 15)
+    return _scrambled(_times(word, 0x846CA68B), 16)
+
+
+def _number(word: UInt32[Array, "*shape"]) -> Float32[Array, "*shape"]:
+    """Return words below 2**31 as numbers; signed on the way, which processors convert faster."""
+    return lax.convert_element_type(lax.convert_element_type(word, jnp.int32), jnp.float32)
+
+
+def _polynomial(at: Float32[Array, "*shape"], *coefficients: float) -> Float32[Array, "*shape"]:
+    """Return ``c0 + at (c1 + at (c2 + ...))``."""
+    result: jax.Array = lax.mul(at, _F32(coefficients[-1]))
+    for coefficient in reversed(coefficients[1:-1]):
+        result = lax.mul(at, lax.add(_F32(coefficient), result))
+    return lax.add(_F32(coefficients[0]), result)
 
 
 def normal_of(word: UInt32[Array, "*shape"]) -> Float32[Array, "*shape"]:
     """Turn random words into standard normals (sum of four bytes, corrected)."""
     mask = _U32(0x00FF00FF)
-    pairs = (word & mask) + ((word >> 8) & mask)
-    total = (pairs + (pairs >> 16)) & _U32(0xFFFF)
-    s = (total.astype(jnp.int32).astype(jnp.float32) - 510.0) * (1.0 / 510.0)
-    q = s * s
-    return s * (3.32067 + q * (0.38088 + q * (0.87662 + q * (-2.10785 + q * 2.63882))))
+    pairs = lax.add(lax.bitwise_and(word, mask), lax.bitwise_and(lax.shift_right_logical(word, _U32(8)), mask))
+    total = lax.bitwise_and(lax.add(pairs, lax.shift_right_logical(pairs, _U32(16))), _U32(0xFFFF))
+    s = lax.mul(lax.sub(_number(total), _F32(510.0)), _F32(1.0 / 510.0))
+    return lax.mul(s, _polynomial(lax.mul(s, s), 3.32067, 0.38088, 0.87662, -2.10785, 2.63882))
 
 
 def uniform_of(word: UInt32[Array, "*shape"]) -> Float32[Array, "*shape"]:
     """Turn random words into uniforms in [0, 1) with 24 bits."""
-    return (word >> 8).astype(jnp.int32).astype(jnp.float32) * jnp.float32(2.0**-24)
+    return lax.mul(_number(lax.shift_right_logical(word, _U32(8))), _F32(2.0**-24))
 
 
 def exponential_of(word: UInt32[Array, "*shape"]) -> Float32[Array, "*shape"]:
     """Turn random words into standard exponentials with 24 bits, right to 2e-5."""
-    bits = lax.bitcast_convert_type(((word >> 8) + _U32(1)).astype(jnp.int32).astype(jnp.float32), jnp.uint32)
-    exponent = (bits >> 23).astype(jnp.int32).astype(jnp.float32)
-    t = lax.bitcast_convert_type((bits & _U32(0x007FFFFF)) | _U32(0x3F800000), jnp.float32) - 1
+    number = _number(lax.add(lax.shift_right_logical(word, _U32(8)), _U32(1)))
+    bits = lax.bitcast_convert_type(number, jnp.uint32)
+    exponent = _number(lax.shift_right_logical(bits, _U32(23)))
+    mantissa = lax.bitwise_or(lax.bitwise_and(bits, _U32(0x007FFFFF)), _U32(0x3F800000))
+    t = lax.sub(lax.bitcast_convert_type(mantissa, jnp.float32), _F32(1))
     # minus the logarithm of the mantissa 1 + t, least squares
-    tail = t * (-0.99901045 + t * (0.48915685 + t * (-0.28330432 + t * (0.13011942 - t * 0.030102625))))
-    return jnp.maximum((24 + 127 - exponent) * math.log(2) + tail, 0.0)
+    tail = lax.mul(t, _polynomial(t, -0.99901045, 0.48915685, -0.28330432, 0.13011942, -0.030102625))
+    whole = lax.mul(lax.sub(_F32(24 + 127), exponent), _F32(math.log(2)))
+    return lax.max(lax.add(whole, tail), _F32(0))
+
+
+@jax.jit
+def _child(first: jax.Array, second: jax.Array, low: jax.Array | np.uint32, high: jax.Array | np.uint32) -> tuple[jax.Array, jax.Array]:
+    """Return the key words of a child; a function of its own, which a large program has once instead of hundreds of times."""
+    return mix(lax.add(first, low)), mix(lax.bitwise_xor(second, high))
 
 
 class Stream(NamedTuple):
@@ -152,7 +184,7 @@ class Stream(NamedTuple):
             return Stream(jax.random.fold_in(self.key, label), None)
         low, high = _salts(label)
         first, second = self.pair
-        return Stream(self.key, (mix(first + low), mix(second ^ high)))
+        return Stream(self.key, _child(first, second, low, high))
 
     def normal(self, shape: Shape) -> Float32[Array, " ..."]:
         """Standard normals (float32)."""
@@ -180,7 +212,7 @@ class Stream(NamedTuple):
     def exact_normal(self, shape: Shape) -> Float32[Array, " ..."]:
         """Standard normals by the inverse error function: exact tails, for what is drawn once."""
         # 23 bits and a half are exact in single precision; with 24 the largest rounds to 1, whose normal is infinite
-        middle = (self.bits(shape) >> 9).astype(jnp.int32).astype(jnp.float32) + 0.5
+        middle = _number(lax.shift_right_logical(self.bits(shape), _U32(9))) + 0.5
         return jnp.sqrt(2.0) * lax.erf_inv(middle * jnp.float32(2.0**-22) - 1.0)
 
     def bits(self, shape: Shape, place: UInt32[Array, "*shape"] | None = None) -> UInt32[Array, "*shape"]:

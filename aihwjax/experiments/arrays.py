@@ -84,18 +84,23 @@ def digest(arrays: Mapping[str, np.ndarray]) -> str:
 
 def own_buffers(tree: _Tree) -> _Tree:
     """Return a copy of a pytree in fresh, strongly typed device arrays, which may be donated."""
-    return jax.tree.map(_copy, tree)
+    return _copied(tree)
 
 
 def _is_key(leaf: Any) -> bool:
     return isinstance(leaf, jax.Array) and jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
-def _copy(leaf: Any) -> jax.Array:
-    if _is_key(leaf):
-        return jax.random.wrap_key_data(jnp.array(jax.random.key_data(leaf)), impl=jax.random.key_impl(leaf))
-    array = jnp.asarray(leaf)
-    return jnp.array(array, dtype=array.dtype, copy=True)
+@jax.jit
+def _copied(tree: _Tree) -> _Tree:
+    """Copy all leaves in one program."""
+
+    def copied(leaf: Any) -> jax.Array:
+        if _is_key(leaf):
+            return jnp.copy(leaf)
+        return jnp.array(leaf, dtype=jnp.result_type(leaf), copy=True)
+
+    return jax.tree.map(copied, tree)
 
 
 def _host(leaf: Any) -> np.ndarray:

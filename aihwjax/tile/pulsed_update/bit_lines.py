@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from aihwjax.loops import in_strides, repeat_while
@@ -33,7 +34,7 @@ _COUNTED_STARTS = 512
 _PACKED_WORDS = 8
 # Words that are counted in one pass over the crosspoints
 _COUNTED_WORDS = 4
-_U32 = jnp.uint32
+_U32 = np.uint32
 
 
 class Route(enum.Enum):
@@ -138,8 +139,15 @@ def _fires(
     """Return which lines fire in a pulse row of ``vector``, if it exists, and which are negative, ``(lines,)`` bool."""
     threshold = lax.dynamic_index_in_dim(lines.thresholds, vector, keepdims=False)
     sign = lax.dynamic_index_in_dim(lines.negative, vector, keepdims=False)
-    fires = ((draws.bits(threshold.shape, place) >> 1) < threshold) & exists
-    return fires, fires & sign
+    # as primitives, which are quicker to trace than operators: a round of a loop has up to sixteen of this
+    luck = lax.shift_right_logical(draws.bits(threshold.shape, place), _U32(1))
+    fires = lax.bitwise_and(lax.lt(luck, threshold), exists)
+    return fires, lax.bitwise_and(fires, sign)
+
+
+def _bit(marked: jax.Array, place: int) -> jax.Array:
+    """Return words with the bit at ``place`` set where bools are true."""
+    return lax.shift_left(lax.convert_element_type(marked, jnp.uint32), _U32(place))
 
 
 def pulse_row(lines: Lines, row: jax.Array, stream: Stream) -> tuple[jax.Array, jax.Array]:
@@ -206,8 +214,9 @@ def pack_in_turn(lines: Lines, rows_left: jax.Array, vectors: jax.Array, draws: 
         bits = jnp.zeros((width,), jnp.uint32)
         for k in range(unroll):
             vector, own = jax.tree.map(lambda a, k=k: lax.index_in_dim(a, k, keepdims=False), some)
-            fires, negative = _fires(lines, begin + k < rows_left, vector, own, place)
-            bits = bits | (fires.astype(jnp.uint32) << k) | (negative.astype(jnp.uint32) << (k + _HALF))
+            exists = lax.lt(lax.add(begin, np.int32(k)), rows_left)
+            fires, negative = _fires(lines, exists, vector, own, place)
+            bits = lax.bitwise_or(lax.bitwise_or(bits, _bit(fires, k)), _bit(negative, k + _HALF))
         at = begin // _HALF
         if unroll == _HALF:
             return lax.dynamic_update_index_in_dim(halves, bits, at, 0)
