@@ -16,7 +16,10 @@ PINS := constraints/python$(shell $(firstword $(wildcard $(BIN)/python) $(PYTHON
 # One thread a test worker, so that the workers share the cores instead of fighting for them; each process that a test
 # starts reads what the one before it compiled, whatever this shell says of bytecode.
 TEST_ENV := JAX_PLATFORMS=cpu NPROC=1 OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE=
-EXECUTED := $(patsubst %,build/%,$(wildcard notebooks/*.ipynb))
+# one of these two waits for the other, so they come first
+ENCODERS := 08_sentence_encoder_on_tiles 19_sentence_encoder_on_chips
+NOTEBOOKS := $(ENCODERS) $(filter-out $(ENCODERS),$(basename $(notdir $(sort $(wildcard notebooks/*.ipynb)))))
+EXECUTED := $(NOTEBOOKS:%=build/notebooks/%.ipynb)
 PYTEST := $(TEST_ENV) $(BIN)/python -m pytest -n $(WORKERS)
 
 .PHONY: help setup demo test test-slow test-strict test-exhaustive lint format types notebooks docs bench fidelity lock clean
@@ -53,8 +56,9 @@ test-strict: $(STAMP)  ## Run a few tests with double precision, NaN checks and 
 	JAX_DEBUG_NANS=1 $(PYTEST) --dist loadscope -m 'not slow and not exhaustive' $(STRICT)
 	JAX_NUMPY_RANK_PROMOTION=raise $(PYTEST) --dist loadscope -m 'not slow and not exhaustive' tests/nn/test_linear.py $(STRICT)
 
-lint: $(STAMP)  ## Check style
+lint: $(STAMP)  ## Check style and layout
 	$(BIN)/ruff check
+	$(BIN)/ruff format --check --quiet
 
 format: $(STAMP)  ## Repair style and layout
 	$(BIN)/ruff check --fix
@@ -76,8 +80,7 @@ build/notebooks/%.ipynb: notebooks/%.ipynb | $(STAMP)
 	$(EXECUTE)
 
 # The package's own requirements, torch among them, are not needed; where it cannot be had, the notebooks have no results
-ENCODERS := 08_sentence_encoder_on_tiles 19_sentence_encoder_on_chips
-$(patsubst %,build/notebooks/%.ipynb,$(ENCODERS)): build/notebooks/%.ipynb: notebooks/%.ipynb | $(STAMP)
+$(ENCODERS:%=build/notebooks/%.ipynb): build/notebooks/%.ipynb: notebooks/%.ipynb | $(STAMP)
 	@mkdir -p build/notebooks
 	if $(BIN)/python -m pip install --quiet --no-deps $(SENTENCES); then $(EXECUTE); else \
 		echo "$< is not executed: $(SENTENCES) cannot be installed"; cp $< $@; fi

@@ -162,8 +162,10 @@ def exponential_of(word: UInt32[Array, "*shape"]) -> Float32[Array, "*shape"]:
 
 
 @jax.jit
-def _child(first: jax.Array, second: jax.Array, low: jax.Array | np.uint32, high: jax.Array | np.uint32) -> tuple[jax.Array, jax.Array]:
-    """Return the key words of a child; a function of its own, which a large program has once instead of hundreds of times."""
+def _child(
+    first: jax.Array, second: jax.Array, low: jax.Array | np.uint32, high: jax.Array | np.uint32
+) -> tuple[jax.Array, jax.Array]:
+    """Return the key words of a child: a function of its own, so that a program traces it once for hundreds of uses."""
     return mix(lax.add(first, low)), mix(lax.bitwise_xor(second, high))
 
 

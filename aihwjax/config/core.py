@@ -43,6 +43,8 @@ class _NumberInfo:
 
     def problem(self, value: Any) -> str | None:
         """Return what is allowed if ``value`` is not, else ``None``."""
+        if type(value) in (float, int) and self._takes(value):
+            return None
         array = np.asarray(value)
         if array.dtype == object or not np.issubdtype(array.dtype, np.number):
             return "a whole number" if self.integer else "a number"
@@ -65,6 +67,17 @@ class _NumberInfo:
         if (np.abs(finite) > largest).any():
             return f"at most {largest:.8g} in magnitude" + (" or infinity" if self.infinite else "")
         return None
+
+    def _takes(self, value: float) -> bool:
+        """Whether a plain number is allowed for sure: nearly all are, and arrays are slow to ask."""
+        return (
+            abs(value) <= (LARGEST_WHOLE if self.integer else LARGEST)  # not NaN either
+            and (not self.integer or value % 1 == 0)
+            and (self.minimum is None or value >= self.minimum)
+            and (self.above is None or value > self.above)
+            and (self.above != 0 or value >= SMALLEST)
+            and (self.maximum is None or value <= self.maximum)
+        )
 
 
 @answered

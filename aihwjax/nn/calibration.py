@@ -206,9 +206,7 @@ def _check_found(values: Mapping[str, Float[Array, "*stack"]], kind: InputRangeC
         )
     if without:
         more = f" and {len(without) - 3} more" if len(without) > 3 else ""
-        warn(
-            f"the input range of {', '.join(without[:3])}{more} stays: its inputs give none by {kind.name}"
-        )
+        warn(f"the input range of {', '.join(without[:3])}{more} stays: its inputs give none by {kind.name}")
 
 
 def _set(tile: AnalogTile, value: Float[Array, "*stack"], kind: InputRangeCalibrationType) -> None:
