@@ -119,7 +119,7 @@ def validate(
     model.eval()
     graph, state = nnx.split(model)
     count = data.y.shape[0]
-    size = min(max(program.batch_size, _VALIDATION_ROWS), count)
+    size = validation_rows(program.batch_size, count)
     batches = -(-count // size)
     padded = batches * size > count
     own = isinstance(program.loss, OwnLoss)
@@ -141,6 +141,16 @@ def validate(
         assert predictions is not None
         losses = _weighed(_own_losses(program, Split(predictions, data.y)), data.weight)
     return everywhere(program.mesh, (losses, correct, predictions if program.keep else None))
+
+
+def validation_rows(batch_size: int, count: int) -> int:
+    """Return how many examples are validated at once.
+
+    Args:
+        batch_size: Examples in a batch of the training.
+        count: Examples of the validation set.
+    """
+    return min(max(batch_size, _VALIDATION_ROWS), count)
 
 
 def _weighed(losses: jax.Array, weight: jax.Array | None) -> jax.Array:

@@ -13,17 +13,18 @@ from aihwjax.errors import AihwjaxError, DataError
 from aihwjax.experiments.batches import call
 from aihwjax.experiments.data import Splits
 from aihwjax.experiments.data.dataset import StreamedSplits, sample_weight
+from aihwjax.experiments.loop import validation_rows
 from aihwjax.experiments.losses import LossFunction, OwnLoss, WholeBatch, loss_name, resolved
 from aihwjax.experiments.training import BasicTraining
 from aihwjax.experiments.weighting import check_weights_fit
 
 
 def prediction(model: nnx.Module, x: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
-    """Return shape and type of a model's output for two examples.
+    """Return shape and type of a model's output for a batch.
 
     Args:
         model: The model; its numbers may be abstract too.
-        x: Shape and type of two inputs, ``(2, ...)``.
+        x: Shape and type of inputs, ``(n, ...)``.
 
     Raises:
         DataError: If the output is not one vector an example, or a layer of another library refuses its input.
@@ -40,8 +41,9 @@ def prediction(model: nnx.Module, x: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStru
         where = next((note for note in getattr(error, "__notes__", []) if note.startswith("layers/")), whole)
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise DataError(f"{where}: {reason}") from error
-    if output.ndim < 2 or output.shape[0] != 2:
-        raise DataError(f"the model's output for 2 examples has shape {output.shape}: give a model with (n, k)")
+    if output.ndim < 2 or output.shape[0] != x.shape[0]:
+        said = f"the model's output for {x.shape[0]} examples has shape {output.shape}"
+        raise DataError(f"{said}: give a model with (n, k)")
     return output
 
 
@@ -53,13 +55,14 @@ def check_fit(experiment: BasicTraining, splits: Splits) -> jax.ShapeDtypeStruct
         splits: The data.
 
     Returns:
-        Shape and type of the model's outputs for two examples.
+        Shape and type of the model's outputs for a batch of the validation, which need not be traced once more then.
 
     Raises:
         DataError: If they don't fit.
         ShapeError: If the data do not fit a layer, or a loss of the library.
     """
-    x, y = (jax.ShapeDtypeStruct((2, *array.shape[1:]), array.dtype) for array in (splits.train_x, splits.train_y))
+    count = max(validation_rows(experiment.batch_size, len(splits.valid_y)), 2)  # one would look like none
+    x, y = (jax.ShapeDtypeStruct((count, *array.shape[1:]), array.dtype) for array in (splits.train_x, splits.train_y))
     output = prediction(experiment.model, x)
     weights = experiment.class_weights
     check_weights_fit(weights, experiment.loss_function, output, splits.train_y, sample_weight(splits))
