@@ -106,20 +106,26 @@ def only_in_reverse(values: _T, refuse: Callable[[], NoReturn]) -> _T:
         refuse: Raises an error; called in forward mode when the derivative is computed, at once, or when the
             program around it is compiled. The same function each time, or programs are traced again.
     """
-    leaves, tree = jax.tree.flatten(values)
-    seen = {id(leaf) for leaf in _traced(values)}
-    return jax.tree.unflatten(tree, [_guarded(leaf, refuse) if id(leaf) in seen else leaf for leaf in leaves])
+    seen = _traced(values)
+    if not seen:
+        return values
+    guarded = {id(leaf): own for leaf, own in zip(seen, _guarded(seen, refuse), strict=True)}
+    return jax.tree.map(lambda leaf: guarded.get(id(leaf), leaf), values)
 
 
+# of all at once, as each call is traced
 @partial(jax.custom_jvp, nondiff_argnums=(1,))
-def _guarded(value: jax.Array, refuse: Callable[[], NoReturn]) -> jax.Array:
-    return value
+def _guarded(values: list[jax.Array], refuse: Callable[[], NoReturn]) -> list[jax.Array]:
+    return values
 
 
-@_guarded.defjvp
-def _guard(refuse: Callable[[], NoReturn], primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
-    # the value without a guard of its own: forward over reverse is allowed, since it differentiates the rule
-    return primals[0], _reverse_p.bind(tangents[0], refuse=refuse)
+def _guard(refuse: Callable[[], NoReturn], primals: Any, tangents: Any) -> tuple[list[jax.Array], list[Any]]:
+    # the values without a guard of their own: forward over reverse is allowed, since it differentiates the rule
+    moved = [t if isinstance(t, SymbolicZero) else _reverse_p.bind(t, refuse=refuse) for t in tangents[0]]
+    return primals[0], moved
+
+
+_guarded.defjvp(_guard, symbolic_zeros=True)
 
 
 def _refuse(*_: Any, refuse: Callable[[], NoReturn]) -> NoReturn:
