@@ -9,7 +9,7 @@ import jax
 import pytest
 
 from aihwjax.errors import ShapeError
-from benchmarks import compile, digital, forward, measure, ours, own_process, rates, run, sweep, versions
+from benchmarks import compile, digital, forward, measure, ours, own_process, rates, run, second_start, sweep, versions
 from benchmarks.problem import DEVICES, Problem, Task, digits, random_digits
 from benchmarks.rates import Options
 from benchmarks.record import Record, write_json
@@ -117,6 +117,15 @@ def test_versions_of_jax_are_compared(tmp_path, capsys):
     with pytest.raises(SystemExit):
         versions.main([str(tmp_path)])
     assert "no bin/python there" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_second_start_is_timed(capsys):
+    first, second = second_start.main(["--starts", "2"])
+    for start in (first, second):
+        assert 0 < start["imported"] < start["called"] < start["running"]
+    assert second["running"] < first["running"]
+    assert "first epoch runs" in capsys.readouterr().out
 
 
 @pytest.mark.slow
