@@ -24,7 +24,7 @@ from aihwjax.compiling import SWITCH
 
 ROOT = Path(__file__).resolve().parents[1]
 MOMENTS = {"imported": "JAX and Flax imported", "called": "first epoch called", "running": "first epoch runs"}
-"""What is timed, from the start of the process."""
+"""What is timed, from the first line that Python runs."""
 
 # nothing is imported before the clock runs but what the clock needs
 _PROGRAM = """
@@ -52,7 +52,7 @@ sys.exit(code)
 
 
 class Start(TypedDict):
-    """Seconds from the start of a process."""
+    """Seconds from the first line that a process runs."""
 
     imported: float
     """JAX and Flax were imported."""
@@ -88,6 +88,8 @@ def main(arguments: list[str] | None = None) -> list[Start]:
     parser.add_argument("--config", default="configs/mnist10k_mlp.toml", help="what is trained (default: %(default)s)")
     parser.add_argument("--starts", type=int, default=6, help="processes, of which the first compiles everything")
     options = parser.parse_args(arguments)
+    if options.starts < 2:
+        parser.error(f"--starts {options.starts} is not allowed: give at least 2, of which the first compiles")
     words = ["train", options.config, "--epochs", "1", "--quiet"]
     with tempfile.TemporaryDirectory() as folder:
         starts = [start(words, Path(folder)) for _ in range(options.starts)]

@@ -156,7 +156,7 @@ BAD = [
     (["train", "CONFIG", "--set", "device.dw_mi=3"], ["dw_mi"]),
     (["train", "CONFIG", "--set", "learning_rat=3"], ["did you mean 'learning_rate'?"]),
     (["train", "CONFIG", "--device", "cudda"], ["device='cudda'", "cpu:0", "did you mean 'cuda'?"]),
-    (["train", "CONFIG", "--set", "model.layers.1.in_features=80"], ["layers/1", ", 784)", "(..., 80)"]),
+    (["train", "CONFIG", "--set", "model.layers.1.in_features=80"], ["layers/1", "(120, 784)", "(..., 80)"]),
     (["train", "CONFIG", "--set", "model.layers.1.out_features=5"], ["label 9 is out of range", "0 to 4"]),
     (["train", "CONFIG", "--set", "max_elements_train=-1"], ["max_elements_train=-1"]),
     (

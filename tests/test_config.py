@@ -11,7 +11,7 @@ import pytest
 
 import aihwjax as aj
 from aihwjax import config as configs
-from aihwjax.config.core import _NumberInfo
+from aihwjax.config.limits import NumberInfo
 
 BAD = [
     (lambda: aj.ConstantStepDevice(dw_min=-0.1), ("dw_min", "-0.1", "greater than 0")),
@@ -67,7 +67,7 @@ def test_bad_input_names_argument_value_and_what_is_allowed(case: int) -> None:
 def test_plain_numbers_are_judged_like_arrays(bounds: tuple[Any, Any], above: float | None, integer: bool) -> None:
     values = [0, -0.0, 1, -1, 0.5, 2.0, 2.5, np.nan, np.inf, -np.inf, 1e-40, 1e-38, 3e38, 4e38, 2**24, 2**31, 2**62]
     for infinite in (False, True):
-        info = _NumberInfo(*bounds, above, integer, optional=False, off=None, infinite=infinite)
+        info = NumberInfo(*bounds, above, integer, optional=False, off=None, infinite=infinite)
         assert [info.problem(value) for value in values] == [info.problem(np.asarray(value)) for value in values]
 
 

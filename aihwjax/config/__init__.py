@@ -13,8 +13,6 @@ an array (a sweep) is always present.
 """
 
 from aihwjax.config.core import (
-    LARGEST,
-    SMALLEST,
     Config,
     configclass,
     known,
@@ -39,6 +37,7 @@ from aihwjax.config.documents import (
     to_json,
     to_toml,
 )
+from aihwjax.config.limits import LARGEST, SMALLEST
 from aihwjax.config.text import whole
 
 __all__ = [

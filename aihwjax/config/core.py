@@ -15,71 +15,15 @@ import numpy as np
 from aihwjax import arguments, catalogue, showing
 from aihwjax.arguments import answered
 from aihwjax.config import text
+from aihwjax.config.limits import NumberInfo
 from aihwjax.errors import ConfigError, nearest
 
 _T = TypeVar("_T", bound=type)
 _Enum = TypeVar("_Enum", bound=enum.Enum)
 _REGISTRY: dict[str, type[Config]] = {}
 
-LARGEST, SMALLEST = 1e18, 1e-18
-"""Limits of the magnitude of a number: beyond them its square leaves the range of single precision."""
-LARGEST_WHOLE = 2**24
-"""Largest whole number: single precision has all up to here."""
-
 
 # --------------------------------------------------------------------------- fields
-@dataclasses.dataclass(frozen=True)
-class _NumberInfo:
-    """What is allowed for a numeric field, and when the feature counts as off."""
-
-    minimum: float | None
-    maximum: float | None
-    above: float | None
-    integer: bool
-    optional: bool
-    off: Callable[[float], bool] | None
-    infinite: bool = False
-    sequence: bool = False
-
-    def problem(self, value: Any) -> str | None:
-        """Return what is allowed if ``value`` is not, else ``None``."""
-        if type(value) in (float, int) and self._takes(value):
-            return None
-        array = np.asarray(value)
-        if array.dtype == object or not np.issubdtype(array.dtype, np.number):
-            return "a whole number" if self.integer else "a number"
-        if np.isnan(array).any():
-            return "a number that is not NaN"
-        if (array == -np.inf).any() or (not self.infinite and (array == np.inf).any()):
-            return "a number above -infinity" if self.infinite else "a finite number"
-        finite = array[np.isfinite(array)]
-        if self.integer and np.issubdtype(array.dtype, np.floating) and (finite % 1 != 0).any():
-            return "a whole number"
-        if self.minimum is not None and (array < self.minimum).any():
-            return f"at least {self.minimum:g}"
-        if self.above is not None and (array <= self.above).any():
-            return f"greater than {self.above:g}"
-        if self.above == 0 and (array < SMALLEST).any():
-            return f"at least {SMALLEST:g}"
-        if self.maximum is not None and (array > self.maximum).any():
-            return f"at most {self.maximum:g}"
-        largest = LARGEST_WHOLE if self.integer else LARGEST
-        if (np.abs(finite) > largest).any():
-            return f"at most {largest:.8g} in magnitude" + (" or infinity" if self.infinite else "")
-        return None
-
-    def _takes(self, value: float) -> bool:
-        """Whether a plain number is allowed for sure: nearly all are, and arrays are slow to ask."""
-        return (
-            abs(value) <= (LARGEST_WHOLE if self.integer else LARGEST)  # not NaN either
-            and (not self.integer or value % 1 == 0)
-            and (self.minimum is None or value >= self.minimum)
-            and (self.above is None or value > self.above)
-            and (self.above != 0 or value >= SMALLEST)
-            and (self.maximum is None or value <= self.maximum)
-        )
-
-
 @answered
 def zero(value: float) -> bool:
     """Off condition of a feature that is off at exactly zero."""
@@ -116,7 +60,7 @@ def number(
         off: Condition under which a plain Python number leaves the tree (see the module docstring).
         infinite: Whether infinity is allowed; the field's docstring says what it means.
     """
-    info = _NumberInfo(minimum, maximum, above, integer, optional, off, infinite)
+    info = NumberInfo(minimum, maximum, above, integer, optional, off, infinite)
     return dataclasses.field(default=default, metadata={"number": info})
 
 
@@ -129,7 +73,7 @@ def numbers(
     infinite: bool = False,
 ) -> Any:
     """Declare a field that is a tuple of numbers, each of them a pytree leaf; see :func:`number`."""
-    info = _NumberInfo(minimum, None, above, False, False, None, infinite, sequence=True)
+    info = NumberInfo(minimum, None, above, False, False, None, infinite, sequence=True)
     given = default if default is dataclasses.MISSING else tuple(default)
     return dataclasses.field(default=given, metadata={"number": info})
 
@@ -153,7 +97,7 @@ class Config(showing.Shown):
         False only for a plain Python number that fulfils the field's ``off`` condition.
         """
         value = getattr(self, name)
-        info: _NumberInfo = known_fields(type(self))[name].metadata["number"]
+        info: NumberInfo = known_fields(type(self))[name].metadata["number"]
         if value is None:
             return False
         return not (info.off is not None and _is_plain(value) and info.off(value))
@@ -310,7 +254,7 @@ def _post_init(self: Any) -> None:
     self.validate()
 
 
-def _clean_number(where: str, value: Any, info: _NumberInfo) -> Any:
+def _clean_number(where: str, value: Any, info: NumberInfo) -> Any:
     if value is None and info.optional:
         return None
     if isinstance(value, jax.core.Tracer):

@@ -82,25 +82,18 @@ def digest(arrays: Mapping[str, np.ndarray]) -> str:
     return result.hexdigest()
 
 
+@jax.jit
 def own_buffers(tree: _Tree) -> _Tree:
-    """Return a copy of a pytree in fresh, strongly typed device arrays, which may be donated."""
-    return _copied(tree)
+    """Return a copy of a pytree in fresh, strongly typed device arrays, which may be donated, by one program."""
+
+    def copied(leaf: Any) -> jax.Array:
+        return jnp.copy(leaf) if _is_key(leaf) else jnp.array(leaf, dtype=jnp.result_type(leaf), copy=True)
+
+    return jax.tree.map(copied, tree)
 
 
 def _is_key(leaf: Any) -> bool:
     return isinstance(leaf, jax.Array) and jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-
-
-@jax.jit
-def _copied(tree: _Tree) -> _Tree:
-    """Copy all leaves in one program."""
-
-    def copied(leaf: Any) -> jax.Array:
-        if _is_key(leaf):
-            return jnp.copy(leaf)
-        return jnp.array(leaf, dtype=jnp.result_type(leaf), copy=True)
-
-    return jax.tree.map(copied, tree)
 
 
 def _host(leaf: Any) -> np.ndarray:

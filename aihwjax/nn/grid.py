@@ -119,14 +119,12 @@ class TileGrid:
             heights.append(total.reshape(count, self.groups, total.shape[2] * total.shape[3]))
         return jnp.concatenate(heights, axis=-1).reshape(count, self.groups * self.rows)
 
+    @functools.partial(jax.jit, static_argnums=0)  # one program, as layers are made eagerly
     def cut(self, matrix: Num[Array, "rows columns"]) -> list[jax.Array]:
         """Return the part of a matrix for each stack, ``(tiles, out, in)``; for one tile ``(out, in)``.
 
         A group that is one tile may have one more column, that of an analog bias.
         """
-        return _cut(self, matrix)
-
-    def _cut(self, matrix: jax.Array) -> list[jax.Array]:
         found, by_group = [], matrix.reshape(self.groups, -1, matrix.shape[-1])
         for place in self.stacks:
             own = by_group[:, place.outputs.all, self._columns(place)]
@@ -158,12 +156,6 @@ class TileGrid:
         """Return an array ``(groups, in parts, out parts, a, b)`` as ``(tiles, a, b)``; for one tile ``(a, b)``."""
         count = self.count(place)
         return own.reshape(*(() if count == 1 else (count,)), *own.shape[3:])
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _cut(grid: TileGrid, matrix: jax.Array) -> list[jax.Array]:
-    """Cut a matrix in one program: layers are made eagerly."""
-    return grid._cut(matrix)
 
 
 def _equal(sizes: tuple[int, ...]) -> list[Lines]:

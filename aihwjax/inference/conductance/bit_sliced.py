@@ -14,7 +14,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from aihwjax.config import configclass, known, number
-from aihwjax.config.core import LARGEST_WHOLE
+from aihwjax.config.limits import LARGEST_WHOLE
 from aihwjax.errors import ConfigError
 from aihwjax.inference.conductance.base import ConductanceConverter, Params, Slices, largest_weight, shown
 from aihwjax.inference.conductance.pairs import weighted_difference
