@@ -42,8 +42,8 @@ test: $(STAMP)  ## Run the tests, in parallel; those of the folders TESTS, if gi
 	$(PYTEST) --dist loadscope -m 'not slow and not exhaustive' $(TESTS)
 
 test-slow: $(STAMP)  ## Run the long statistical tests, in parallel
-	$(PYTEST) --dist worksteal -m 'slow and not runs_long and not exhaustive'
-	$(PYTEST) --dist worksteal -m 'slow and runs_long'
+	$(PYTEST) --dist worksteal -m 'slow and not runs_long and not exhaustive' tests
+	$(PYTEST) --dist worksteal -m 'slow and runs_long' tests
 
 test-exhaustive: $(STAMP)  ## Run the rest of the tables whose kinds the other tests have, in parallel
 	$(PYTEST) --dist worksteal -m 'exhaustive and not runs_long'

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import gc
 import os
 import resource
 import time
@@ -31,9 +33,30 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(programs.Counts())
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave files without slow tests alone when only these run: to import them takes longer than some tests."""
+    only_slow = config.option.markexpr.startswith("slow and")
+    return True if only_slow and collection_path.suffix == ".py" and not _may_be_slow(collection_path) else None
+
+
+@functools.cache
+def _may_be_slow(file: Path) -> bool:
+    """Return whether a file names a mark of slow tests, or a helper that sets one."""
+    text = file.read_text()
+    return any(word in text for word in ("mark.slow", "mark.runs_long", "tests.marks", "tests import marks"))
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark the rows of ``weekly.txt`` as exhaustive; one that is no test any more is an error."""
+    """Mark the rows of ``weekly.txt`` as exhaustive, and let the longest tests begin.
+
+    It is an error if a row is no test any more, and if a slow test is in a file that is left alone where only slow
+    ones run.
+    """
+    items.sort(key=lambda item: item.get_closest_marker("longest") is None)
+    unseen = {i.path.name for i in items if i.get_closest_marker("slow") and not _may_be_slow(i.path)}
+    if unseen:
+        raise pytest.UsageError(f"{sorted(unseen)} have slow tests, but no mark in their text: take one of tests.marks")
     weekly = set(WEEKLY.read_text().splitlines())
     found = [item for item in items if item.nodeid in weekly]
     for item in found:
@@ -42,6 +65,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         unknown = weekly - {item.nodeid for item in found}
         if unknown:
             raise pytest.UsageError(f"{WEEKLY.name} names what is no test: {sorted(unknown)}")
+
+
+def pytest_collection_finish() -> None:
+    """Let the collector of garbage leave alone what stays to the end, and look seldom at what programs are made of."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

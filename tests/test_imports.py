@@ -7,6 +7,8 @@ from which a package imports lazily.
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -170,3 +172,17 @@ def test_no_arrow_points_up() -> None:
             if its != own and other >= mine:
                 wrong.append(f"{shown(module)} ({own}) imports {shown(target)} ({its}), which is not below it")
     assert not wrong, "\n".join(wrong)
+
+
+def test_no_import_takes_the_accelerator() -> None:
+    """`jax.distributed.initialize` and a choice of platform have to come before the first array, but not before us."""
+    walk = """
+import importlib, pkgutil
+import aihwjax
+from jax._src.xla_bridge import backends_are_initialized
+for module in pkgutil.walk_packages(aihwjax.__path__, "aihwjax."):
+    if not module.name.endswith("__main__"):
+        importlib.import_module(module.name)
+        assert not backends_are_initialized(), module.name
+"""
+    subprocess.run([sys.executable, "-c", walk], check=True)

@@ -19,6 +19,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jaxtyping import Array, Bool, Float
 
 from aihwjax import showing
@@ -154,8 +155,9 @@ class Drawn(showing.Record):
         if _is_known(self.numbers) and all(_is_known(value) for value in fixed.numbers.values()):
             self._refuse_known(fixed, advice)
             return None
-        parts = [part.reshape(-1) for path, part in self._parts(self.numbers) if path in fixed.numbers]
-        drawn = self.numbers if len(parts) == len(shapes) else jnp.concatenate(parts)
+        drawn = self.numbers
+        if len(fixed.numbers) < len(shapes):
+            drawn = jnp.concatenate([part.reshape(-1) for path, part in self._parts(drawn) if path in fixed.numbers])
         return jnp.all(drawn == _joined(fixed.numbers, shapes))
 
     def _parts(self, numbers: Any) -> list[tuple[str, Any]]:
@@ -192,7 +194,7 @@ def _is_known(value: Number) -> bool:
 def _joined(numbers: Mapping[str, Number], shapes: Mapping[str, tuple[int, ...]]) -> jax.Array:
     """Return numbers one after the other, in their order."""
     single = [jnp.broadcast_to(jnp.asarray(value, jnp.float32), shapes[path]) for path, value in numbers.items()]
-    return jnp.concatenate([jnp.ravel(value) for value in single])
+    return jnp.concatenate([lax.reshape(value, (value.size,)) for value in single])
 
 
 def _refusal(path: str, new: str, old: str, advice: str) -> str:

@@ -5,14 +5,14 @@ sequential update on a CPU, by tests with a stated rate of false alarms (:mod:`a
 """
 
 from aihwjax.physics.comparing import Comparison, compare, differs
-from aihwjax.physics.kinds import KINDS
+from aihwjax.physics.kinds import all_kinds
 from aihwjax.physics.matrix import BATCHES, Cell, matrix_table, run, summary, write_json
 
 __all__ = [
     "BATCHES",
-    "KINDS",
     "Cell",
     "Comparison",
+    "all_kinds",
     "compare",
     "differs",
     "matrix_table",

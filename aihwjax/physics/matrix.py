@@ -21,7 +21,7 @@ from aihwjax.devices.device import Device
 from aihwjax.errors import AihwjaxError, ConfigError, nearest
 from aihwjax.experiments.devices import DeviceChoice, find_device
 from aihwjax.physics.comparing import Comparison, Values, compare, differs
-from aihwjax.physics.kinds import KINDS
+from aihwjax.physics.kinds import all_kinds
 from aihwjax.physics.sampling import Sampler, start_weights
 from aihwjax.pulses import UpdateMode
 from aihwjax.random import fold
@@ -92,7 +92,7 @@ def run(
         tiles: Tiles on either side; more find smaller errors.
         false_alarms: Probability, over all cells together, that one differs though nothing does.
         seed: Of all random numbers; the same one gives the same matrix on the same platform.
-        kinds: Devices by name; ``None``: :data:`KINDS`.
+        kinds: Devices by name; ``None``: those of :func:`~aihwjax.physics.kinds.all_kinds`.
         on_cell: Called with each cell when it is done.
 
     Returns:
@@ -101,7 +101,7 @@ def run(
     Raises:
         ConfigError: If no device matches, an argument is not allowed, or JAX has no CPU here to compare with.
     """
-    kinds = KINDS if kinds is None else kinds
+    kinds = all_kinds() if kinds is None else kinds
     names = [name for name in kinds if fnmatch.fnmatchcase(name, pattern)]
     if not names:
         raise ConfigError(f"pattern={pattern!r} matches no device{nearest(pattern, kinds)}")

@@ -14,14 +14,15 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.slow
+@pytest.mark.longest
 def test_a_sweep_on_what_there_is(tmp_path: Path) -> None:
     sizes = ["--devices", "4", "--epochs", "1", "--examples", "128"]
     found = []
     for part, devices in (("0/2", 1), ("0/2", 2), ("1/2", 1)):
         output = tmp_path / f"{part[0]} {devices}"
         command = [sys.executable, "examples/sweep_on_accelerator.py", *sizes, "--part", part, "--output", str(output)]
-        flags = {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}", "JAX_PLATFORMS": "cpu"}
-        env = {**os.environ, **flags}
+        flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={devices}".strip()
+        env = {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
         run = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
         assert run.returncode == 0, run.stderr
         assert f"2 configurations on {devices} x cpu" in run.stdout

@@ -60,6 +60,7 @@ def test_signatures_say_the_shapes() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.longest
 def test_signatures_say_the_shapes_of_every_device_and_all_are_called() -> None:
     seen = called(CALLS)
     check(seen["problems"])

@@ -145,9 +145,10 @@ def _fires(
     return fires, lax.bitwise_and(fires, sign)
 
 
-def _bit(marked: jax.Array, place: int) -> jax.Array:
+def _bit(marked: jax.Array, place: jax.Array | np.int32) -> jax.Array:
     """Return words with the bit at ``place`` set where bools are true."""
-    return lax.shift_left(lax.convert_element_type(marked, jnp.uint32), _U32(place))
+    word = lax.convert_element_type(marked, jnp.uint32)
+    return lax.shift_left(word, lax.broadcast(lax.convert_element_type(place, jnp.uint32), word.shape))
 
 
 def pulse_row(lines: Lines, row: jax.Array, stream: Stream) -> tuple[jax.Array, jax.Array]:
@@ -195,6 +196,22 @@ def _pack(lines: Lines, first: jax.Array, count: int, stream: Stream, seldom: bo
     return lax.platform_dependent(lines, rows_left, vectors, draws, cpu=in_turn, default=pack_at_once)
 
 
+@jax.jit
+def _with_row(
+    bits: jax.Array,
+    lines: Lines,
+    rows_left: jax.Array,
+    vectors: jax.Array,
+    draws: Stream,
+    place: jax.Array,
+    k: jax.Array | np.int32,
+) -> jax.Array:
+    """Set the bits of row ``k`` of a round: a function of its own, so that sixteen of them are traced once."""
+    vector, own = jax.tree.map(lambda a: lax.dynamic_index_in_dim(a, k, keepdims=False), (vectors, draws))
+    fires, negative = _fires(lines, lax.lt(k, rows_left), vector, own, place)
+    return lax.bitwise_or(lax.bitwise_or(bits, _bit(fires, k)), _bit(negative, lax.add(k, np.int32(_HALF))))
+
+
 def pack_in_turn(lines: Lines, rows_left: jax.Array, vectors: jax.Array, draws: Stream, unroll: int) -> Words:
     """Draw pulse rows, a few in each round of a loop that ends with the last one: for a CPU.
 
@@ -213,10 +230,7 @@ def pack_in_turn(lines: Lines, rows_left: jax.Array, vectors: jax.Array, draws: 
         some = jax.tree.map(lambda a: lax.dynamic_slice_in_dim(a, begin, unroll), (vectors, draws))
         bits = jnp.zeros((width,), jnp.uint32)
         for k in range(unroll):
-            vector, own = jax.tree.map(lambda a, k=k: lax.index_in_dim(a, k, keepdims=False), some)
-            exists = lax.lt(lax.add(begin, np.int32(k)), rows_left)
-            fires, negative = _fires(lines, exists, vector, own, place)
-            bits = lax.bitwise_or(lax.bitwise_or(bits, _bit(fires, k)), _bit(negative, k + _HALF))
+            bits = _with_row(bits, lines, lax.sub(rows_left, begin), *some, place, np.int32(k))
         at = begin // _HALF
         if unroll == _HALF:
             return lax.dynamic_update_index_in_dim(halves, bits, at, 0)
