@@ -22,6 +22,7 @@ from aihwjax.nn.mapping import parts
 
 _ONE_BY_ONE = 16
 """Parts whose sum is written out."""
+_one_program = functools.partial(jax.jit, static_argnums=0)  # layers are made, called and read eagerly, too
 
 
 class Lines(NamedTuple):
@@ -88,6 +89,7 @@ class TileGrid:
         """Return the number of tiles of a stack."""
         return self.groups * place.inputs.number * place.outputs.number
 
+    @functools.partial(jax.jit, static_argnums=(0, 1))
     def input(self, index: int, x: Float[Array, "n columns"]) -> Float[Array, "*tiles n in"]:
         """Return what a stack receives, ``(tiles, n, in)``; one tile ``(n, in)``.
 
@@ -102,6 +104,7 @@ class TileGrid:
         own = jnp.broadcast_to(own, (self.groups, across, place.outputs.number, x.shape[0], size))
         return self._stacked(place, own)
 
+    @_one_program
     def outputs(self, y: Sequence[jax.Array]) -> Float[Array, "n rows"]:
         """Return the outputs ``(n, groups * rows)``: sums over the parts of the inputs.
 
@@ -119,7 +122,7 @@ class TileGrid:
             heights.append(total.reshape(count, self.groups, total.shape[2] * total.shape[3]))
         return jnp.concatenate(heights, axis=-1).reshape(count, self.groups * self.rows)
 
-    @functools.partial(jax.jit, static_argnums=0)  # one program, as layers are made eagerly
+    @_one_program
     def cut(self, matrix: Num[Array, "rows columns"]) -> list[jax.Array]:
         """Return the part of a matrix for each stack, ``(tiles, out, in)``; for one tile ``(out, in)``.
 
@@ -132,6 +135,7 @@ class TileGrid:
             found.append(self._stacked(place, own.transpose(0, 3, 1, 2, 4)))
         return found
 
+    @_one_program
     def assembled(self, arrays: Sequence[jax.Array]) -> Num[Array, "rows columns"]:
         """Return one array of the size of the matrix, given those of the stacks: the reverse of :meth:`cut`."""
         each = []

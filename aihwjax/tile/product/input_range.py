@@ -64,6 +64,7 @@ def range_sums(
 
 
 @jax.custom_jvp
+@jax.jit  # one program where a step is taken eagerly
 def _pull_and_inside(
     input_range: Float[Array, ""], x: Float[Array, "*batch in"], delta: Float[Array, "*batch in"]
 ) -> tuple[Float[Array, ""], Int[Array, ""]]:
