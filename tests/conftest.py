@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import gc
 import os
 import resource
 import time
@@ -65,13 +64,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         unknown = weekly - {item.nodeid for item in found}
         if unknown:
             raise pytest.UsageError(f"{WEEKLY.name} names what is no test: {sorted(unknown)}")
-
-
-def pytest_collection_finish() -> None:
-    """Let the collector of garbage leave alone what stays to the end, and look seldom at what programs are made of."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 50)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
 import jax.numpy as jnp
@@ -43,7 +42,6 @@ def _down(weights: Any) -> Any:
     return 0.005 * jnp.exp(-0.7 * (1 - weights))
 
 
-@cache
 def all_kinds() -> dict[str, Device]:
     """Return one of each class, by its name; ``DifferenceUnitCell`` is another name of ``OneSidedUnitCell``.
 
